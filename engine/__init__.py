@@ -1,0 +1,1 @@
+"""The Ice Maze engine: mazes, learners and runs, without any user interface."""

@@ -1,0 +1,1 @@
+"""A run on disk: its store, its worker process and the commands they exchange."""

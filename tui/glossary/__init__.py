@@ -1,0 +1,1 @@
+"""The terms of reinforcement learning, tied to what is on screen."""
