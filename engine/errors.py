@@ -1,0 +1,20 @@
+"""The one exception that is the user's to mend."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input: one clear sentence saying what, where, what was expected and what to do.
+
+    Commands print it and exit with 2; the app shows it as a notification.
+    """
+
+
+def nearest(word: str, valid: list[str] | tuple[str, ...]) -> str:
+    """`" Did you mean 'x'?"` when a valid word is near, else the valid words, else nothing."""
+    import difflib
+
+    match = difflib.get_close_matches(word, valid, n=1, cutoff=0.6)
+    if match:
+        return f" Did you mean {match[0]!r}?"
+    return f" Valid: {', '.join(valid)}." if valid else ""

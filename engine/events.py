@@ -1,0 +1,237 @@
+"""What a learner says happened: plain frozen structs, the only language between engine and screens.
+
+Shapes: O observations, A actions, T steps of an episode. Counts (`step`, `updates`, `episodes`)
+are per agent. Arrays are NumPy; `encode` and `decode` turn an event into bytes and back.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from engine.maze import Maze
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all events. `step` is the environment-step (or sweep) count per agent."""
+
+    step: int
+
+
+class World(Event, kw_only=True):
+    """A maze the run meets. Episodes, policies and evaluations carry its `id`."""
+
+    id: int
+    split: Literal["train", "test"]
+    maze: Maze
+
+    @property
+    def from_step(self) -> int:
+        """The step count from which the world holds (at each agent's next episode)."""
+        return self.step
+
+
+class Step(Event, kw_only=True):
+    """One transition of the watched agent, with the arithmetic of the update it caused.
+
+    `kind` is "real" for a move in the environment, "planning" for an update from a model and
+    "backup" for one state of a dynamic-programming sweep (then `action` is the best action,
+    `reward` its expected reward and `next_state` its likeliest successor).
+
+    `error` is `target - before`; `after` is `before + step_size * error`. `values` and
+    `next_values` are the learned action values [A] of this and of the next observation, before
+    the update. `bootstrap` is the part of the target that was itself an estimate, undiscounted
+    (0 after a terminating step); `next_action` is -1 unless the update used it.
+    """
+
+    kind: Literal["real", "planning", "backup"] = "real"
+    agent: int = 0
+    world_id: int = 0
+    episode: int
+    t: int
+    state: int
+    observation: int
+    action: int
+    explored: bool = False
+    log_prob: float = 0.0
+    reward: float
+    next_state: int
+    next_observation: int
+    next_action: int = -1
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+    fell: bool = False
+    before: float
+    target: float
+    error: float
+    after: float
+    step_size: float
+    gamma: float
+    exploration: float = math.nan
+    bootstrap: float = 0.0
+    values: tuple[float, ...] = ()
+    next_values: tuple[float, ...] = ()
+
+    @property
+    def advantage(self) -> float:
+        """A(s, a) = Q(s, a) - V(s) with V the best action's value, before the update."""
+        return self.values[self.action] - max(self.values) if self.values else math.nan
+
+
+class Episode(Event, kw_only=True):
+    """A whole episode of one agent (or one sweep of a planner), T steps.
+
+    `returns_to_go[t]` is the discounted sum of rewards from step t on; `returns_to_go[0]` is the
+    episode's return, `score` its undiscounted sum of rewards.
+    """
+
+    agent: int = 0
+    world_id: int = 0
+    index: int
+    steps: tuple[Step, ...]
+    returns_to_go: tuple[float, ...]
+    score: float
+    success: bool
+    terminated: bool
+    truncated: bool
+
+
+class Metric(msgspec.Struct, frozen=True, array_like=True):
+    """Mean over agents, the 10th and 90th percentile over agents, and how many agents."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class Update(Event, kw_only=True):
+    """Counters and the learner's own metrics since the previous recording point."""
+
+    updates: int
+    episodes: int
+    total_env_steps: int
+    metrics: dict[str, Metric]
+
+
+class Policy(Event, kw_only=True):
+    """What the watched agent has learned at `step`.
+
+    target, behaviour: π(a|o) [O, A]; q: action values [O, A] or None; values: V [O];
+    visits: how often each (o, a) was taken [O, A]; layers: further [O] or [O, A] tables by name.
+    """
+
+    world_id: int = 0
+    agent: int = 0
+    target: Array
+    behaviour: Array
+    q: Array | None
+    values: Array
+    visits: Array
+    layers: dict[str, Array] = {}
+
+
+class Evaluation(Event, kw_only=True):
+    """The exact figures of the target policy in one world, averaged over start cells.
+
+    `figures` has success_rate, greedy_success_rate, expected_return, expected_score,
+    expected_length. `success_stderr` is 0 when `success_kind` is "exact".
+    """
+
+    world_id: int
+    split: Literal["train", "test"] = "train"
+    success_kind: Literal["exact", "sampled"] = "exact"
+    success_stderr: float = 0.0
+    figures: dict[str, Metric]
+    optimal_return: float
+    horizon_optimum: float
+
+
+class Note(Event, kw_only=True):
+    """Something the user should know, and what to do about it. `term` is a glossary entry."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+    remedy: str = ""
+    term: str = ""
+
+
+class Tuned(Event, kw_only=True):
+    """A setting changed while running: at `step`, `key` became `value`."""
+
+    key: str
+    value: float | int | str | bool | dict[str, float | int | str]
+
+
+class Checkpoint(Event, kw_only=True):
+    """The learner's state was saved at `step`."""
+
+    path: str = ""
+
+
+class Finished(Event, kw_only=True):
+    """The last event of a run."""
+
+    status: Literal["finished", "stopped", "failed"]
+    updates: int
+    episodes: int
+    total_env_steps: int
+    seconds: float
+    error: str = ""
+
+
+class Live(Event, kw_only=True):
+    """The live edge: the watched agent's newest steps and tables. Shown, not kept."""
+
+    updates: int
+    episodes: int
+    total_env_steps: int
+    steps: tuple[Step, ...]
+    policy: Policy | None
+
+
+AnyEvent = (
+    World
+    | Step
+    | Episode
+    | Update
+    | Policy
+    | Evaluation
+    | Note
+    | Tuned
+    | Checkpoint
+    | Finished
+    | Live
+)
+
+
+def _encode_array(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, list(value.shape), np.ascontiguousarray(value).tobytes()]
+    raise TypeError(f"an event cannot hold {type(value).__name__}")
+
+
+def _decode_array(kind: type, value: Any) -> Any:
+    dtype, shape, data = value
+    return np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
+_decoder = msgspec.msgpack.Decoder(AnyEvent, dec_hook=_decode_array)
+
+
+def encode(event: Event) -> bytes:
+    """The event as compressed MessagePack."""
+    return zlib.compress(_encoder.encode(event), 1)
+
+
+def decode(data: bytes) -> AnyEvent:
+    """The inverse of `encode`."""
+    return _decoder.decode(zlib.decompress(data))

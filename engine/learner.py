@@ -1,0 +1,73 @@
+"""What the worker, the tests and a notebook can ask of any learner, tabular or LLM."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from engine.events import AnyEvent, Live
+
+State = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a learner has come. All but `total_env_steps` count per agent.
+
+    `step` is the clock everything is recorded against: environment steps, or sweeps for a
+    method that plans without moving.
+    """
+
+    step: int = 0
+    env_steps: int = 0
+    episodes: int = 0
+    updates: int = 0
+    total_env_steps: int = 0
+
+
+class Learner(Protocol):
+    """Plain Python without processes or files. Everything it says is an event.
+
+    Recording points depend on counts only, never on the clock or on how `advance` is cut into
+    pieces: the same preset and seed give the same events.
+    """
+
+    @property
+    def counters(self) -> Counters:
+        """How far it has come."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget (except its seconds) is used up."""
+
+    @property
+    def watched_episodes(self) -> int:
+        """How many episodes (or sweeps) the watched agent has finished: "one episode" waits."""
+
+    def preparation(self) -> str:
+        """What the first `advance` will spend seconds on ("compiling once …"), or nothing."""
+
+    def begin(self) -> list[AnyEvent]:
+        """The events before step 0: worlds, first policy and evaluation. Not after `load`."""
+
+    def advance(self, limit: int) -> list[AnyEvent]:
+        """Do up to `limit` steps per agent (or sweeps), at most to the end of the budget."""
+
+    def conclude(self) -> list[AnyEvent]:
+        """Record the state as it is now, as the run's last word."""
+
+    def live(self, since: int) -> Live:
+        """The watched agent's tables now, and its steps after step `since` as far as kept."""
+
+    def tune(self, key: str, value: Any) -> list[AnyEvent]:
+        """Change a setting from now on; UserError when it may not change or is not valid."""
+
+    def edit(self, rows: list[str]) -> list[AnyEvent]:
+        """Change the map from each agent's next episode on; UserError when the map is not valid."""
+
+    def state(self) -> State:
+        """Everything needed to go on bit for bit."""
+
+    def load(self, state: State) -> None:
+        """Go on from `state`."""

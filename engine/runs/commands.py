@@ -1,0 +1,120 @@
+"""What a screen or a script can ask of a running worker: the arrow that points back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from engine.errors import UserError, nearest
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all commands; the fields are the arguments."""
+
+    usage: ClassVar[str] = ""
+
+
+class Pause(Command, frozen=True, kw_only=True):
+    """Stand still, with a checkpoint. Interrupts `step` and `episode`."""
+
+    usage = "it takes no arguments"
+
+
+class Resume(Command, frozen=True, kw_only=True):
+    """Go on after a pause."""
+
+    usage = "it takes no arguments"
+
+
+class Stop(Command, frozen=True, kw_only=True):
+    """Write a checkpoint and the last figures, and end. The run can be resumed later."""
+
+    usage = "it takes no arguments"
+
+
+class Pace(Command, frozen=True, kw_only=True):
+    """Go at `value` steps per second; None is as fast as it goes."""
+
+    usage = "value: steps per second, more than 0, or null for as fast as it goes"
+    value: Annotated[float, Meta(gt=0.0)] | None
+
+
+class StepBy(Command, frozen=True, kw_only=True):
+    """Do `n` steps at once, then stay paused."""
+
+    usage = "n: how many steps, 1 or more"
+    n: Count = 1
+
+
+class EpisodeBy(Command, frozen=True, kw_only=True):
+    """Go on until the watched agent has ended `n` episodes, then stay paused.
+
+    With `paced` at the run's pace, otherwise at once.
+    """
+
+    usage = "n: how many episodes, 1 or more; paced: true or false"
+    n: Count = 1
+    paced: bool = False
+
+
+class Tune(Command, frozen=True, kw_only=True):
+    """Change a setting from now on."""
+
+    usage = "key: a setting's name, and value: what it becomes"
+    key: str
+    value: float | int | str | bool | dict[str, float | int | str]
+
+
+class Edit(Command, frozen=True, kw_only=True):
+    """Change the map from each agent's next episode on."""
+
+    usage = "rows: the new map, a list of text rows"
+    rows: list[str]
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "pause": Pause,
+    "resume": Resume,
+    "stop": Stop,
+    "pace": Pace,
+    "step": StepBy,
+    "episode": EpisodeBy,
+    "tune": Tune,
+    "edit": Edit,
+}
+
+
+class CommandReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a command. `reply` says why it was refused; `applied_step` when it held."""
+
+    id: int
+    name: str
+    status: str
+    reply: str = ""
+    applied_step: int | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the worker said no."""
+        return self.status == "refused"
+
+    @property
+    def pending(self) -> bool:
+        """Whether the worker has not answered yet."""
+        return self.status == "pending"
+
+
+def parse(name: str, args: dict[str, Any]) -> Command:
+    """The command, checked. Raises UserError naming what was expected."""
+    kind = COMMANDS.get(name)
+    if kind is None:
+        raise UserError(f"There is no command {name!r}.{nearest(name, list(COMMANDS))}")
+    try:
+        return msgspec.convert(args, kind, strict=True)
+    except msgspec.ValidationError as error:
+        found = msgspec.json.encode(args).decode()
+        raise UserError(f"{name}: found {found}; expected {kind.usage}.") from error

@@ -1,0 +1,248 @@
+"""Making a run's folder and starting the background worker in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import engine
+from engine import presets
+from engine.errors import UserError
+from engine.runs import library, schema
+from engine.runs.lock import RunLock
+from engine.runs.outcome import last_log_line
+from engine.runs.reader import RunReader
+
+START_SECONDS = 30.0
+"""How long a worker may take to show a sign of life on a busy machine."""
+SHORT_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+def launch(
+    preset: presets.Preset,
+    name: str,
+    *,
+    runs_dir: Path | None = None,
+    seed: int | None = None,
+    pace: float | None = None,
+    paused: bool = False,
+) -> Path:
+    """Create a run and start its worker; gives the run's folder. Raises UserError.
+
+    `pace` is in steps per second, None for as fast as it goes: the preset's own `run.pace` is for
+    the caller to pass on. With `paused` the run waits before its first step.
+    """
+    run_dir = create_run(preset, name, runs_dir=runs_dir, seed=seed)
+    start_worker(run_dir, pace=pace, paused=paused)
+    return run_dir
+
+
+def create_run(
+    preset: presets.Preset, name: str, *, runs_dir: Path | None = None, seed: int | None = None
+) -> Path:
+    """Make the folder of a new run, with the preset frozen in it. Raises UserError.
+
+    `name` is the preset's name, or the file it came from.
+    """
+    if seed is not None:
+        preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
+    name = Path(name).stem if name.endswith(".toml") else name
+    run_dir = _new_folder(runs_dir or library.runs_dir(), name)
+    try:
+        with _explained(run_dir):
+            (run_dir / "preset.toml").write_text(presets.dump(preset), "utf-8")
+            schema.create(run_dir)
+            _write_meta(
+                run_dir,
+                id=run_dir.name,
+                preset_name=name,
+                title=preset.title,
+                created=datetime.now().astimezone().isoformat(timespec="seconds"),
+                state="starting",
+                generation=0,
+            )
+    except BaseException:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        raise
+    return run_dir
+
+
+def _new_folder(runs_dir: Path, name: str) -> Path:
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "run"
+    with _explained(runs_dir):
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+            # Not from the global generator: naming a run must not disturb anybody's seed.
+            suffix = "".join(random.SystemRandom().choices(SHORT_ALPHABET, k=2))
+            run_dir = runs_dir.absolute() / f"{moment}-{slug}-{suffix}"
+            with contextlib.suppress(FileExistsError):
+                run_dir.mkdir(mode=0o700)
+                return run_dir
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Any:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write the run ({error.strerror}). Make room or mend the permissions, "
+            "or keep runs elsewhere: --runs-dir or ICEMAZE_RUNS_DIR."
+        ) from error
+
+
+def _write_meta(run_dir: Path, **values: Any) -> None:
+    with (
+        contextlib.closing(schema.open_to_write(run_dir)) as connection,
+        schema.explained(run_dir / schema.DATABASE),
+    ):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            "REPLACE INTO meta VALUES (?, ?)",
+            [(key, json.dumps(value)) for key, value in values.items()],
+        )
+        # What was asked of a worker that is gone is not the business of the next one.
+        connection.execute(
+            "UPDATE commands SET status = 'refused', reply = 'The worker ended before it could "
+            "do this.' WHERE status = 'pending'"
+        )
+        connection.execute("COMMIT")
+
+
+def _read_meta(run_dir: Path) -> dict[str, Any]:
+    with RunReader(run_dir) as reader:
+        return reader.meta()
+
+
+# ---------------------------------------------------------------- starting
+
+
+def start_worker(
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    overrides: list[str] | None = None,
+    pace: float | None = None,
+    paused: bool = False,
+    program: list[str] | None = None,
+) -> None:
+    """Start the worker of a run; returns when it has shown a sign of life.
+
+    With `resume` it goes on from the last checkpoint, and `overrides` may raise `budget.*`.
+    `program` replaces `python -P -m engine.runs.worker`, for tests. Raises UserError when the run
+    is already going, when there is nothing left to do, and when the worker does not start.
+    """
+    lock = RunLock.take(run_dir)
+    if lock is None:
+        raise UserError(
+            f"The run {run_dir.name} is already going. `icemaze open {run_dir.name}` watches it, "
+            f"`icemaze stop {run_dir.name}` ends it."
+        )
+    try:
+        if resume:
+            _prepare_resume(run_dir, overrides or [])
+        _write_meta(run_dir, state="starting", pace=pace, paused=paused)
+        _spawn(run_dir, lock, program or [sys.executable, "-P", "-m", "engine.runs.worker"])
+    finally:
+        lock.close()  # the worker has inherited it
+
+
+def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
+    """Check and raise the budget, and see that there is something left of it."""
+    for override in overrides:
+        if not override.strip().startswith("budget."):
+            raise UserError(
+                f"--set {override}: a resumed run goes on as it was; only its budget can change, "
+                "such as --set budget.env_steps=100000. Start a new run to change the rest."
+            )
+    file = run_dir / "preset.toml"
+    with _explained(file):
+        preset = presets.parse(file.read_text("utf-8"), where="preset.toml", overrides=overrides)
+    meta = _read_meta(run_dir)
+    if meta.get("state") == "finished":
+        _check_budget(run_dir.name, preset.budget, meta)
+    if overrides:
+        with _explained(file):
+            _replace_file(file, presets.dump(preset))
+
+
+def _check_budget(run_id: str, budget: presets.Budget, meta: dict[str, Any]) -> None:
+    used = {**meta.get("counters", {}), "seconds": meta.get("seconds", 0.0)}
+    for key in ("env_steps", "episodes", "updates", "seconds"):
+        limit = getattr(budget, key)
+        if limit is not None and used.get(key, 0) >= limit:
+            raise UserError(
+                f"The run {run_id} has used up its budget ({key} {used[key]:g} of {limit:g}). "
+                f"Raise it to go on: icemaze train --resume {run_id} --set "
+                f"budget.{key}={2 * limit:g}"
+            )
+
+
+def _replace_file(file: Path, text: str) -> None:
+    """Write a file so that after a crash it is the old one or the new one, never half of it."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _spawn(run_dir: Path, lock: RunLock, program: list[str]) -> None:
+    with _explained(run_dir), (run_dir / "worker.log").open("ab") as output:
+        process = subprocess.Popen(
+            [*program, str(run_dir.absolute()), "--lock-fd", str(lock.descriptor)],
+            cwd=run_dir,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=(lock.descriptor,),
+        )
+    # Somebody must collect its exit status, or it stays a zombie while this process lives.
+    threading.Thread(target=process.wait, daemon=True, name="worker-reaper").start()
+    _wait_for_life(run_dir, process)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, plus the way to an engine that runs from a checkout instead of site-packages."""
+    environment = dict(os.environ)
+    home = str(Path(engine.__file__).parent.parent)
+    if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        paths = [home, environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
+def _wait_for_life(run_dir: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        if _read_meta(run_dir).get("pid") == process.pid:
+            return
+        if ended:
+            reason = last_log_line(run_dir) or f"exit status {process.returncode}"
+            _write_meta(run_dir, state="failed", finished={"error": reason})
+            raise UserError(f"The worker of {run_dir.name} did not start: {reason}")
+        time.sleep(0.01)

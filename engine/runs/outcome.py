@@ -1,0 +1,70 @@
+"""A run's last figures and last words, for the command's JSON lines and for lists of runs."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from engine.runs.records import Head
+
+FIGURES = (
+    "success_rate",
+    "greedy_success_rate",
+    "expected_return",
+    "expected_score",
+    "expected_length",
+)
+
+
+def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
+    """The figures of the last evaluation on training worlds, averaged over the worlds in it."""
+    figures = _last_means(db, "world_id IS NOT NULL")
+    metrics = _last_means(db, "world_id IS NULL")
+    optimum = db.execute(
+        "SELECT avg(optimal_return), avg(horizon_optimum), max(success_kind) FROM evaluations "
+        "WHERE split = 'train' AND step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
+    ).fetchone()
+    return {
+        "status": head.state,
+        "env_steps": head.env_steps,
+        "total_env_steps": head.total_env_steps,
+        "episodes": head.episodes,
+        "updates": head.updates,
+        "seconds": head.seconds,
+        "success_rate": figures.get("success_rate", math.nan),
+        "success_kind": optimum[2] or "exact",
+        **{name: figures.get(name, math.nan) for name in FIGURES[1:]},
+        "optimal_return": math.nan if optimum[0] is None else optimum[0],
+        "horizon_optimum": math.nan if optimum[1] is None else optimum[1],
+        "metrics": metrics,
+    }
+
+
+def success_rate(db: sqlite3.Connection) -> float | None:
+    """The newest success rate on training worlds, None before the first evaluation."""
+    row = db.execute(
+        "SELECT avg(mean) FROM metrics WHERE split = 'train' AND name = 'success_rate' AND step = "
+        "(SELECT max(step) FROM metrics WHERE split = 'train' AND name = 'success_rate')"
+    ).fetchone()
+    return None if row[0] is None else float(row[0])
+
+
+def _last_means(db: sqlite3.Connection, which: str) -> dict[str, float]:
+    """Means by name at the last step that has such rows (`world_id` null: the learner's own)."""
+    rows = db.execute(
+        f"SELECT name, avg(mean) FROM metrics WHERE split = 'train' AND {which} AND step = "
+        f"(SELECT step FROM metrics WHERE split = 'train' AND {which} ORDER BY id DESC LIMIT 1) "
+        "GROUP BY name ORDER BY min(id)"
+    ).fetchall()
+    return {name: math.nan if mean is None else mean for name, mean in rows}
+
+
+def last_log_line(run_dir: Path) -> str:
+    """The last line a worker wrote to its log, or nothing."""
+    try:
+        lines = (run_dir / "worker.log").read_text("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,398 @@
+"""The reading end of a run's store: live view, replay and exports all go through it.
+
+Every method reads in one short transaction or statement, so that the writer never waits. Use a
+reader from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast
+
+from engine import presets
+from engine.errors import UserError
+from engine.events import Episode, Evaluation, Live, Policy, Step, Tuned, World, decode
+from engine.runs import commands, outcome, schema
+from engine.runs.curves import Curve, GrowingCurve
+from engine.runs.lock import is_alive
+from engine.runs.records import ENDED, EpisodeRow, Head, NoteRow, RunInfo, RunState
+from engine.runs.store import LIVE_STEPS
+
+Split = Literal["train", "test"]
+E = TypeVar("E")
+
+LAUNCH_GRACE = timedelta(seconds=10)
+"""How long a run just created may be without a worker before it counts as dead."""
+
+NEWEST = 2**62
+"""A step after every other: SQLite's integers end at 2^63 - 1."""
+
+
+class RunReader:
+    """Reads a run, whether it is live or ended. Close it, or use it in a `with`."""
+
+    def __init__(self, run_dir: Path | str) -> None:
+        """Raises UserError when the folder holds no readable run, or one of a newer version."""
+        self.path = Path(run_dir)
+        self.id = self.path.name
+        if not (self.path / schema.DATABASE).is_file():
+            raise UserError(f"{self.path}: there is no run here (no {schema.DATABASE}).")
+        if not is_alive(self.path):
+            schema.leave_wal(self.path)
+        self._db = schema.open_to_read(self.path)
+        self._data_version = -1
+        self._generation = -1
+        self._curves: dict[str, dict[str, GrowingCurve]] = {}
+        self._curve_cursor: dict[str, int] = {}
+        self._batches: dict[int, Live] = {}
+        self._policy: Policy | None = None
+        self._info: tuple[int, RunInfo] | None = None
+
+    def close(self) -> None:
+        """Close; the last reader of an ended run folds its write-ahead log away."""
+        self._db.close()
+        if not is_alive(self.path):
+            schema.leave_wal(self.path)
+
+    def __enter__(self) -> RunReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ where it stands
+
+    def info(self) -> RunInfo:
+        """The run's preset and origin. Read again only after a resume (which may raise budgets)."""
+        meta = self.meta()
+        generation = int(meta.get("generation", 0))
+        if self._info is None or self._info[0] != generation:
+            file = self.path / "preset.toml"
+            try:
+                preset = presets.convert(tomllib.loads(file.read_text("utf-8")), str(file))
+            except (OSError, ValueError) as error:
+                raise UserError(f"{file}: cannot be read ({error}). The run is damaged.") from error
+            info = RunInfo(
+                id=self.id,
+                path=self.path,
+                preset_name=meta["preset_name"],
+                preset=preset,
+                created=datetime.fromisoformat(meta["created"]),
+            )
+            self._info = (generation, info)
+        return self._info[1]
+
+    def meta(self) -> dict[str, Any]:
+        """The `meta` table: state, counters and whatever else has no step."""
+        rows = self._all("SELECT key, value FROM meta")
+        return {key: json.loads(value) for key, value in rows}
+
+    def state(self) -> RunState:
+        """What the run is doing, including `dead`: a worker that ended without saying so."""
+        return self._state(self.meta())
+
+    def _state(self, meta: dict[str, Any]) -> RunState:
+        state = meta.get("state", "starting")
+        if state in ENDED or is_alive(self.path):
+            return cast(RunState, state)
+        if state == "starting":
+            age = datetime.now().astimezone() - datetime.fromisoformat(meta["created"])
+            if age < LAUNCH_GRACE:
+                return "starting"
+        # It may have ended properly between the two looks.
+        now = self.meta().get("state", "starting")
+        return cast(RunState, now) if now in ENDED else "dead"
+
+    def head(self) -> Head:
+        """Counters and cursors, in one look."""
+        with self._snapshot():
+            meta = self.meta()
+            (point,) = self._first("SELECT coalesce(max(id), 0) FROM points")
+            (live,) = self._first("SELECT coalesce(max(id), 0) FROM live")
+        return Head(
+            state=self._state(meta),
+            **meta.get("counters", {}),
+            watched_episodes=meta.get("watched_episodes", 0),
+            seconds=meta.get("seconds", 0.0),
+            pace=meta.get("pace"),
+            generation=meta.get("generation", 0),
+            last_point_id=point,
+            live_id=live,
+        )
+
+    def changed(self) -> bool:
+        """Whether anybody wrote since the last call. True at the first call."""
+        (version,) = self._first("PRAGMA data_version")
+        before, self._data_version = self._data_version, version
+        return bool(before != version)
+
+    def error(self) -> str:
+        """Why a failed run failed, or the last line of a dead worker's log; else nothing."""
+        meta = self.meta()
+        if text := meta.get("finished", {}).get("error", ""):
+            return str(text)
+        if self._state(meta) != "dead":
+            return ""
+        return outcome.last_log_line(self.path)
+
+    def final(self) -> dict[str, Any]:
+        """The figures of the run so far, under the names of the command's JSON lines.
+
+        `status` is the state; figures no evaluation has given are NaN; `metrics` are the means of
+        the last recording point.
+        """
+        head = self.head()
+        with self._snapshot():
+            return outcome.final(self._db, head)
+
+    def success_rate(self) -> float | None:
+        """The newest success rate on training worlds; None before the first evaluation."""
+        with self._snapshot():
+            return outcome.success_rate(self._db)
+
+    # ------------------------------------------------------------ the record
+
+    def worlds(self) -> list[World]:
+        """Every maze the run has met, in order."""
+        rows = self._all("SELECT payload FROM worlds ORDER BY id")
+        return [_event(World, row[0]) for row in rows]
+
+    def world(self, world_id: int) -> World | None:
+        """The world of that id."""
+        row = self._first("SELECT payload FROM worlds WHERE world_id = ?", world_id)
+        return _event(World, row[0]) if row else None
+
+    def world_at(self, step: int) -> World | None:
+        """The training world that holds at `step`: the newest one from then or before."""
+        row = self._first(
+            "SELECT payload FROM worlds WHERE split = 'train' AND step <= ? "
+            "ORDER BY step DESC, id DESC LIMIT 1",
+            step,
+        )
+        return _event(World, row[0]) if row else None
+
+    def curves(
+        self, names: list[str] | None = None, split: Split = "train", until: int | None = None
+    ) -> dict[str, Curve]:
+        """Every metric (or those of `names`) over steps, up to step `until`.
+
+        `split` chooses between evaluations on training and on held-out mazes; the learner's own
+        metrics belong to "train". Only rows not seen before are read.
+        """
+        with self._snapshot():
+            self._forget_if_resumed()
+            rows = self._all(
+                "SELECT id, step, world_id, name, mean, low, high FROM metrics "
+                "WHERE id > ? AND split = ? ORDER BY id",
+                self._curve_cursor.get(split, 0),
+                split,
+            )
+        grown = self._curves.setdefault(split, {})
+        for _, step, world_id, name, *numbers in rows:
+            curve = grown.setdefault(name, GrowingCurve())
+            curve.append(step, world_id, *(_real(number) for number in numbers))
+        if rows:
+            self._curve_cursor[split] = rows[-1][0]
+        wanted = grown if names is None else [name for name in names if name in grown]
+        return {name: grown[name].curve(until) for name in wanted}
+
+    def _forget_if_resumed(self) -> None:
+        generation = self.meta().get("generation", 0)
+        if generation != self._generation:
+            self._generation = generation
+            self._curves.clear()
+            self._curve_cursor.clear()
+            self._batches.clear()
+            self._policy = None
+
+    def evaluation_at(
+        self, step: int | None = None, split: Split = "train", world_id: int | None = None
+    ) -> Evaluation | None:
+        """The newest evaluation at or before `step` (default: of all)."""
+        row = self._first(
+            "SELECT payload FROM evaluations WHERE split = ? AND step <= ? "
+            "AND (?3 IS NULL OR world_id = ?3) ORDER BY step DESC, id DESC LIMIT 1",
+            split,
+            NEWEST if step is None else step,
+            world_id,
+        )
+        return _event(Evaluation, row[0]) if row else None
+
+    def policy_at(self, step: int | None = None, world_id: int | None = None) -> Policy | None:
+        """The newest recorded policy at or before `step` (default: of all)."""
+        row = self._first(
+            "SELECT payload FROM policies WHERE step <= ?1 AND (?2 IS NULL OR world_id = ?2) "
+            "ORDER BY step DESC, id DESC LIMIT 1",
+            NEWEST if step is None else step,
+            world_id,
+        )
+        return _event(Policy, row[0]) if row else None
+
+    def episodes(self, until: int | None = None, limit: int = 50) -> list[EpisodeRow]:
+        """Recorded episodes ended at or before step `until`, newest first."""
+        rows = self._all(
+            "SELECT id, step, idx, agent, world_id, length, return, score, success, terminated, "
+            "truncated FROM episodes WHERE step <= ? ORDER BY step DESC, id DESC LIMIT ?",
+            NEWEST if until is None else until,
+            limit,
+        )
+        return [_episode_row(row) for row in rows]
+
+    def episode(self, episode_id: int) -> Episode:
+        """A whole episode. Raises UserError when a resume has deleted it."""
+        row = self._first("SELECT payload FROM episodes WHERE id = ?", episode_id)
+        if row is None:
+            raise UserError(f"{self.id}: there is no episode {episode_id}; the run was resumed.")
+        return _event(Episode, row[0])
+
+    def notes(self, after_id: int = 0) -> list[NoteRow]:
+        """Notes newer than `after_id`, oldest first."""
+        rows = self._all(
+            "SELECT id, step, level, text, remedy, term FROM notes WHERE id > ? ORDER BY id",
+            after_id,
+        )
+        names = ("id", "step", "level", "text", "remedy", "term")
+        return [NoteRow(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def tunes(self) -> list[Tuned]:
+        """What was changed while the run was going, in order."""
+        return [_event(Tuned, row[0]) for row in self._all("SELECT payload FROM tunes ORDER BY id")]
+
+    def recorded_steps(self) -> list[int]:
+        """The steps of all recording points, ascending: where a replay cursor can stand."""
+        rows = self._all("SELECT DISTINCT step FROM points ORDER BY id")
+        return [row[0] for row in rows]
+
+    # ------------------------------------------------------------ the live edge
+
+    def live(self) -> Live | None:
+        """The watched agent's newest steps (oldest first) and tables; None before there are any."""
+        with self._snapshot():
+            self._forget_if_resumed()
+            (oldest,) = self._first("SELECT coalesce(min(id), 0) FROM live WHERE id > 0")
+            newest = max(self._batches, default=0)
+            rows = self._all("SELECT id, payload FROM live WHERE id > ? ORDER BY id", newest)
+            policy = self._first("SELECT payload FROM live WHERE id = 0") if rows else None
+        self._batches = {id_: batch for id_, batch in self._batches.items() if id_ >= oldest}
+        self._batches.update({id_: _event(Live, payload) for id_, payload in rows})
+        if policy is not None:
+            self._policy = _event(Policy, policy[0])
+        if not self._batches:
+            return None
+        steps: list[Step] = [step for batch in self._batches.values() for step in batch.steps]
+        last = self._batches[max(self._batches)]
+        return Live(
+            step=last.step,
+            updates=last.updates,
+            episodes=last.episodes,
+            total_env_steps=last.total_env_steps,
+            steps=tuple(steps[-LIVE_STEPS:]),
+            policy=self._policy,
+        )
+
+    # ------------------------------------------------------------ commands
+
+    def send(self, name: str, **args: Any) -> int:
+        """Send a command to the worker; gives its id for `reply`.
+
+        Raises UserError when the arguments do not fit, or nobody is there to do it.
+        """
+        commands.parse(name, args)
+        if (state := self.state()) in ENDED:
+            raise UserError(
+                f"The run {self.id} is {state}: it cannot {name}. "
+                f"`icemaze train --resume {self.id}` goes on with it."
+            )
+        with contextlib.closing(schema.open_to_write(self.path)) as connection:
+            with schema.explained(self.path / schema.DATABASE):
+                cursor = connection.execute(
+                    "INSERT INTO commands (name, args, sent_at) VALUES (?, ?, ?)",
+                    (name, json.dumps(args), time.time()),
+                )
+            return int(cursor.lastrowid or 0)
+
+    def reply(self, command_id: int) -> commands.CommandReply | None:
+        """What became of a command; None when there is no such command."""
+        row = self._first(
+            "SELECT id, name, status, reply, applied_step FROM commands WHERE id = ?", command_id
+        )
+        names = ("id", "name", "status", "reply", "applied_step")
+        return commands.CommandReply(**dict(zip(names, row, strict=True))) if row else None
+
+    def wait_reply(self, command_id: int, timeout: float = 10.0) -> commands.CommandReply:
+        """Wait for the answer. Raises UserError when none came in `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self.reply(command_id)
+            if answer is not None and not answer.pending:
+                return answer
+            if answer is None or time.monotonic() > deadline or self.state() in ENDED:
+                answer = self.reply(command_id)  # it may have come with the worker's last words
+                if answer is not None and not answer.pending:
+                    return answer
+                raise UserError(
+                    f"The run {self.id} did not answer within {timeout:g} seconds; it is "
+                    f"{self.state()}. Look at {self.path / 'worker.log'}."
+                )
+            time.sleep(0.01)
+
+    # ------------------------------------------------------------ helpers
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """One short read transaction, so that several looks see the same moment."""
+        with schema.explained(self.path / schema.DATABASE):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
+
+    def _all(self, sql: str, *values: Any) -> list[Any]:
+        with schema.explained(self.path / schema.DATABASE):
+            return self._db.execute(sql, values).fetchall()
+
+    def _first(self, sql: str, *values: Any) -> Any:
+        with schema.explained(self.path / schema.DATABASE):
+            return self._db.execute(sql, values).fetchone()
+
+
+def _event(kind: type[E], payload: bytes) -> E:
+    event = decode(payload)
+    if not isinstance(event, kind):
+        raise UserError(f"The run is damaged: found a {type(event).__name__}, not {kind.__name__}.")
+    return event
+
+
+def _real(number: float | None) -> float:
+    return math.nan if number is None else number
+
+
+def _episode_row(row: Any) -> EpisodeRow:
+    id_, step, index, agent, world_id, length, total, score, success, terminated, truncated = row
+    return EpisodeRow(
+        id=id_,
+        step=step,
+        index=index,
+        agent=agent,
+        world_id=world_id,
+        length=length,
+        total_return=_real(total),
+        score=_real(score),
+        success=bool(success),
+        terminated=bool(terminated),
+        truncated=bool(truncated),
+    )

@@ -1,0 +1,97 @@
+"""When a session writes: what goes to disk at once, and what waits until it is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from engine.events import AnyEvent, Update
+from engine.learner import Learner
+from engine.runs.pacing import Clock, Stopwatch
+from engine.runs.store import LIVE_STEPS, RunWriter
+
+CHECKPOINT_SECONDS = 2.0
+"""Least time between checkpoints, which are taken at recording points, …"""
+PATIENCE_SECONDS = 30.0
+"""… or anywhere, when no recording point came for so long."""
+COMMIT_SECONDS = 0.2
+LIVE_SECONDS = 0.25
+STEPWISE_LIVE_SECONDS = 0.05
+FULL_SPEED_LIVE_STEPS = 300
+"""At full speed nobody can read more steps than these at a time, so no more are decoded."""
+OVERHEAD = 50
+"""Checkpoints and live batches that take t seconds are at least 50·t seconds apart."""
+
+
+class Recorder:
+    """Writes what one learner says, and its state, at the right moments.
+
+    Whatever the moments, the record itself is the same: they depend on the clock, it does not.
+    """
+
+    def __init__(
+        self, writer: RunWriter, learner: Learner, clock: Clock, stopwatch: Stopwatch
+    ) -> None:
+        self.writer, self.learner = writer, learner
+        self.clock, self.stopwatch = clock, stopwatch
+        self._at_point = False
+        self._urgent = False
+        self._commit_time = self._live_time = self._checkpoint_time = clock()
+        self._live_cost = self._checkpoint_cost = 0.0
+        self._live_step = max(0, learner.counters.step - FULL_SPEED_LIVE_STEPS)
+
+    def take(self, events: list[AnyEvent]) -> None:
+        """Record events with one of the next commits."""
+        self.writer.write(events)
+        self._at_point = self._at_point or any(isinstance(event, Update) for event in events)
+
+    def hurry(self) -> None:
+        """Commit at the next opportunity: somebody waits for it."""
+        self._urgent = True
+
+    def live(self, stepwise: bool) -> None:
+        """Write the live edge. `stepwise`: somebody is watching every single step."""
+        started, step = self.clock(), self.learner.counters.step
+        kept = LIVE_STEPS if stepwise else FULL_SPEED_LIVE_STEPS
+        self.writer.write_live(self.learner.live(max(self._live_step, step - kept)))
+        self._live_time, self._live_step = self.clock(), step
+        self._live_cost = self._live_time - started
+        self._urgent = self._urgent or stepwise
+
+    def checkpoint(self, not_yet: Iterable[int] = (), *, first: bool = False) -> None:
+        """Save the learner's state together with everything taken so far."""
+        started = self.clock()
+        counters, state = self.learner.counters, self.learner.state()
+        self.writer.save_checkpoint(counters, state, first=first, not_yet=not_yet)
+        self._checkpoint_time = self.clock()
+        self._checkpoint_cost = self._checkpoint_time - started
+        self._at_point = False
+        self._urgent = True
+
+    def commit(self) -> None:
+        """Write everything taken, and where the run stands."""
+        self.writer.set_meta(
+            counters=msgspec.to_builtins(self.learner.counters),
+            watched_episodes=self.learner.watched_episodes,
+            seconds=self.stopwatch.seconds,
+        )
+        self.writer.commit()
+        self._commit_time, self._urgent = self.clock(), False
+
+    def write_what_is_due(self, *, stepwise: bool, not_yet: Iterable[int]) -> None:
+        """Called at every tick."""
+        now = self.clock()
+        live_wait = STEPWISE_LIVE_SECONDS if stepwise else LIVE_SECONDS
+        moved = self.learner.counters.step != self._live_step
+        if moved and now - self._live_time >= max(live_wait, OVERHEAD * self._live_cost):
+            self.live(stepwise)
+        if self._checkpoint_is_due(now):
+            self.checkpoint(not_yet)
+        if self._urgent or now - self._commit_time >= COMMIT_SECONDS:
+            self.commit()
+
+    def _checkpoint_is_due(self, now: float) -> bool:
+        age = now - self._checkpoint_time
+        wait = CHECKPOINT_SECONDS if self._at_point else PATIENCE_SECONDS
+        return age >= max(wait, OVERHEAD * self._checkpoint_cost)

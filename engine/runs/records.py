@@ -1,0 +1,101 @@
+"""What a reader hands out: small frozen structs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from engine.presets import Preset
+
+RunState = Literal["starting", "running", "paused", "stopped", "finished", "failed", "dead"]
+
+ENDED: frozenset[str] = frozenset({"stopped", "finished", "failed", "dead"})
+"""The states of a run without a worker."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what readers hand out."""
+
+
+class RunInfo(Record, frozen=True, kw_only=True):
+    """What never changes about a run (except its budget, at a resume)."""
+
+    id: str
+    path: Path
+    preset_name: str
+    preset: Preset
+    created: datetime
+
+
+class Head(Record, frozen=True, kw_only=True):
+    """Where a run stands. All counts but `total_env_steps` are per agent.
+
+    `pace` is in steps per second, None for as fast as it goes; `seconds` the time it trained.
+    When `generation` grows, the run was resumed and rows after the checkpoint are gone.
+    `last_point_id` and `live_id` grow with each recording point and each live batch.
+    """
+
+    state: RunState
+    step: int = 0
+    env_steps: int = 0
+    episodes: int = 0
+    updates: int = 0
+    total_env_steps: int = 0
+    watched_episodes: int = 0
+    seconds: float = 0.0
+    pace: float | None = None
+    generation: int = 0
+    last_point_id: int = 0
+    live_id: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether no worker is at it any more."""
+        return self.state in ENDED
+
+
+class EpisodeRow(Record, frozen=True, kw_only=True):
+    """An episode in one line; `total_return` is discounted, `score` is not."""
+
+    id: int
+    step: int
+    index: int
+    agent: int
+    world_id: int
+    length: int
+    total_return: float
+    score: float
+    success: bool
+    terminated: bool
+    truncated: bool
+
+
+class NoteRow(Record, frozen=True, kw_only=True):
+    """A note, with the id after which to ask for newer ones."""
+
+    id: int
+    step: int
+    level: str
+    text: str
+    remedy: str
+    term: str
+
+
+class RunSummary(Record, frozen=True, kw_only=True):
+    """A run in one line of a list. `broken` says why its store cannot be read."""
+
+    id: str
+    path: Path
+    state: RunState | Literal["broken"]
+    preset_name: str = ""
+    title: str = ""
+    created: datetime | None = None
+    step: int = 0
+    env_steps: int = 0
+    episodes: int = 0
+    seconds: float = 0.0
+    success_rate: float | None = None
+    broken: str = ""

@@ -1,0 +1,206 @@
+"""The tables of `run.db`, and how the file is opened.
+
+Any SQLite tool can read it: scalars stand in plain columns, whole events in `payload` columns
+(MessagePack, see `engine.events.decode`), checkpoint states as NumPy `.npz`. Everything but
+`meta`, `commands`, `live` and the worker's own notes depends only on the preset and its seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.errors import UserError
+from engine.runs.filesystem import network_filesystem
+
+DATABASE = "run.db"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 10.0
+
+RECORD = (
+    "worlds",
+    "points",
+    "metrics",
+    "evaluations",
+    "episodes",
+    "policies",
+    "notes",
+    "tunes",
+)
+"""The tables of what the learner said. A checkpoint remembers the last id of each."""
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;  -- values are JSON
+
+CREATE TABLE worlds (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER NOT NULL UNIQUE,
+  split TEXT NOT NULL, payload BLOB NOT NULL);
+
+CREATE TABLE points (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, updates INTEGER NOT NULL,
+  episodes INTEGER NOT NULL, total_env_steps INTEGER NOT NULL);
+
+-- world_id is null for the learner's own metrics, set for the figures of an evaluation.
+CREATE TABLE metrics (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER, split TEXT NOT NULL,
+  name TEXT NOT NULL, mean REAL, low REAL, high REAL, n INTEGER NOT NULL);
+CREATE INDEX metrics_by_step ON metrics (split, name, step);
+
+CREATE TABLE evaluations (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER NOT NULL, split TEXT NOT NULL,
+  success_kind TEXT NOT NULL, success_stderr REAL, optimal_return REAL, horizon_optimum REAL,
+  payload BLOB NOT NULL);
+CREATE INDEX evaluations_by_step ON evaluations (split, step);
+
+CREATE TABLE episodes (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, idx INTEGER NOT NULL, agent INTEGER NOT NULL,
+  world_id INTEGER NOT NULL, length INTEGER NOT NULL, return REAL, score REAL,
+  success INTEGER NOT NULL, terminated INTEGER NOT NULL, truncated INTEGER NOT NULL,
+  payload BLOB NOT NULL);
+CREATE INDEX episodes_by_step ON episodes (step);
+
+CREATE TABLE policies (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER NOT NULL,
+  agent INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX policies_by_step ON policies (step);
+
+CREATE TABLE notes (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, level TEXT NOT NULL, text TEXT NOT NULL,
+  remedy TEXT NOT NULL, term TEXT NOT NULL);
+
+CREATE TABLE tunes (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+  payload BLOB NOT NULL);
+
+-- id 0 is the checkpoint before step 0, id 1 the newest. The last_ columns hold the last row of
+-- each table that the state already knows of: a resumed run deletes the rows after it.
+CREATE TABLE checkpoints (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, counters TEXT NOT NULL, state BLOB NOT NULL,
+  {last_columns});
+
+-- saved: the newest checkpoint's state contains this tune or edit, so resume need not replay it.
+CREATE TABLE commands (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, args TEXT NOT NULL,
+  sent_at REAL NOT NULL, status TEXT NOT NULL DEFAULT 'pending', reply TEXT NOT NULL DEFAULT '',
+  applied_step INTEGER, saved INTEGER NOT NULL DEFAULT 0);
+
+-- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
+CREATE TABLE live (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
+""".format(last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD))
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite says into a sentence for the user."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # our own mistake, not the user's
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text:
+            advice = "The disk is full; make room"
+        elif "readonly" in text or "unable to open" in text:
+            advice = "Check that the folder exists and is yours to write"
+        elif "locked" in text:
+            advice = "Another program holds the file; close it and try again"
+        elif "not a database" in text or "malformed" in text or "no such" in text:
+            advice = "The file is damaged or not a run; remove the run, or restore the file"
+        else:
+            advice = "Check the disk and the folder's permissions"
+        raise UserError(f"{path}: {text}. {advice}.") from error
+
+
+def create(run_dir: Path) -> None:
+    """Make an empty `run.db` with all tables. Raises UserError when that cannot be done."""
+    path = run_dir / DATABASE
+    with explained(path), contextlib.closing(_connect(f"file:{quote(str(path))}")) as connection:
+        connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+
+
+def open_to_write(run_dir: Path) -> sqlite3.Connection:
+    """A connection for writing. Raises UserError when there is none to be had."""
+    path = run_dir / DATABASE
+    with explained(path):
+        connection = _open_checked(path, "mode=rw")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+
+def open_to_read(run_dir: Path) -> sqlite3.Connection:
+    """A read-only connection. Raises UserError when the file is missing, damaged or newer."""
+    path = run_dir / DATABASE
+    with explained(path):
+        try:
+            return _open_checked(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if not path.is_file() or not any(w in str(error) for w in ("unable", "readonly")):
+                raise
+            # A read-only medium: WAL cannot make its shared memory, and nobody writes either.
+            return _open_checked(path, "mode=ro&immutable=1")
+
+
+def _open_checked(path: Path, mode: str) -> sqlite3.Connection:
+    connection = _connect(f"file:{quote(str(path))}?{mode}")
+    try:
+        check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+    )
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise UserError when the run was written by a newer Ice Maze."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    version = int(row[0]) if row else 0
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: this run was written by a newer Ice Maze (schema version {version}, this "
+            f"one knows {SCHEMA_VERSION}). Update with `pip install -U icemaze`."
+        )
+
+
+def choose_journal(connection: sqlite3.Connection, run_dir: Path) -> str:
+    """Switch to WAL where that is safe. Returns "" or a sentence saying why it was not."""
+    kind = network_filesystem(run_dir)
+    wanted = "DELETE" if kind else "WAL"
+    (mode,) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
+    if kind:
+        return (
+            f"The run is on a network filesystem ({kind}), where SQLite's write-ahead log is not "
+            "safe; a rollback journal is used instead, which is slower."
+        )
+    if mode != "wal":
+        return "SQLite could not use its write-ahead log here; a slower rollback journal is used."
+    return ""
+
+
+def leave_wal(run_dir: Path) -> bool:
+    """Fold the write-ahead log of an ended run into `run.db`, so that it is one plain file.
+
+    Not possible while others have it open: then False, and whoever closes it last does it.
+    """
+    path = run_dir / DATABASE
+    try:
+        with path.open("rb") as file:
+            header = file.read(20)
+        if header[18:19] != b"\x02":  # 2: the file says it uses a write-ahead log
+            return True
+        with contextlib.closing(_connect(f"file:{quote(str(path))}?mode=rw")) as connection:
+            connection.execute("PRAGMA busy_timeout = 100")
+            (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    except (OSError, sqlite3.Error):
+        return False
+    return bool(mode == "delete")

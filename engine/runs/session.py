@@ -1,0 +1,302 @@
+"""One stretch of a run, from its start or a resume to its end: the learner's loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+from engine import presets
+from engine.errors import UserError
+from engine.events import AnyEvent, Finished, Note
+from engine.learner import Counters, Learner
+from engine.runs import commands
+from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
+from engine.runs.recording import Recorder
+from engine.runs.store import Replay, RunWriter
+
+Status = Literal["finished", "stopped"]
+MakeLearner = Callable[[presets.Preset], Learner]
+
+log = logging.getLogger("icemaze.worker")
+
+
+class Task:
+    """A `step` or `episode` command being carried out while the run is paused."""
+
+    def __init__(self, command_id: int, command: commands.StepBy | commands.EpisodeBy) -> None:
+        self.id = command_id
+        self.command = command
+        self.paced = isinstance(command, commands.EpisodeBy) and command.paced
+        self._goal: int | None = None
+
+    def remaining(self, learner: Learner) -> int:
+        """How many steps to do next without overshooting; 0 when it is done."""
+        by_steps = isinstance(self.command, commands.StepBy)
+        now = learner.counters.step if by_steps else learner.watched_episodes
+        if self._goal is None:
+            self._goal = now + self.command.n
+        left = max(0, self._goal - now)
+        return left if by_steps else min(left, 1)
+
+
+class Session:
+    """Drives one learner. All it knows of the outside is the store, the clock and `stop_asked`."""
+
+    learner: Learner
+    recorder: Recorder
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        make_learner: MakeLearner,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.writer = writer
+        self.make_learner = make_learner
+        self.clock, self.sleep = clock, sleep
+        self.stop_asked = False
+        self.budget_seconds: float | None = None
+        self.paused = bool(writer.meta("paused", False))
+        self.pacer = Pacer(clock, writer.meta("pace"))
+        self.stopwatch = Stopwatch(clock, writer.meta("seconds", 0.0))
+        self.chunk = Chunk()
+        self.tasks: deque[Task] = deque()
+        self.replays: deque[Replay] = deque()
+        self._compiling = False
+        self._last_command = 0
+        self._last_look = -1.0
+
+    # ------------------------------------------------------------ life
+
+    def run(self) -> bool:
+        """Train until the end. False when it failed; then the store says why."""
+        try:
+            self._begin()
+            status = self._loop()
+            self._finish(status)
+        except Exception as error:
+            expected = isinstance(error, UserError)
+            log.error("failed: %s", error, exc_info=None if expected else error)
+            self._fail(str(error) if expected else f"{type(error).__name__}: {error}")
+            return False
+        log.info("%s at step %d", status, self.learner.counters.step)
+        return True
+
+    def _begin(self) -> None:
+        text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
+        preset = presets.parse(text, where="preset.toml")
+        self.budget_seconds = preset.budget.seconds
+        learner = self.make_learner(preset)
+        restart = self.writer.rewind()
+        if restart is not None:
+            learner.load(restart.state)
+            self.replays.extend(restart.replays)
+        self.learner = learner
+        self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
+        if restart is None:
+            self.recorder.take(learner.begin())
+            self.recorder.checkpoint(first=True)
+        preparation = learner.preparation()
+        self._compiling = bool(preparation)
+        for text in (self.writer.journal_note, preparation):
+            if text:
+                self._note("info", text)
+        self._set_paused(self.paused)
+        self.recorder.live(self._stepwise)
+        self.recorder.commit()
+        log.info("at step %d, generation %d", learner.counters.step, self.writer.generation)
+
+    def _loop(self) -> Status:
+        while True:
+            self._apply_replays()
+            self._look_for_commands()
+            if self.stop_asked:
+                return "stopped"
+            if self._over():
+                return "finished"
+            limit = self._limit()
+            if limit > 0:
+                self._advance(limit)
+            self._end_tasks()
+            self.recorder.write_what_is_due(stepwise=self._stepwise, not_yet=self._not_yet())
+            if limit == 0:
+                self.sleep(TICK if self._idle else min(TICK, self.pacer.wait()))
+
+    def _over(self) -> bool:
+        spent = self.budget_seconds is not None and self.stopwatch.seconds >= self.budget_seconds
+        return spent or self.learner.done
+
+    def _finish(self, status: Status) -> None:
+        # The checkpoint comes before the last words: a resumed run deletes those, and goes on
+        # as if it had never stopped.
+        self.recorder.checkpoint(self._not_yet())
+        for task in self.tasks:
+            self._answer(task.id, "done", f"The run has {status}.")
+        self.stopwatch.stop()
+        self.recorder.take(self.learner.conclude())
+        self.recorder.live(stepwise=True)
+        self.writer.write([self._last_word(status, self.learner.counters)])
+        self.recorder.commit()
+
+    def _fail(self, text: str) -> None:
+        counters = self.learner.counters if hasattr(self, "learner") else Counters()
+        remedy = (
+            "worker.log in the run's folder says more. "
+            f"`icemaze train --resume {self.writer.run_dir.name}` goes on from the last checkpoint."
+        )
+        self.stopwatch.stop()
+        # First with what was said before the failure; without it if just that cannot be written.
+        for attempt in (1, 2):
+            try:
+                self._note("error", text, remedy, counters.step)
+                self.writer.write([self._last_word("failed", counters, text)])
+                self.writer.commit()
+                return
+            except Exception as error:
+                log.error("could not write the failure (attempt %d): %s", attempt, error)
+                self.writer.discard()
+
+    def _last_word(
+        self, status: Literal["finished", "stopped", "failed"], counters: Counters, error: str = ""
+    ) -> Finished:
+        return Finished(
+            step=counters.step,
+            status=status,
+            updates=counters.updates,
+            episodes=counters.episodes,
+            total_env_steps=counters.total_env_steps,
+            seconds=self.stopwatch.seconds,
+            error=error,
+        )
+
+    def _note(
+        self, level: Literal["info", "error"], text: str, remedy: str = "", step: int | None = None
+    ) -> None:
+        step = self.learner.counters.step if step is None else step
+        self.writer.write([Note(step=step, level=level, text=text, remedy=remedy)])
+
+    # ------------------------------------------------------------ advancing
+
+    @property
+    def _idle(self) -> bool:
+        return self.paused and not self.tasks
+
+    @property
+    def _stepwise(self) -> bool:
+        return self.paused or self.pacer.pace is not None
+
+    def _limit(self) -> int:
+        """How many steps to do now: 0 when paused, or when none is due yet."""
+        if self._idle:
+            return 0
+        limit = self.chunk.size
+        task = self.tasks[0] if self.tasks else None
+        if task is None or task.paced:
+            due = self.pacer.due()
+            limit = limit if due is None else min(limit, due)
+        if task is not None:
+            limit = min(limit, task.remaining(self.learner))
+        if self.replays:
+            limit = min(limit, self.replays[0].step - self.learner.counters.step)
+        return limit
+
+    def _advance(self, limit: int) -> None:
+        started, before = self.clock(), self.learner.counters.step
+        events = self.learner.advance(limit)
+        elapsed, steps = self.clock() - started, self.learner.counters.step - before
+        if steps <= 0 and not self.learner.done:
+            raise RuntimeError(f"the learner made no progress at step {before}")
+        if self._compiling:
+            # Neither the time budget nor the size of the next chunk has to do with the compiler.
+            self._compiling = False
+            self.stopwatch.forget(elapsed)
+        else:
+            self.chunk.adapt(steps, elapsed)
+        self.pacer.took(steps)
+        self.recorder.take(events)
+
+    def _apply_replays(self) -> None:
+        """Repeat tunes and edits the checkpoint does not know of, at exactly their steps."""
+        while self.replays and self.replays[0].step <= self.learner.counters.step:
+            self.recorder.take(self._change(self.replays.popleft().command))
+
+    def _not_yet(self) -> list[int]:
+        return [replay.id for replay in self.replays]
+
+    def _end_tasks(self) -> None:
+        while self.tasks and self.tasks[0].remaining(self.learner) == 0:
+            self._answer(self.tasks.popleft().id, "done")
+            self.recorder.live(stepwise=True)
+
+    # ------------------------------------------------------------ commands
+
+    def _look_for_commands(self) -> None:
+        now = self.clock()
+        if now - self._last_look < TICK / 5:
+            return
+        self._last_look = now
+        if self.writer.newest_command() == self._last_command:
+            return
+        for command_id, name, args in self.writer.pending_commands(self._last_command):
+            self._last_command = command_id
+            try:
+                self._obey(command_id, commands.parse(name, args))
+            except UserError as error:
+                self._answer(command_id, "refused", str(error))
+        self._last_command = max(self._last_command, self.writer.newest_command())
+        self.recorder.commit()
+
+    def _obey(self, command_id: int, command: commands.Command) -> None:
+        match command:
+            case commands.Pause():
+                self._drop_tasks()
+                self._set_paused(True)
+            case commands.Resume():
+                self._drop_tasks()
+                self._set_paused(False)
+            case commands.Stop():
+                self._drop_tasks()
+                self.stop_asked = True
+            case commands.Pace(value=pace):
+                self.pacer.change(pace)
+                self.writer.set_meta(pace=pace)
+            case commands.StepBy() | commands.EpisodeBy():
+                self._set_paused(True)
+                self.pacer.restart()
+                self.tasks.append(Task(command_id, command))
+                return  # answered when it is done
+            case _:
+                self.recorder.take(self._change(command))
+                self.recorder.live(self._stepwise)
+        self._answer(command_id, "done")
+
+    def _change(self, command: commands.Command) -> list[AnyEvent]:
+        if isinstance(command, commands.Tune):
+            return self.learner.tune(command.key, command.value)
+        assert isinstance(command, commands.Edit)
+        return self.learner.edit(command.rows)
+
+    def _answer(self, command_id: int, status: Literal["done", "refused"], text: str = "") -> None:
+        self.writer.answer(command_id, status, text, self.learner.counters.step)
+        self.recorder.hurry()
+
+    def _drop_tasks(self) -> None:
+        while self.tasks:
+            self._answer(self.tasks.popleft().id, "done", "Interrupted.")
+
+    def _set_paused(self, paused: bool) -> None:
+        changed, self.paused = paused != self.paused, paused
+        self.writer.set_meta(state="paused" if paused else "running", paused=paused)
+        if not paused:
+            self.stopwatch.start()
+            self.pacer.restart()
+            return
+        self.stopwatch.stop()
+        if changed:
+            self.recorder.checkpoint(self._not_yet())
+            self.recorder.live(stepwise=True)

@@ -1,0 +1,337 @@
+"""The writing end of a run's store. One writer at a time: the worker that holds the lock."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.events import (
+    AnyEvent,
+    Episode,
+    Evaluation,
+    Finished,
+    Live,
+    Metric,
+    Note,
+    Policy,
+    Tuned,
+    Update,
+    World,
+    encode,
+)
+from engine.learner import Counters, State
+from engine.runs import checkpoints, commands, schema
+from engine.runs.schema import RECORD
+
+LIVE_STEPS = 2000
+"""How many steps the live ring keeps."""
+
+FIRST, NEWEST = 0, 1
+REPLAYED = "name IN ('tune', 'edit')"
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """A tune or edit the checkpoint does not know of: to be applied again at exactly `step`."""
+
+    id: int
+    step: int
+    command: commands.Command
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """What a resumed run starts from."""
+
+    step: int
+    state: State
+    replays: list[Replay]
+
+
+class RunWriter:
+    """Collects rows and writes them in one transaction at each `commit`.
+
+    Nothing touches the file between commits, so that readers and senders of commands never wait
+    for longer than one small transaction.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        """Open an existing store. Raises UserError when it cannot be opened for writing."""
+        self.run_dir = run_dir
+        self.connection = schema.open_to_write(run_dir)
+        with schema.explained(run_dir):
+            self.journal_note = schema.choose_journal(self.connection, run_dir)
+            row = self.connection.execute(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'live'"
+            ).fetchone()
+        self._live_id: int = row[0] if row else 0
+        self._ring: deque[tuple[int, int]] = deque()
+        self._ring_steps = 0
+        self._queue: list[tuple[str, tuple[Any, ...]]] = []
+        self._meta: dict[str, str] = {}
+        self._known: dict[str, str] = {}  # what meta holds on disk, as far as set by this writer
+
+    # ------------------------------------------------------------ meta
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """The committed value of a meta key."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else default
+
+    def set_meta(self, **values: Any) -> None:
+        """Set keys (any JSON values) with the next commit; unchanged ones cost nothing."""
+        for key, value in values.items():
+            text = json.dumps(value)
+            if self._known.get(key) != text or key in self._meta:
+                self._meta[key] = text
+
+    @property
+    def generation(self) -> int:
+        """How often the run was resumed."""
+        return int(self.meta("generation", 0))
+
+    # ------------------------------------------------------------ events
+
+    def write(self, events: list[AnyEvent]) -> None:
+        """Take events of the record in order. They are on disk after the next commit."""
+        for event in events:
+            match event:
+                case Update():
+                    self._put("points", event.step, *_counts(event))
+                    for name, metric in event.metrics.items():
+                        self._put_metric(event.step, None, "train", name, metric)
+                case Evaluation():
+                    self._write_evaluation(event)
+                case Episode():
+                    self._write_episode(event)
+                case Policy():
+                    keys = (event.world_id, event.agent)
+                    self._put("policies", event.step, *keys, encode(event))
+                case World():
+                    self._put("worlds", event.step, event.id, event.split, encode(event))
+                case Note():
+                    words = (event.level, event.text, event.remedy, event.term)
+                    self._put("notes", event.step, *words)
+                case Tuned():
+                    value = json.dumps(event.value)
+                    self._put("tunes", event.step, event.key, value, encode(event))
+                case Finished():
+                    self._write_finished(event)
+                case _:
+                    # Steps reach the store inside episodes and live batches only.
+                    raise TypeError(f"the record has no place for {type(event).__name__} events")
+
+    def _put(self, table: str, *values: Any) -> None:
+        marks = ", ".join("?" * len(values))
+        self._queue.append((f"INSERT INTO {table} VALUES (NULL, {marks})", values))
+
+    def _put_metric(
+        self, step: int, world_id: int | None, split: str, name: str, metric: Metric
+    ) -> None:
+        numbers = (_real(metric.mean), _real(metric.low), _real(metric.high))
+        self._put("metrics", step, world_id, split, name, *numbers, metric.n)
+
+    def _write_evaluation(self, event: Evaluation) -> None:
+        self._put(
+            "evaluations",
+            event.step,
+            event.world_id,
+            event.split,
+            event.success_kind,
+            _real(event.success_stderr),
+            _real(event.optimal_return),
+            _real(event.horizon_optimum),
+            encode(event),
+        )
+        for name, metric in event.figures.items():
+            self._put_metric(event.step, event.world_id, event.split, name, metric)
+
+    def _write_episode(self, event: Episode) -> None:
+        self._put(
+            "episodes",
+            event.step,
+            event.index,
+            event.agent,
+            event.world_id,
+            len(event.steps),
+            _real(event.returns_to_go[0] if event.returns_to_go else 0.0),
+            _real(event.score),
+            int(event.success),
+            int(event.terminated),
+            int(event.truncated),
+            encode(event),
+        )
+
+    def _write_finished(self, event: Finished) -> None:
+        # It carries wall-clock seconds, so it lives in meta, outside the reproducible record.
+        self.set_meta(state=event.status, finished=msgspec.to_builtins(event))
+
+    def write_live(self, live: Live) -> None:
+        """Append to the live ring and drop what is too old."""
+        self._live_id += 1
+        steps = live.steps[-LIVE_STEPS:]
+        batch = msgspec.structs.replace(live, steps=steps, policy=None)
+        self._queue.append(
+            ("INSERT INTO live VALUES (?, ?, ?)", (self._live_id, live.step, encode(batch)))
+        )
+        if live.policy is not None:
+            self._queue.append(
+                ("REPLACE INTO live VALUES (0, ?, ?)", (live.step, encode(live.policy)))
+            )
+        self._ring.append((self._live_id, len(steps)))
+        self._ring_steps += len(steps)
+        dropped = 0
+        while len(self._ring) > LIVE_STEPS or self._ring_steps - self._ring[0][1] >= LIVE_STEPS:
+            dropped, count = self._ring.popleft()
+            self._ring_steps -= count
+        if dropped:
+            self._queue.append(("DELETE FROM live WHERE id BETWEEN 1 AND ?", (dropped,)))
+
+    # ------------------------------------------------------------ commands
+
+    def newest_command(self) -> int:
+        """The id of the newest command; cheap enough to ask at every tick."""
+        return int(
+            self.connection.execute("SELECT coalesce(max(id), 0) FROM commands").fetchone()[0]
+        )
+
+    def pending_commands(self, after: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
+        """Commands (id, name, arguments) nobody answered yet, oldest first."""
+        rows = self.connection.execute(
+            "SELECT id, name, args FROM commands WHERE id > ? AND status = 'pending' ORDER BY id",
+            (after,),
+        ).fetchall()
+        return [(row[0], row[1], json.loads(row[2])) for row in rows]
+
+    def answer(self, command_id: int, status: str, reply: str, step: int) -> None:
+        """Say what became of a command, with the next commit."""
+        self._queue.append(
+            (
+                "UPDATE commands SET status = ?, reply = ?, applied_step = ? WHERE id = ?",
+                (status, reply, step, command_id),
+            )
+        )
+
+    # ------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(
+        self,
+        counters: Counters,
+        state: State,
+        *,
+        first: bool = False,
+        not_yet: Iterable[int] = (),
+    ) -> None:
+        """Save the state with everything written so far. Only the first and the newest are kept.
+
+        `not_yet` are the ids of commands that wait to be replayed at a later step.
+        """
+        last = ", ".join(f"(SELECT coalesce(max(id), 0) FROM {table})" for table in RECORD)
+        values = (
+            FIRST if first else NEWEST,
+            counters.step,
+            json.dumps(msgspec.to_builtins(counters)),
+            checkpoints.pack(state),
+        )
+        self._queue.append((f"REPLACE INTO checkpoints VALUES (?, ?, ?, ?, {last})", values))
+        waiting = ", ".join(str(int(i)) for i in not_yet)
+        self._queue.append(
+            (
+                "UPDATE commands SET saved = 1 WHERE saved = 0 AND status = 'done' "
+                f"AND {REPLAYED} AND id NOT IN ({waiting})",
+                (),
+            )
+        )
+
+    def rewind(self) -> Restart | None:
+        """Go back to the newest checkpoint: delete what came after, start a new generation.
+
+        One transaction, committed at once. None when the run never got as far as checkpoint 0.
+        """
+        with schema.explained(self.run_dir / schema.DATABASE):
+            row = self.connection.execute(
+                "SELECT * FROM checkpoints ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+            with self._transaction():
+                last = row[4:] if row else (0,) * len(RECORD)
+                for table, last_id in zip(RECORD, last, strict=True):
+                    self.connection.execute(f"DELETE FROM {table} WHERE id > ?", (last_id,))
+                self.connection.execute("DELETE FROM live")
+                self.connection.execute("DELETE FROM meta WHERE key = 'finished'")
+                if row:
+                    self.set_meta(generation=self.generation + 1, counters=json.loads(row[2]))
+                    self._write_meta()
+            self.discard()
+            if not row:
+                return None
+            return Restart(row[1], checkpoints.unpack(row[3]), self._replays())
+
+    def _replays(self) -> list[Replay]:
+        rows = self.connection.execute(
+            "SELECT id, applied_step, name, args FROM commands "
+            f"WHERE status = 'done' AND saved = 0 AND {REPLAYED} "
+            "ORDER BY applied_step, id"
+        ).fetchall()
+        return [
+            Replay(id_, step, commands.parse(name, json.loads(args)))
+            for id_, step, name, args in rows
+        ]
+
+    # ------------------------------------------------------------ transactions
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something waits for a commit."""
+        return bool(self._queue or self._meta)
+
+    def commit(self) -> None:
+        """Write everything collected in one transaction. Raises UserError (disk full, …); then
+        nothing was written and everything is still collected."""
+        if not self.dirty:
+            return
+        with schema.explained(self.run_dir / schema.DATABASE), self._transaction():
+            for sql, group in itertools.groupby(self._queue, key=lambda item: item[0]):
+                self.connection.executemany(sql, [values for _, values in group])
+            self._write_meta()
+        self._known.update(self._meta)
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget what was collected since the last commit."""
+        self._queue.clear()
+        self._meta.clear()
+
+    def _write_meta(self) -> None:
+        self.connection.executemany("REPLACE INTO meta VALUES (?, ?)", list(self._meta.items()))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close without committing, and leave WAL if no reader is connected."""
+        self.connection.close()
+        schema.leave_wal(self.run_dir)
+
+
+def _counts(event: Update) -> tuple[int, int, int]:
+    return event.updates, event.episodes, event.total_env_steps
+
+
+def _real(number: float) -> float | None:
+    """SQLite has no NaN: it becomes NULL."""
+    return None if math.isnan(number) else float(number)

@@ -1,0 +1,91 @@
+"""The parts of a preset that algorithms share: schedules, exploration, and the settings base.
+
+Everything here is plain data. What a field means and which values are valid stand in its
+annotation, so that the generated schema, the app's form and the error messages agree.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+TUNABLE = {"x-tunable": True}
+"""Marks a field that may change while a run is going (`icemaze` calls this tuning)."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number that moves from `start` to `end` during the first `steps` environment steps."""
+
+    start: Annotated[float, Meta(ge=0.0, description="value at step 0")]
+    end: Annotated[float, Meta(ge=0.0, description="value from step `steps` on")]
+    steps: Annotated[int, Meta(ge=1, description="how many environment steps the change takes")]
+    shape: Annotated[
+        Literal["linear", "exponential"], Meta(description="straight line, or constant factor")
+    ] = "linear"
+
+
+class EpsilonGreedy(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="epsilon-greedy",
+):
+    """With probability ε a random action, otherwise a best one (ties broken at random)."""
+
+    start: Annotated[float, Meta(ge=0.0, le=1.0, description="ε at step 0")] = 1.0
+    end: (
+        Annotated[
+            float, Meta(ge=0.0, le=1.0, description="ε from step `steps` on (default: start)")
+        ]
+        | None
+    ) = None
+    steps: Annotated[
+        int, Meta(ge=1, description="how many environment steps ε takes from start to end")
+    ] = 1
+    shape: Literal["linear", "exponential"] = "linear"
+
+
+Exploration = EpsilonGreedy
+
+
+class AlgorithmSettings(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="name"
+):
+    """What every algorithm's `[algorithm]` table has."""
+
+    gamma: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=1.0,
+            description="discount factor γ: what a reward one step later is worth",
+        ),
+    ] = 0.99
+
+
+class TemporalDifferenceSettings(AlgorithmSettings, kw_only=True):
+    """What methods that learn action values from experience have in common."""
+
+    learning_rate: Annotated[
+        Annotated[float, Meta(gt=0.0, le=1.0)] | Schedule | Literal["1/n"],
+        Meta(
+            description="step size α: how far each update moves towards its target; a number, "
+            'a schedule, or "1/n" (one over the visits of the pair)',
+            extra_json_schema=TUNABLE,
+        ),
+    ] = 0.1
+    exploration: Annotated[
+        Exploration,
+        Meta(description="the behaviour policy", extra_json_schema=TUNABLE),
+    ] = EpsilonGreedy(start=0.1)
+    initial_value: Annotated[
+        float,
+        Meta(
+            description="Q at the start; above what can be earned it is an optimistic start, "
+            "which makes the agent try everything once"
+        ),
+    ] = 0.0

@@ -1,0 +1,65 @@
+"""What an algorithm's file says about itself, and what the learner asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from engine.events import Step
+from engine.settings import AlgorithmSettings
+
+if TYPE_CHECKING:
+    from engine.learner import Learner
+    from engine.presets import Preset
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One update, told three ways."""
+
+    formula: str
+    """The update rule in symbols."""
+    numbers: str
+    """The same rule with this step's numbers in it."""
+    words: str
+    """What happened, in plain words."""
+
+
+class Algorithm:
+    """One algorithm. Its file subclasses this and names the instance `ALGORITHM`.
+
+    Shapes: N agents, O observations, A actions. Learned tables are a NamedTuple of arrays with N
+    as first axis; `knobs` are the settings a kernel reads, refreshed when one is tuned.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    settings: ClassVar[type[AlgorithmSettings]]
+    source: ClassVar[str]
+    """Book and equation, or paper and section."""
+    family: ClassVar[Literal["planning", "prediction", "value", "policy"]]
+    model_based: ClassVar[bool] = False
+    policy_type: ClassVar[Literal["on-policy", "off-policy", "none"]]
+    behaviour_policy: ClassVar[str]
+    """How it moves, in words."""
+    target_policy: ClassVar[str]
+    """Which policy it learns about, in words."""
+    update_name: ClassVar[str] = "TD step"
+    formula: ClassVar[str]
+    kernel: ClassVar[Callable[..., Any]]
+
+    def check(self, preset: Preset) -> None:
+        """Raise UserError for what only this algorithm cannot do."""
+
+    def make_learner(self, preset: Preset) -> Learner:
+        """The learner that drives this algorithm."""
+        raise AssertionError(f"{type(self).__name__} must say which learner drives it")
+
+    def explain(self, step: Step) -> Explanation:
+        """The update of one step, with its numbers put into the formula, and in words."""
+        raise AssertionError(f"{type(self).__name__} must explain its update")

@@ -1,0 +1,181 @@
+"""The agent-environment loop inside a kernel: episodes begin, moves happen, episodes end.
+
+Everything a kernel needs to know about the worlds is in `Env`, everything about where each agent
+stands in `Agents`; both are NamedTuples of arrays, which Numba takes as they are. W worlds,
+S states, A actions, K outcomes, N agents.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.mdp import MDP
+from engine.tabular.compiling import kernel
+from engine.tabular.rng import seed_streams, uniform
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TERMINAL, SUCCESS, FALL = 1, 2, 4
+# what the agents earned and did since the last recording point, one column each
+EPISODES, RETURN, SCORE, LENGTH, WINS, STEPS, EXPLORED, FALLS, ABS_ERROR = range(9)
+N_STATS = 9
+
+
+class Env(NamedTuple):
+    """The worlds of a run, stacked."""
+
+    next_state: Array  # [W,S,A,K] int32
+    cumulative: Array  # [W,S,A,K] float64: P(outcome <= k)
+    reward: Array  # [W,S,A,K] float64
+    flags: Array  # [W,S,A,K] uint8: TERMINAL | SUCCESS | FALL
+    start: Array  # [W,S] float64: cumulative start distribution
+    observation: Array  # [W,S] int32
+    from_step: Array  # [W] int64: a world holds from this step count on
+    max_steps: Array  # [W] int64
+
+
+class Agents(NamedTuple):
+    """Where each agent stands, and its random state."""
+
+    state: Array  # [N] int64
+    action: Array  # [N] int64: already chosen for the coming step, or -1
+    explored: Array  # [N] bool: whether that choice was an exploring one
+    time: Array  # [N] int64: t within the episode; -1 before the episode has begun
+    episode: Array  # [N] int64: episodes finished
+    steps: Array  # [N] int64: environment steps taken
+    world: Array  # [N] int64
+    discount: Array  # [N] float64: gamma ** t
+    earned: Array  # [N,2] float64: return and score of the episode so far
+    random: Array  # [N,4] uint64
+    stats: Array  # [N,N_STATS] float64
+
+
+def make_env(mdps: list[MDP], from_steps: list[int]) -> Env:
+    """Stack the worlds' arrays; each world holds from its step count on."""
+
+    def stack(name: str) -> Array:
+        return np.stack([getattr(mdp, name) for mdp in mdps])
+
+    cumulative = np.cumsum(stack("probability"), axis=-1)
+    cumulative[..., -1] = 1.0
+    start = np.cumsum(stack("start"), axis=-1)
+    flags = (
+        TERMINAL * stack("terminal").astype(np.uint8)
+        | SUCCESS * stack("success").astype(np.uint8)
+        | FALL * stack("fall").astype(np.uint8)
+    ).astype(np.uint8)
+    return Env(
+        next_state=stack("next_state").astype(np.int32),
+        cumulative=cumulative,
+        reward=stack("reward"),
+        flags=flags,
+        start=start / start[:, -1:],
+        observation=stack("observation").astype(np.int32),
+        from_step=np.array(from_steps, dtype=np.int64),
+        max_steps=np.array([mdp.max_steps for mdp in mdps], dtype=np.int64),
+    )
+
+
+def make_agents(n: int, seed: int) -> Agents:
+    """N agents before their first episode."""
+    return Agents(
+        state=np.zeros(n, np.int64),
+        action=np.full(n, -1, np.int64),
+        explored=np.zeros(n, np.bool_),
+        time=np.full(n, -1, np.int64),
+        episode=np.zeros(n, np.int64),
+        steps=np.zeros(n, np.int64),
+        world=np.zeros(n, np.int64),
+        discount=np.ones(n),
+        earned=np.zeros((n, 2)),
+        random=seed_streams(seed, n),
+        stats=np.zeros((n, N_STATS)),
+    )
+
+
+@kernel
+def draw(cumulative: Array, random: Array) -> int:
+    """An index drawn from a cumulative distribution [K]; certain outcomes cost no random number."""
+    last = cumulative.size - 1
+    if last == 0 or cumulative[0] >= 1.0:
+        return 0
+    u = uniform(random)
+    k = 0
+    while k < last and u >= cumulative[k]:
+        k += 1
+    return k
+
+
+@kernel
+def begin_episode(env: Env, agents: Agents, i: int) -> None:
+    """Put agent i on a start cell of the world that holds now."""
+    w = agents.world[i]
+    while w + 1 < env.from_step.size and env.from_step[w + 1] <= agents.steps[i]:
+        w += 1
+    agents.world[i] = w
+    agents.state[i] = draw(env.start[w], agents.random[i])
+    agents.time[i] = 0
+    agents.action[i] = -1
+    agents.discount[i] = 1.0
+    agents.earned[i, 0] = 0.0
+    agents.earned[i, 1] = 0.0
+
+
+@kernel
+def move(env: Env, agents: Agents, i: int, action: int) -> tuple[int, float, int]:
+    """The environment's answer to an action: next state, reward, flags."""
+    w = agents.world[i]
+    s = agents.state[i]
+    k = draw(env.cumulative[w, s, action], agents.random[i])
+    return (
+        env.next_state[w, s, action, k],
+        env.reward[w, s, action, k],
+        env.flags[w, s, action, k],
+    )
+
+
+@kernel
+def is_truncated(env: Env, agents: Agents, i: int, flags: int) -> bool:
+    """Whether the coming step is the last the time limit allows. Never true when terminated."""
+    return (flags & TERMINAL) == 0 and agents.time[i] + 1 >= env.max_steps[agents.world[i]]
+
+
+@kernel
+def finish_step(
+    env: Env,
+    agents: Agents,
+    i: int,
+    next_state: int,
+    reward: float,
+    flags: int,
+    explored: bool,
+    error: float,
+    gamma: float,
+) -> bool:
+    """Book what was earned and move on; true when the episode is over."""
+    stats = agents.stats[i]
+    over = (flags & TERMINAL) != 0 or is_truncated(env, agents, i, flags)
+    agents.earned[i, 0] += agents.discount[i] * reward
+    agents.earned[i, 1] += reward
+    agents.discount[i] *= gamma
+    agents.steps[i] += 1
+    agents.time[i] += 1
+    agents.state[i] = next_state
+    stats[STEPS] += 1.0
+    stats[ABS_ERROR] += abs(error)
+    if explored:
+        stats[EXPLORED] += 1.0
+    if flags & FALL:
+        stats[FALLS] += 1.0
+    if over:
+        stats[EPISODES] += 1.0
+        stats[RETURN] += agents.earned[i, 0]
+        stats[SCORE] += agents.earned[i, 1]
+        stats[LENGTH] += agents.time[i]
+        if flags & SUCCESS:
+            stats[WINS] += 1.0
+        agents.episode[i] += 1
+        agents.time[i] = -1
+    return over

@@ -1,0 +1,280 @@
+"""The learner that drives any algorithm which moves through the maze.
+
+It calls the algorithm's kernel up to the next recording point and turns what the kernel left in
+its arrays into events. Nothing here knows which algorithm it drives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.errors import UserError
+from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
+from engine.learner import Counters, State
+from engine.presets import Preset
+from engine.settings import AlgorithmSettings
+from engine.tabular import compiling
+from engine.tabular import environment as environ
+from engine.tabular.q_table import QTableAlgorithm
+from engine.tabular.trace import WATCHED, make_trace, steps_between, steps_of_episode
+from engine.tabular.tuning import tuned_settings
+from engine.tabular.worlds import Worlds, next_point, summarise
+from engine.evaluate import greedy
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+METRIC_GROWTH = 1.02
+"""Each recording point of the curves is 2 % later than the one before."""
+PICTURE_GROWTH = 1.1
+"""Policies and episodes are larger, so they are recorded less often."""
+NO_LIMIT = 2**62
+
+
+class TabularLearner:
+    """N independent agents of one algorithm, advanced in step with each other."""
+
+    def __init__(self, preset: Preset, algorithm: QTableAlgorithm) -> None:
+        self.algorithm = algorithm
+        self.settings: AlgorithmSettings = preset.algorithm
+        self.worlds = Worlds(preset.maze, preset.algorithm.gamma)
+        self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
+        mdp = self.worlds.mdps[0]
+        self.tables = algorithm.make_tables(
+            preset.algorithm, preset.run.agents, mdp.n_observations, mdp.n_actions
+        )
+        self.knobs = algorithm.make_knobs(preset.algorithm)
+        longest = max(m.max_steps for m in self.worlds.mdps)
+        self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
+        budget = preset.budget
+        limits = [n for n in (budget.env_steps, budget.updates) if n is not None]
+        self.step_limit = min(limits, default=NO_LIMIT)
+        self.episode_limit = budget.episodes or NO_LIMIT
+        self.clock = 0
+        self.next_metrics = 1
+        self.next_picture = 1
+        self.shown_episode = -1  # the newest episode that was recorded
+        self._use_worlds()
+
+    def _use_worlds(self) -> None:
+        self.env = environ.make_env(self.worlds.mdps, self.worlds.from_steps)
+
+    # ------------------------------------------------------------ how far
+
+    @property
+    def counters(self) -> Counters:
+        n = self.agents.steps.size
+        total = int(self.agents.steps.sum())
+        return Counters(
+            step=self.clock,
+            env_steps=round(total / n),
+            episodes=round(int(self.agents.episode.sum()) / n),
+            updates=round(total / n),
+            total_env_steps=total,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.clock >= self.step_limit or bool(
+            (self.agents.episode >= self.episode_limit).all()
+        )
+
+    @property
+    def watched_episodes(self) -> int:
+        return int(self.agents.episode[WATCHED])
+
+    # ------------------------------------------------------------ going on
+
+    def preparation(self) -> str:
+        name = self.algorithm.title
+        if compiling.needs_compiling(self.algorithm.kernel):
+            return f"Compiling {name} once (a few seconds; kept for the next start)."
+        return ""
+
+    def begin(self) -> list[AnyEvent]:
+        worlds: list[AnyEvent] = [self.worlds.event(w) for w in range(len(self.worlds.mazes))]
+        return [*worlds, self._evaluation(), self._policy()]
+
+    def advance(self, limit: int) -> list[AnyEvent]:
+        run = compiling.compiled(self.algorithm.kernel)
+        events: list[AnyEvent] = []
+        until = min(self.clock + limit, self.step_limit)
+        while self.clock < until and not self.done:
+            n = min(until, self.next_metrics) - self.clock
+            run(
+                self.env, self.agents, self.tables, self.knobs, self.trace, n, self.episode_limit
+            )  # fmt: skip
+            self.clock += n
+            if self.done:
+                self.clock = int(self.agents.steps.max())
+            if self.clock >= self.next_metrics:
+                events += self._record()
+        return events
+
+    def conclude(self) -> list[AnyEvent]:
+        events: list[AnyEvent] = []
+        episode = self._newest_episode()
+        if episode:
+            events.append(episode)
+        return [*events, self._update(), self._evaluation(), self._policy()]
+
+    def live(self, since: int) -> Live:
+        counters = self.counters
+        until = int(self.agents.steps[WATCHED])
+        steps = steps_between(self.trace, self.env, since, until, self.settings.gamma)
+        return Live(
+            step=self.clock,
+            updates=counters.updates,
+            episodes=counters.episodes,
+            total_env_steps=counters.total_env_steps,
+            steps=tuple(self._with_log_prob(step) for step in steps),
+            policy=self._policy(),
+        )
+
+    def tune(self, key: str, value: Any) -> list[AnyEvent]:
+        self.settings, shown = tuned_settings(self.settings, key, value)
+        self.knobs = self.algorithm.make_knobs(self.settings)
+        return [Tuned(step=self.clock, key=key, value=shown)]
+
+    def edit(self, rows: list[str]) -> list[AnyEvent]:
+        if self.worlds.mazes[0].observation != "cell":
+            raise UserError(
+                "This maze cannot be edited while it runs: the agent sees only its neighbourhood, "
+                "and a new map would bring observations its table has no rows for."
+            )
+        world = self.worlds.edit(rows, self.clock)
+        self._use_worlds()
+        return [world]
+
+    # ------------------------------------------------------------ saying what happened
+
+    def _record(self) -> list[AnyEvent]:
+        self.next_metrics = next_point(self.clock, METRIC_GROWTH)
+        events: list[AnyEvent] = [self._update(), self._evaluation()]
+        if self.clock >= self.next_picture:
+            self.next_picture = next_point(self.clock, PICTURE_GROWTH)
+            events.append(self._policy())
+            episode = self._newest_episode()
+            if episode:
+                events.append(episode)
+        return events
+
+    def _exploration(self) -> float:
+        return self.algorithm.exploration(self.knobs, self.clock)
+
+    def _update(self) -> Update:
+        stats = self.agents.stats
+        with np.errstate(invalid="ignore", divide="ignore"):
+            episodes = np.where(stats[:, environ.EPISODES] > 0, stats[:, environ.EPISODES], np.nan)
+            steps = np.where(stats[:, environ.STEPS] > 0, stats[:, environ.STEPS], np.nan)
+        earned = {
+            "online_return": stats[:, environ.RETURN] / episodes,
+            "online_score": stats[:, environ.SCORE] / episodes,
+            "online_length": stats[:, environ.LENGTH] / episodes,
+            "online_success_rate": stats[:, environ.WINS] / episodes,
+            "falls_per_1000_steps": 1000.0 * stats[:, environ.FALLS] / steps,
+            "exploring_share": stats[:, environ.EXPLORED] / steps,
+            "td_error": stats[:, environ.ABS_ERROR] / steps,
+        }
+        metrics = {name: summarise(values) for name, values in earned.items()}
+        for name, value in self.algorithm.knob_metrics(self.knobs, self.clock).items():
+            metrics[name] = summarise(np.full(1, value))
+        stats[:] = 0.0
+        counters = self.counters
+        return Update(
+            step=self.clock,
+            updates=counters.updates,
+            episodes=counters.episodes,
+            total_env_steps=counters.total_env_steps,
+            metrics=metrics,
+        )
+
+    def _evaluation(self) -> AnyEvent:
+        values = self.algorithm.action_values(self.tables)
+        return self.worlds.evaluation(
+            self.clock, self.algorithm.target(values, self._exploration()), greedy(values)
+        )
+
+    def _policy(self) -> Policy:
+        values = self.algorithm.action_values(self.tables)[WATCHED]
+        target = self.algorithm.target(values, self._exploration())
+        return Policy(
+            step=self.clock,
+            world_id=self.worlds.current(self.clock),
+            agent=WATCHED,
+            target=target.astype(np.float32),
+            behaviour=self.algorithm.behaviour(values, self._exploration()).astype(np.float32),
+            q=values.astype(np.float32),
+            values=(target * values).sum(-1).astype(np.float32),
+            visits=self.tables.visits[WATCHED].astype(np.int64),
+            layers=self.algorithm.layers(self.tables, WATCHED),
+        )
+
+    def _with_log_prob(self, step: Step) -> Step:
+        """The step with log π_behaviour(a|o) as it was when the action was chosen."""
+        policy = self.algorithm.behaviour(np.array(step.values), step.exploration)
+        chance = float(policy[step.action])
+        log_prob = math.log(chance) if chance > 0 else -math.inf
+        return msgspec.structs.replace(step, log_prob=log_prob)
+
+    def _newest_episode(self) -> Episode | None:
+        """The watched agent's newest finished episode, unless it was recorded before."""
+        newest = self.watched_episodes - 1
+        if newest <= self.shown_episode:
+            return None
+        steps = steps_of_episode(self.trace, self.env, newest, self.settings.gamma)
+        if not steps:
+            return None
+        self.shown_episode = newest
+        return make_episode([self._with_log_prob(step) for step in steps])
+
+    # ------------------------------------------------------------ saving
+
+    def state(self) -> State:
+        state: State = {
+            "worlds": self.worlds.save(),
+            "settings": np.frombuffer(msgspec.json.encode(self.settings), np.uint8),
+            "learner": np.array(
+                [self.clock, self.next_metrics, self.next_picture, self.shown_episode], np.int64
+            ),
+        }
+        for name in ("agents", "tables", "trace"):
+            for field, array in getattr(self, name)._asdict().items():
+                state[f"{name}.{field}"] = array
+        return state
+
+    def load(self, state: State) -> None:
+        self.worlds.load(state["worlds"])
+        self._use_worlds()
+        self.settings = msgspec.json.decode(state["settings"].tobytes(), type=type(self.settings))
+        self.knobs = self.algorithm.make_knobs(self.settings)
+        self.clock, self.next_metrics, self.next_picture, self.shown_episode = (
+            int(n) for n in state["learner"]
+        )
+        for name in ("agents", "tables", "trace"):
+            for field, array in getattr(self, name)._asdict().items():
+                array[...] = state[f"{name}.{field}"]
+
+
+def make_episode(steps: list[Step]) -> Episode:
+    """A finished episode from its steps, with the return from each step on."""
+    returns, following = [], 0.0
+    for step in reversed(steps):
+        following = step.reward + step.gamma * following
+        returns.append(following)
+    last = steps[-1]
+    return Episode(
+        step=last.step,
+        agent=last.agent,
+        world_id=last.world_id,
+        index=last.episode,
+        steps=tuple(steps),
+        returns_to_go=tuple(reversed(returns)),
+        score=sum(step.reward for step in steps),
+        success=last.success,
+        terminated=last.terminated,
+        truncated=last.truncated,
+    )

@@ -1,0 +1,78 @@
+"""Q-learning (Watkins, 1989): off-policy TD control. Sutton & Barto, section 6.5, equation 6.8."""
+
+from __future__ import annotations
+
+from engine.events import Step
+from engine.settings import TemporalDifferenceSettings
+from engine.tabular.algorithm import Explanation
+from engine.tabular.behaviour import epsilon_greedy, highest, scheduled, step_size
+from engine.tabular.compiling import kernel
+from engine.tabular.environment import TERMINAL, Agents, Env, begin_episode, finish_step, move
+from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_update
+from engine.tabular.trace import WATCHED, Trace, note
+
+
+class QLearningSettings(TemporalDifferenceSettings, kw_only=True, tag="q-learning"):
+    """Q-learning: learns about the greedy policy while it explores."""
+
+
+@kernel
+def q_learning(
+    env: Env,
+    agents: Agents,
+    tables: QTables,
+    knobs: Knobs,
+    trace: Trace,
+    limit: int,
+    episode_limit: int,
+) -> None:
+    """Up to `limit` steps of every agent; an agent stops for good at `episode_limit` episodes."""
+    gamma = knobs.gamma
+    for i in range(agents.state.size):
+        q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
+        for left in range(limit, 0, -1):
+            if agents.episode[i] >= episode_limit:
+                break
+            if agents.time[i] < 0:
+                begin_episode(env, agents, i)
+            s = env.observation[agents.world[i], agents.state[i]]
+            epsilon = scheduled(knobs.epsilon, agents.steps[i])
+            a, explored = epsilon_greedy(q[s], epsilon, random)
+            landing, r, flags = move(env, agents, i, a)
+            s2 = env.observation[agents.world[i], landing]
+            visits[s, a] += 1
+            alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+
+            future = 0.0 if flags & TERMINAL else highest(q[s2])
+            target = r + gamma * future
+            error = target - q[s, a]
+            if i == WATCHED and left <= trace.ints.shape[0]:
+                note(
+                    trace, env, agents, i, a, explored, r, landing, flags, -1,
+                    q[s, a], target, alpha, epsilon, future, q[s], q[s2],
+                )  # fmt: skip
+            q[s, a] += alpha * error  # Q(S,A) ← Q(S,A) + α [R + γ max_a Q(S',a) − Q(S,A)]  (6.8)
+
+            finish_step(env, agents, i, landing, r, flags, explored, error, gamma)
+
+
+class QLearning(QTableAlgorithm):
+    name = "q-learning"
+    title = "Q-learning"
+    settings = QLearningSettings
+    source = "Sutton & Barto, section 6.5, equation 6.8"
+    policy_type = "off-policy"
+    target_policy = "greedy on Q"
+    formula = "Q(s,a) ← Q(s,a) + α [ r + γ max Q(s′,·) − Q(s,a) ]"
+    kernel = staticmethod(q_learning)
+
+    def explain(self, step: Step) -> Explanation:
+        return explain_update(
+            self.formula,
+            step,
+            follow="if it plays its best move from there, whatever it will really do: that is what "
+            "makes Q-learning off-policy",
+        )
+
+
+ALGORITHM = QLearning()

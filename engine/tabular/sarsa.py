@@ -1,0 +1,88 @@
+"""SARSA (Rummery and Niranjan, 1994): on-policy TD control. Sutton & Barto, section 6.4, eq. 6.7."""
+
+from __future__ import annotations
+
+from engine.events import Step
+from engine.maze import ACTION_NAMES
+from engine.settings import TemporalDifferenceSettings
+from engine.tabular.algorithm import Explanation
+from engine.tabular.behaviour import epsilon_greedy, scheduled, step_size
+from engine.tabular.compiling import kernel
+from engine.tabular.environment import TERMINAL, Agents, Env, begin_episode, finish_step, move
+from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_update
+from engine.tabular.trace import WATCHED, Trace, note
+
+
+class SarsaSettings(TemporalDifferenceSettings, kw_only=True, tag="sarsa"):
+    """SARSA: learns about the policy it follows, exploring moves included."""
+
+
+@kernel
+def sarsa(
+    env: Env,
+    agents: Agents,
+    tables: QTables,
+    knobs: Knobs,
+    trace: Trace,
+    limit: int,
+    episode_limit: int,
+) -> None:
+    """Up to `limit` steps of every agent; an agent stops for good at `episode_limit` episodes."""
+    gamma = knobs.gamma
+    for i in range(agents.state.size):
+        q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
+        for left in range(limit, 0, -1):
+            if agents.episode[i] >= episode_limit:
+                break
+            epsilon = scheduled(knobs.epsilon, agents.steps[i])
+            if agents.time[i] < 0:
+                begin_episode(env, agents, i)
+            s = env.observation[agents.world[i], agents.state[i]]
+            if agents.action[i] < 0:
+                agents.action[i], agents.explored[i] = epsilon_greedy(q[s], epsilon, random)
+            a, explored = agents.action[i], agents.explored[i]
+            landing, r, flags = move(env, agents, i, a)
+            s2 = env.observation[agents.world[i], landing]
+            visits[s, a] += 1
+            alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+
+            a2, explores, future = -1, False, 0.0
+            if not flags & TERMINAL:
+                a2, explores = epsilon_greedy(
+                    q[s2], scheduled(knobs.epsilon, agents.steps[i] + 1), random
+                )
+                future = q[s2, a2]
+            target = r + gamma * future
+            error = target - q[s, a]
+            if i == WATCHED and left <= trace.ints.shape[0]:
+                note(
+                    trace, env, agents, i, a, explored, r, landing, flags, a2,
+                    q[s, a], target, alpha, epsilon, future, q[s], q[s2],
+                )  # fmt: skip
+            q[s, a] += alpha * error  # Q(S,A) ← Q(S,A) + α [R + γ Q(S',A') − Q(S,A)]  (6.7)
+
+            finish_step(env, agents, i, landing, r, flags, explored, error, gamma)
+            agents.action[i], agents.explored[i] = a2, explores
+
+
+class Sarsa(QTableAlgorithm):
+    name = "sarsa"
+    title = "SARSA"
+    settings = SarsaSettings
+    source = "Sutton & Barto, section 6.4, equation 6.7"
+    policy_type = "on-policy"
+    target_policy = "the behaviour policy itself"
+    formula = "Q(s,a) ← Q(s,a) + α [ r + γ Q(s′,a′) − Q(s,a) ]"
+    kernel = staticmethod(sarsa)
+
+    def explain(self, step: Step) -> Explanation:
+        next_move = ACTION_NAMES[step.next_action] if step.next_action >= 0 else "its next move"
+        return explain_update(
+            self.formula,
+            step,
+            follow=f"with the move it has already chosen to make there ({next_move}), exploring "
+            "moves included: that is what makes SARSA on-policy",
+        )
+
+
+ALGORITHM = Sarsa()

@@ -1,0 +1,150 @@
+"""The bounded trace: what the kernel notes about the watched agent's newest steps.
+
+A ring of the last M steps. A kernel call of n steps notes only its last min(n, M), which costs
+nothing in a long call and leaves the ring the same however the steps are cut into calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.events import Step
+from engine.tabular.compiling import kernel
+from engine.tabular.environment import FALL, SUCCESS, TERMINAL, Agents, Env, is_truncated
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WATCHED = 0
+"""The agent whose steps are shown."""
+TRUNCATED = 8
+EXPLORED = 16
+
+
+class Trace(NamedTuple):
+    """Ring buffers of M steps; row `step % M` holds the step that ended at count `step`."""
+
+    ints: Array  # [M,9] int64
+    floats: Array  # [M,6] float64
+    values: Array  # [M,2,A] float64: action values here and there, before the update
+
+
+INTS = ("step", "world", "episode", "t", "state", "action", "next_state", "next_action", "flags")
+FLOATS = ("reward", "before", "target", "step_size", "exploration", "bootstrap")
+
+
+def make_trace(size: int, n_actions: int) -> Trace:
+    """An empty trace."""
+    return Trace(
+        ints=np.full((size, len(INTS)), -1, np.int64),
+        floats=np.zeros((size, len(FLOATS))),
+        values=np.zeros((size, 2, n_actions)),
+    )
+
+
+@kernel
+def note(
+    trace: Trace,
+    env: Env,
+    agents: Agents,
+    i: int,
+    action: int,
+    explored: bool,
+    reward: float,
+    next_state: int,
+    flags: int,
+    next_action: int,
+    before: float,
+    target: float,
+    alpha: float,
+    exploration: float,
+    bootstrap: float,
+    values: Array,
+    next_values: Array,
+) -> None:
+    """Note one step of agent i, after its update was computed and before it is applied."""
+    step = agents.steps[i] + 1
+    row = step % trace.ints.shape[0]
+    ints = trace.ints[row]
+    floats = trace.floats[row]
+    ints[0] = step
+    ints[1] = agents.world[i]
+    ints[2] = agents.episode[i]
+    ints[3] = agents.time[i]
+    ints[4] = agents.state[i]
+    ints[5] = action
+    ints[6] = next_state
+    ints[7] = next_action
+    truncated = is_truncated(env, agents, i, flags)
+    ints[8] = flags | (TRUNCATED if truncated else 0) | (EXPLORED if explored else 0)
+    floats[0] = reward
+    floats[1] = before
+    floats[2] = target
+    floats[3] = alpha
+    floats[4] = exploration
+    floats[5] = bootstrap
+    for a in range(values.size):
+        trace.values[row, 0, a] = values[a]
+        trace.values[row, 1, a] = next_values[a]
+
+
+def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) -> list[Step]:
+    """The noted steps with counts in (after, until], oldest first, as far back as the ring goes."""
+    size = trace.ints.shape[0]
+    first = max(after + 1, until - size + 1, 1)
+    steps = []
+    for count in range(first, until + 1):
+        row = count % size
+        if trace.ints[row, 0] == count:
+            steps.append(_decode(trace, env, row, gamma))
+    return steps
+
+
+def steps_of_episode(trace: Trace, env: Env, episode: int, gamma: float) -> list[Step]:
+    """All steps of one episode; empty when the ring no longer holds its beginning."""
+    rows = trace.ints[trace.ints[:, INTS.index("episode")] == episode]
+    if rows.size == 0:
+        return []
+    counts = rows[:, INTS.index("step")]
+    steps = steps_between(trace, env, int(counts.min()) - 1, int(counts.max()), gamma)
+    return steps if steps[0].t == 0 else []
+
+
+def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
+    step, world, episode, t, state, action, next_state, next_action, flags = (
+        int(value) for value in trace.ints[row]
+    )
+    reward, before, target, alpha, exploration, bootstrap = (
+        float(value) for value in trace.floats[row]
+    )
+    error = target - before
+    return Step(
+        step=step,
+        agent=WATCHED,
+        world_id=world,
+        episode=episode,
+        t=t,
+        state=state,
+        observation=int(env.observation[world, state]),
+        action=action,
+        explored=bool(flags & EXPLORED),
+        reward=reward,
+        next_state=next_state,
+        next_observation=int(env.observation[world, next_state]),
+        next_action=next_action,
+        terminated=bool(flags & TERMINAL),
+        truncated=bool(flags & TRUNCATED),
+        success=bool(flags & SUCCESS),
+        fell=bool(flags & FALL),
+        before=before,
+        target=target,
+        error=error,
+        after=before + alpha * error,
+        step_size=alpha,
+        gamma=gamma,
+        exploration=exploration,
+        bootstrap=bootstrap,
+        values=tuple(trace.values[row, 0].tolist()),
+        next_values=tuple(trace.values[row, 1].tolist()),
+    )

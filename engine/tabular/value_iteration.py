@@ -1,0 +1,96 @@
+"""Value iteration: dynamic programming on the known model. Sutton & Barto, section 4.4, eq. 4.10."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from engine.events import Step
+from engine.learner import Learner
+from engine.maze import ACTION_NAMES
+from engine.presets import Preset
+from engine.settings import AlgorithmSettings
+from engine.tabular.algorithm import Algorithm, Explanation
+from engine.tabular.behaviour import highest
+from engine.tabular.compiling import kernel
+from engine.tabular.planner import (
+    Model,
+    PlanTables,
+    SweepTrace,
+    check_planner,
+    expected_values,
+    note_backup,
+)
+
+
+class ValueIterationSettings(AlgorithmSettings, kw_only=True, tag="value-iteration"):
+    """Value iteration: knows the rules of the ice and computes the optimal values from them."""
+
+    tolerance: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            description="stop when no value changed by more than this in a sweep "
+            "(Sutton & Barto's θ)",
+        ),
+    ] = 1e-10
+
+
+@kernel
+def value_iteration(
+    model: Model, tables: PlanTables, gamma: float, trace: SweepTrace, sweep: int
+) -> float:
+    """One sweep over all states, in place; returns the largest change."""
+    largest = 0.0
+    for s in range(tables.values.size):
+        expected_values(model, tables.values, gamma, s, tables.q[s])
+        best = highest(tables.q[s])
+        note_backup(trace, model, tables, s, best, sweep)
+        largest = max(largest, abs(best - tables.values[s]))
+        tables.values[s] = best  # V(s) ← max_a Σ p(s',r|s,a) [r + γ V(s')]  (4.10)
+        tables.visits[s] += 1
+    return largest
+
+
+class ValueIteration(Algorithm):
+    name = "value-iteration"
+    title = "Value iteration"
+    settings = ValueIterationSettings
+    source = "Sutton & Barto, section 4.4, equation 4.10"
+    family = "planning"
+    model_based = True
+    policy_type = "none"
+    behaviour_policy = "none: it never moves, it computes from the rules"
+    target_policy = "greedy on V"
+    update_name = "sweep"
+    formula = "V(s) ← max_a Σ p(s′,r|s,a) [ r + γ V(s′) ]"
+    kernel = staticmethod(value_iteration)
+
+    def check(self, preset: Preset) -> None:
+        check_planner(preset)
+
+    def make_learner(self, preset: Preset) -> Learner:
+        from engine.tabular.planner import PlanningLearner
+
+        assert isinstance(preset.algorithm, ValueIterationSettings)
+        return PlanningLearner(preset, self, preset.algorithm.tolerance)
+
+    def explain(self, step: Step) -> Explanation:
+        actions = "\n".join(
+            f"  {name}: r + γ V(s′), averaged over where the ice may take you = {value:.4g}"
+            for name, value in zip(ACTION_NAMES, step.values, strict=True)
+        )
+        change = f"it changed by {step.error:+.4g}" if step.error else "it did not change"
+        return Explanation(
+            formula=self.formula,
+            numbers=f"{actions}\nV(s) ← max = {step.after:.4g}   (it was {step.before:.4g})",
+            words=(
+                f"Nobody moved. From the rules alone, the best that cell {step.state} offers is "
+                f"{ACTION_NAMES[step.action]}, worth {step.after:.4g}; {change} in this sweep. "
+                "Values flow backwards from the prize, a little further in each sweep."
+            ),
+        )
+
+
+ALGORITHM = ValueIteration()

@@ -1,0 +1,108 @@
+"""The worlds a tabular run meets, and the exact figures of a policy in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.events import Evaluation, Metric, World
+from engine.maze import Maze, MazeSettings, build_mazes, edit_map
+from engine.mdp import MDP, build_mdps
+from engine.tabular.exact import ExactFigures
+from engine.evaluate import OptimalFigures, optimal_figures
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def summarise(values: Array) -> Metric:
+    """Mean and the 10th and 90th percentile over agents [N]; agents without a figure are left out."""
+    known = values[~np.isnan(values)]
+    if known.size == 0:
+        return Metric(float("nan"), float("nan"), float("nan"), 0)
+    low, high = np.percentile(known, (10, 90))
+    return Metric(float(known.mean()), float(low), float(high), int(known.size))
+
+
+class Worlds:
+    """An ordered list of worlds with one shared numbering of observations."""
+
+    def __init__(self, settings: MazeSettings, gamma: float) -> None:
+        self.gamma = gamma
+        self._optimum: dict[int, OptimalFigures] = {}
+        self._exact: dict[tuple[str, int], ExactFigures] = {}
+        self._set([(step, maze) for step, maze in build_mazes(settings)])
+
+    def _set(self, timed: list[tuple[int, Maze]]) -> None:
+        self.from_steps = [step for step, _ in timed]
+        self.mazes = [maze for _, maze in timed]
+        self.mdps: list[MDP] = build_mdps(self.mazes)
+
+    def event(self, world: int) -> World:
+        """The world as an event."""
+        return World(
+            step=self.from_steps[world], id=world, split="train", maze=self.mazes[world]
+        )
+
+    def current(self, step: int) -> int:
+        """The world that holds at a step count."""
+        return max(w for w, start in enumerate(self.from_steps) if start <= step or w == 0)
+
+    def edit(self, rows: list[str], step: int) -> World:
+        """Add a world with another map that holds from `step` on; planned changes after it stay."""
+        timed = list(zip(self.from_steps, self.mazes, strict=True))
+        edited = edit_map(self.mazes[self.current(step)], rows)
+        later = [pair for pair in timed if pair[0] > step]
+        earlier = [pair for pair in timed if pair[0] <= step]
+        self._set([*earlier, (step, edited), *later])
+        self._optimum.clear()
+        self._exact.clear()
+        return self.event(len(earlier))
+
+    def save(self) -> Array:
+        """All worlds as bytes [B] uint8."""
+        data = [[s, msgspec.to_builtins(m)] for s, m in zip(self.from_steps, self.mazes, strict=True)]
+        return np.frombuffer(json.dumps(data).encode(), np.uint8)
+
+    def load(self, data: Array) -> None:
+        """The inverse of `save`."""
+        timed = json.loads(data.tobytes())
+        self._set([(step, msgspec.convert(maze, Maze)) for step, maze in timed])
+        self._optimum.clear()
+        self._exact.clear()
+
+    def optimum(self, world: int) -> OptimalFigures:
+        """The figures of π* and the horizon optimum, solved once."""
+        if world not in self._optimum:
+            self._optimum[world] = optimal_figures(self.mdps[world], self.gamma)
+        return self._optimum[world]
+
+    def figures(self, name: str, world: int, policy: Array) -> dict[str, Array]:
+        """The exact figures [N] of policies [N,O,A] in a world."""
+        if (name, world) not in self._exact:
+            self._exact[name, world] = ExactFigures(self.mdps[world], self.gamma)
+        return self._exact[name, world].of(policy)
+
+    def evaluation(self, step: int, target: Array, greedy: Array) -> Evaluation:
+        """The exact figures of target policies [N,O,A] in the world that holds at `step`."""
+        world = self.current(step)
+        exact = self.figures("target", world, target)
+        alone = self.figures("greedy", world, greedy)["success_rate"]
+        optimum = self.optimum(world)
+        return Evaluation(
+            step=step,
+            world_id=world,
+            figures={
+                **{name: summarise(values) for name, values in exact.items()},
+                "greedy_success_rate": summarise(alone),
+            },
+            optimal_return=optimum.optimal_return,
+            horizon_optimum=optimum.horizon_optimum,
+        )
+
+
+def next_point(step: int, growth: float) -> int:
+    """The recording point after `step`: log-spaced, every step at first."""
+    return max(step + 1, int(step * growth))

@@ -1,0 +1,56 @@
+"""Everything the screens show, frozen at one moment: one snapshot per tick.
+
+A thread reads the run store and builds it; the screens' handlers only draw it. Live view, replay
+and time travel differ in nothing but `at`, the step that is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.events import Evaluation, Note, Policy, Step, World
+from engine.mdp import MDP
+from engine.presets import Preset
+from engine.runs.reader import Curve, EpisodeRow, Head
+from engine.solve import Solution
+from engine.tabular.algorithm import Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of one run."""
+
+    run_id: str
+    preset: Preset
+    algorithm: Algorithm
+    head: Head
+    """State, counters and pace of the run, as the store says now."""
+    at: int
+    """The step that is shown; `head.step` when following the live edge."""
+    following: bool
+    world: World
+    mdp: MDP
+    optimum: Solution
+    """V*, Q* and π* of the world shown, from the exact solver."""
+    optimal_path: tuple[int, ...]
+    policy: Policy | None
+    """What the watched agent has learned by `at`."""
+    evaluation: Evaluation | None
+    curves: Mapping[str, Curve]
+    episodes: tuple[EpisodeRow, ...]
+    """The recorded episodes up to `at`, newest first."""
+    steps: tuple[Step, ...]
+    """The watched agent's newest steps up to `at`, oldest first; the last is "now"."""
+    notes: tuple[Note, ...]
+
+    @property
+    def step(self) -> Step | None:
+        """The step shown as "now"."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def episode_steps(self) -> tuple[Step, ...]:
+        """The steps of the episode that "now" belongs to."""
+        now = self.step
+        return tuple(s for s in self.steps if now and s.episode == now.episode)
