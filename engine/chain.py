@@ -73,7 +73,7 @@ def _banded(row: Index, column: Index, amount: Floats, right: Floats, band: int)
     where = (column // band - row // band + 1, row // band, row % band, column % band)
     shape = (3, blocks, band, band)
     flat = np.ravel_multi_index(where, shape)
-    matrix = -np.bincount(flat, amount, 3 * blocks * band * band).reshape(shape)
+    matrix = -np.bincount(flat, amount, 3 * blocks * band * band).astype(float).reshape(shape)
     matrix[1] += np.eye(band)
     below, middle, above = matrix
     given = np.zeros((blocks * band, width))

@@ -8,14 +8,14 @@ Options are the keys of a preset's ``[maze]`` table, with the same names and mea
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import msgspec
 import numpy as np
 from gymnasium import spaces
 
-from engine.errors import UserError
+from engine.errors import UserError, nearest
 from engine.maze import Maze, MazeSettings, build_mazes
 from engine.mdp import MDP, build_mdps
 
@@ -25,11 +25,11 @@ DEFAULT_MAP = "SFFF\nFHFH\nFFFH\nHFFG"
 Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 
 
-class IceMazeEnv(gymnasium.Env[int, int]):
+class IceMazeEnv(gymnasium.Env[Any, Any]):
     """A maze of ice. Observations are numbers: a cell (row-major), or a pattern of neighbours.
 
     `terminated` is true where the episode really ends (the prize, or a hole that ends it);
-    `truncated` is true at `max_steps`, counted here, so that no TimeLimit wrapper is needed.
+    `truncated` is true where `max_steps` cut it off, counted here: no TimeLimit wrapper is needed.
     `P[state][action]` lists (probability, next state, reward, terminated), as FrozenLake's does;
     `initial_state_distrib` is the start distribution, [S]. With `changes`, the map switches at the
     first reset after the given number of steps.
@@ -37,7 +37,7 @@ class IceMazeEnv(gymnasium.Env[int, int]):
     Raises UserError for settings that are no solvable maze.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (as Gymnasium has it)
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         if settings.get("gymnasium") is not None:
@@ -47,6 +47,9 @@ class IceMazeEnv(gymnasium.Env[int, int]):
             )
         if settings.get("map") is None and settings.get("size") is None:
             settings["map"] = DEFAULT_MAP
+        known = MazeSettings.__struct_fields__
+        for key in sorted(set(settings) - set(known)):
+            raise UserError(f"maze.{key} is no option of {ENV_ID}.{nearest(key, known)}")
         try:
             built = build_mazes(msgspec.convert(settings, MazeSettings))
         except msgspec.ValidationError as error:
@@ -104,10 +107,10 @@ class IceMazeEnv(gymnasium.Env[int, int]):
         ]
         self._steps += 1
         self._total_steps += 1
-        truncated = self._steps >= self.maze.max_steps
+        truncated = not terminated and self._steps >= self.maze.max_steps
         return self._observe(), reward, terminated, truncated, {"prob": chance}
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The map with the agent as `@` (mode "ansi"); None in any other mode."""
         if self.render_mode != "ansi":
             return None

@@ -12,14 +12,19 @@ import tomllib
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
+from engine import preset_toml
 from engine.errors import UserError, nearest
 from engine.maze import MazeSettings, build_mazes
+from engine.mdp import build_mdp
+from engine.preset_errors import check_numbers, explain, show
+from engine.preset_toml import apply_override
 from engine.settings import AlgorithmSettings
+from engine.solve import solve
 from engine.tabular import registry
 
 GROUPS = ("tabular", "policy-gradient", "llm", "challenge")
@@ -31,7 +36,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table of the preset: unknown keys are errors."""
 
 
-class Budget(Table, kw_only=True):
+class Budget(Table, frozen=True, kw_only=True):
     """When the run ends: the first limit reached. Counts are per agent."""
 
     env_steps: Annotated[int, Meta(ge=1, description="environment steps")] | None = None
@@ -42,7 +47,7 @@ class Budget(Table, kw_only=True):
     seconds: Annotated[float, Meta(gt=0.0, description="wall-clock seconds")] | None = None
 
 
-class Run(Table, kw_only=True):
+class Run(Table, frozen=True, kw_only=True):
     """How the run is carried out."""
 
     agents: Annotated[
@@ -55,15 +60,15 @@ class Run(Table, kw_only=True):
             float,
             Meta(
                 gt=0.0,
-                description="steps per second at which the app starts (default: as fast as it goes); "
-                "headless runs ignore it",
+                description="steps per second at which the app starts (default: as fast as it "
+                "goes); headless runs ignore it",
             ),
         ]
         | None
     ) = None
 
 
-class Expect(Table, kw_only=True):
+class Expect(Table, frozen=True, kw_only=True):
     """A claim the preset makes about its final figures; `icemaze presets check` verifies it."""
 
     metric: Annotated[str, Meta(description="success_rate, expected_return, env_steps, …")]
@@ -71,7 +76,7 @@ class Expect(Table, kw_only=True):
     at_most: float | None = None
 
 
-class Preset(Table, kw_only=True):
+class Preset(Table, frozen=True, kw_only=True):
     """A whole preset, as written."""
 
     title: Annotated[str, Meta(min_length=1, description="one line, shown in the library")]
@@ -94,7 +99,7 @@ def _preset_type() -> type[Preset]:
     """`Preset` with `algorithm` narrowed to the settings of the algorithms on the shelf."""
     settings = [algorithm.settings for algorithm in registry.all_algorithms()]
     union: Any = reduce(or_, settings)
-    return msgspec.defstruct(
+    narrowed = msgspec.defstruct(
         "Preset",
         [("algorithm", Annotated[union, Meta(description="which algorithm, and its settings")])],
         bases=(Preset,),
@@ -102,11 +107,13 @@ def _preset_type() -> type[Preset]:
         kw_only=True,
         forbid_unknown_fields=True,
     )
+    return cast(type[Preset], narrowed)
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a preset file."""
-    return msgspec.json.schema(_preset_type())
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **msgspec.json.schema(_preset_type())}
 
 
 # ---------------------------------------------------------------- finding
@@ -152,7 +159,8 @@ def load(name_or_file: str, overrides: list[str] | None = None) -> Preset:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Expected a UTF-8 TOML file.") from error
-    return parse(text, where=path.name, overrides=overrides)
+    shipped = path.parent == shipped_folder()
+    return parse(text, where=path.name if shipped else name_or_file, overrides=overrides)
 
 
 def parse(text: str, where: str = "preset", overrides: list[str] | None = None) -> Preset:
@@ -160,9 +168,10 @@ def parse(text: str, where: str = "preset", overrides: list[str] | None = None) 
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {error}. Mend that line.") from error
+        raise UserError(f"{where}: not valid TOML: {_with_line(error, text)}") from error
     for override in overrides or []:
         apply_override(data, override)
+        where += f" with --set {override}"
     preset = convert(data, where)
     try:
         check(preset)
@@ -171,9 +180,21 @@ def parse(text: str, where: str = "preset", overrides: list[str] | None = None) 
     return preset
 
 
+def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """The parser's message with the line it speaks of."""
+    message = str(error)
+    if not (match := re.search(r" \(at line (\d+), column (\d+)\)$", message)):
+        return f"{message}; mend it."
+    number = int(match[1])
+    line = text.splitlines()[number - 1].strip() if number <= len(text.splitlines()) else ""
+    where = f"line {number}, column {match[2]}"
+    return f"{where}: {message[: match.start()]}; mend this line: {show(line)}"
+
+
 def check(preset: Preset) -> None:
-    """What types cannot say: the maze has a way through, the budget a limit, claims a bound."""
-    build_mazes(preset.maze)
+    """What types cannot say: the maze has a way through, the budget a limit, claims a bound, and
+    values are finite."""
+    mazes = build_mazes(preset.maze)
     budget = preset.budget
     if not any((budget.env_steps, budget.episodes, budget.updates, budget.seconds)):
         raise UserError(
@@ -187,6 +208,9 @@ def check(preset: Preset) -> None:
                 f"expect[{i}]: the claim about {claim.metric!r} has no bound; add at_least or "
                 "at_most."
             )
+    if preset.algorithm.gamma == 1:
+        for _, maze in mazes:
+            solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
 
 
 def algorithm_name(preset: Preset) -> str:
@@ -195,196 +219,33 @@ def algorithm_name(preset: Preset) -> str:
     return name
 
 
-def apply_override(data: dict[str, Any], override: str) -> None:
-    """Apply one `key.path=value` to the parsed TOML. The value is read as TOML, else as text."""
-    key, separator, raw = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not separator or not all(parts):
-        raise UserError(
-            f"--set {override}: expected KEY=VALUE with a dotted key, such as "
-            "--set algorithm.gamma=0.9"
-        )
-    table = data
-    for i, part in enumerate(parts[:-1]):
-        child = table.setdefault(part, {})
-        if not isinstance(child, dict):
-            raise UserError(
-                f"--set {override}: {'.'.join(parts[: i + 1])} is a value, not a table; it has "
-                f"no key {parts[i + 1]!r}."
-            )
-        table = child
-    table[parts[-1]] = _toml_value(raw.strip())
-
-
-def _toml_value(raw: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        return raw
-
-
 def convert(data: dict[str, Any], where: str = "preset") -> Preset:
     """Parsed TOML to `Preset`, with a message a person can act on for every mismatch."""
-    _check_algorithm_name(data, where)
     try:
+        check_numbers(data)
+        _check_algorithm_name(data)
         return msgspec.convert(data, _preset_type(), strict=True)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {_explain(error, data)}") from error
+        raise UserError(f"{where}: {explain(error, data, schema())}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
-def _check_algorithm_name(data: dict[str, Any], where: str) -> None:
+def _check_algorithm_name(data: dict[str, Any]) -> None:
     """msgspec's own message for a wrong tag does not say which names are valid."""
     algorithm = data.get("algorithm")
     if not isinstance(algorithm, dict):
         return
     names = list(registry.MODULES)
-    name = algorithm.get("name")
-    if name is None:
-        raise UserError(f"{where}: algorithm.name is missing; expected one of {', '.join(names)}.")
+    if "name" not in algorithm:
+        raise UserError(f"algorithm.name is missing; expected one of {', '.join(names)}.")
+    name = algorithm["name"]
     if name not in names:
         raise UserError(
-            f"{where}: algorithm.name: there is no algorithm {name!r}.{nearest(str(name), names)}"
+            f"algorithm.name: there is no algorithm {show(name)}.{nearest(str(name), names)}"
         )
-
-
-# ---------------------------------------------------------------- explaining mistakes
-
-_PLACE = re.compile(r" - at `(key in )?\$(.*?)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
-_MISSING = re.compile(r"Object missing required field `(.*?)`")
-_EXPECTED = re.compile(r"Expected `(.*?)`(?:, got `(.*?)`| (.*))?$")
-_WORDS = {
-    "str": "text in quotes",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "object": "a table",
-    "array": "a list",
-    "null": "nothing",
-}
-
-
-def _explain(error: msgspec.ValidationError, data: dict[str, Any]) -> str:
-    message = str(error)
-    place = _PLACE.search(message)
-    path = place.group(2).lstrip(".") if place else ""
-    body = message[: place.start()] if place else message
-    found = _lookup(data, path)
-    if match := _UNKNOWN.match(body):
-        key = f"{path}.{match.group(1)}" if path else match.group(1)
-        return f"{key}: there is no such key.{nearest(match.group(1), _valid_keys(path, data))}"
-    if match := _MISSING.match(body):
-        key = f"{path}.{match.group(1)}" if path else match.group(1)
-        return f"{key} is missing; add it."
-    if match := _EXPECTED.match(body):
-        expected = " or ".join(_WORDS.get(word, word) for word in match.group(1).split(" | "))
-        condition = f" {match.group(3)}" if match.group(3) else ""
-        return f"{path}: found {_show(found)}, expected {expected}{condition}."
-    if body.startswith("Invalid enum value") or body.startswith("Invalid value"):
-        choices = _choices(path, data)
-        hint = nearest(str(found), choices)
-        return f"{path}: found {_show(found)}, which is not one of the valid values.{hint}"
-    return f"{path}: found {_show(found)}. {body}."
-
-
-def _show(value: Any) -> str:
-    text = msgspec.json.encode(value).decode() if value is not None else "nothing"
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _steps(path: str) -> list[str | int]:
-    return [
-        int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)
-    ]
-
-
-def _lookup(data: Any, path: str) -> Any:
-    for step in _steps(path):
-        if isinstance(step, int):
-            data = data[step] if isinstance(data, list) and step < len(data) else None
-        elif isinstance(data, dict):
-            data = data.get(step)
-    return data
-
-
-def _schema_at(path: str, data: dict[str, Any]) -> list[dict[str, Any]]:
-    """The schema nodes (all branches of a union) that describe the value at `path`."""
-    root = schema()
-    definitions = root.get("$defs", {})
-
-    def resolve(node: dict[str, Any]) -> list[dict[str, Any]]:
-        if "$ref" in node:
-            return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
-        if "anyOf" in node:
-            return [leaf for branch in node["anyOf"] for leaf in resolve(branch)]
-        return [node]
-
-    nodes, value = resolve(root), data
-    for step in _steps(path):
-        children = [
-            node.get("items", {}) if isinstance(step, int) else node["properties"][step]
-            for node in nodes
-            if isinstance(step, int) or step in node.get("properties", {})
-        ]
-        nodes = [leaf for child in children for leaf in resolve(child)]
-        value = _lookup(value, f"[{step}]" if isinstance(step, int) else step)
-        tagged = [
-            node
-            for node in nodes
-            for key in ("name", "kind")
-            if isinstance(value, dict)
-            and value.get(key) in node.get("properties", {}).get(key, {}).get("enum", [])
-        ]
-        nodes = tagged or nodes
-    return nodes
-
-
-def _valid_keys(path: str, data: dict[str, Any]) -> list[str]:
-    return sorted({key for node in _schema_at(path, data) for key in node.get("properties", {})})
-
-
-def _choices(path: str, data: dict[str, Any]) -> list[str]:
-    return [str(v) for node in _schema_at(path, data) for v in node.get("enum", [])]
-
-
-# ---------------------------------------------------------------- writing
 
 
 def dump(preset: Preset) -> str:
     """The preset as TOML text that `parse` reads back to an equal preset."""
-    data = msgspec.to_builtins(preset)
-    lines: list[str] = []
-    tables = {k: v for k, v in data.items() if isinstance(v, dict)}
-    lists = {k: v for k, v in data.items() if isinstance(v, list)}
-    lines += [f"{k} = {_toml(v)}" for k, v in data.items() if k not in tables and k not in lists]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]"]
-        lines += [f"{k} = {_toml(v)}" for k, v in table.items() if v is not None]
-    for name, items in lists.items():
-        for item in items:
-            lines += ["", f"[[{name}]]"]
-            lines += [f"{k} = {_toml(v)}" for k, v in item.items() if v is not None]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_toml_key(k)} = {_toml(v)}" for k, v in value.items() if v is not None)
-        return "{" + inner + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        if "\n" in value and '"""' not in value and "\\" not in value:
-            return f'"""\n{value}"""' if not value.startswith("\n") else f'"""{value}"""'
-        # JSON's escapes are a subset of TOML's, except DEL, which TOML wants escaped too.
-        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
-    if isinstance(value, float):
-        return repr(value) if value == value and abs(value) != float("inf") else str(value)
-    return str(value)
-
-
-def _toml_key(key: str) -> str:
-    bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
-    return key if bare else msgspec.json.encode(key).decode()
+    return preset_toml.write(msgspec.to_builtins(preset))

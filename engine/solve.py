@@ -6,7 +6,8 @@ within γ/(1−γ)·ε of V*, however V was found (Puterman 1994, section 6.3).
 
 Without discounting (γ = 1) this is a stochastic shortest path problem (Bertsekas & Tsitsiklis 1991)
 with one addition: where an agent can stay for ever without pay, staying is worth 0, and is modelled
-as one more action, an exit that pays 0. The bound is then ε times the largest expected number of
+as one more action, an exit that pays 0 (going round where gains and costs cancel out exactly has no
+total, and is not considered). The bound is then ε times the largest expected number of
 remaining steps of π*: proven against every policy that takes no longer. Problems whose values are
 unbounded are refused.
 
@@ -304,7 +305,8 @@ def _quickest(
     optimal = best - q <= TIE * np.abs(q).max(axis=1, keepdims=True)
     leave = q.shape[1]
     optimal[rows[chosen < leave], chosen[chosen < leave]] = True
-    stay = any_of(unpaid) if gamma == 1 else np.ones(rows.size, dtype=bool)
+    worthless = (np.abs(best) <= TIE * np.abs(q).max(axis=1, keepdims=True))[:, 0]
+    stay = any_of(unpaid) & (worthless | (chosen == leave)) if gamma == 1 else rows >= 0
     _, count = _fewest_steps(problem, optimal, stay)
     real = count[:, :leave]
     never = count[:, leave] >= real.max(axis=1)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.events import Evaluation, Note, Policy, Step, World
+from engine.evaluate import OptimalFigures
+from engine.events import Evaluation, Policy, Step, World
 from engine.mdp import MDP
 from engine.presets import Preset
-from engine.runs.reader import Curve, EpisodeRow, Head
+from engine.runs.curves import Curve
+from engine.runs.records import EpisodeRow, Head, NoteRow
 from engine.solve import Solution
 from engine.tabular.algorithm import Algorithm
 
@@ -33,6 +35,8 @@ class Snapshot:
     mdp: MDP
     optimum: Solution
     """V*, Q* and π* of the world shown, from the exact solver."""
+    optimal_figures: OptimalFigures
+    """What π* achieves within the time limit, and what no policy can beat."""
     optimal_path: tuple[int, ...]
     policy: Policy | None
     """What the watched agent has learned by `at`."""
@@ -42,7 +46,7 @@ class Snapshot:
     """The recorded episodes up to `at`, newest first."""
     steps: tuple[Step, ...]
     """The watched agent's newest steps up to `at`, oldest first; the last is "now"."""
-    notes: tuple[Note, ...]
+    notes: tuple[NoteRow, ...]
 
     @property
     def step(self) -> Step | None:

@@ -38,6 +38,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;  -- values a
 CREATE TABLE worlds (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER NOT NULL UNIQUE,
   split TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX worlds_by_step ON worlds (split, step);
 
 CREATE TABLE points (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, updates INTEGER NOT NULL,

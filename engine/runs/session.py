@@ -115,6 +115,7 @@ class Session:
         while True:
             self._apply_replays()
             self._look_for_commands()
+            self._keep_time()
             if self.stop_asked:
                 return "stopped"
             if self._over():
@@ -123,6 +124,7 @@ class Session:
             if limit > 0:
                 self._advance(limit)
             self._end_tasks()
+            self._keep_time()
             self.recorder.write_what_is_due(stepwise=self._stepwise, not_yet=self._not_yet())
             if limit == 0:
                 self.sleep(TICK if self._idle else min(TICK, self.pacer.wait()))
@@ -130,6 +132,12 @@ class Session:
     def _over(self) -> bool:
         spent = self.budget_seconds is not None and self.stopwatch.seconds >= self.budget_seconds
         return spent or self.learner.done
+
+    def _keep_time(self) -> None:
+        if self._idle:
+            self.stopwatch.stop()
+        else:
+            self.stopwatch.start()
 
     def _finish(self, status: Status) -> None:
         # The checkpoint comes before the last words: a resumed run deletes those, and goes on
@@ -293,10 +301,7 @@ class Session:
         changed, self.paused = paused != self.paused, paused
         self.writer.set_meta(state="paused" if paused else "running", paused=paused)
         if not paused:
-            self.stopwatch.start()
             self.pacer.restart()
-            return
-        self.stopwatch.stop()
-        if changed:
+        elif changed:
             self.recorder.checkpoint(self._not_yet())
             self.recorder.live(stepwise=True)

@@ -27,8 +27,8 @@ from engine.evaluate import greedy
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-METRIC_GROWTH = 1.02
-"""Each recording point of the curves is 2 % later than the one before."""
+METRIC_GROWTH = 1.03
+"""Each recording point of the curves is 3 % later than the one before."""
 PICTURE_GROWTH = 1.1
 """Policies and episodes are larger, so they are recorded less often."""
 NO_LIMIT = 2**62

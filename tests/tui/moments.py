@@ -1,0 +1,107 @@
+"""Snapshots made by hand for the widget tests: no store, no worker, no learner."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from engine.events import Policy, Step, World
+from engine.maze import Maze
+from engine.mdp import MDP, build_mdp
+from engine.solve import Solution, solve
+from engine.tabular import registry
+from tui.snapshot import Snapshot
+
+LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
+GAMMA = 0.99
+LEFT, DOWN, RIGHT, UP = range(4)
+
+
+def greedy(q: np.ndarray) -> np.ndarray:
+    """Exact ties shared evenly."""
+    best = q == q.max(axis=1, keepdims=True)
+    return best / best.sum(axis=1, keepdims=True)
+
+
+def epsilon_greedy(q: np.ndarray, epsilon: float) -> np.ndarray:
+    return (1 - epsilon) * greedy(q) + epsilon / q.shape[1]
+
+
+def policy_of(q: np.ndarray, visits: np.ndarray | None = None, epsilon: float = 0.2) -> Policy:
+    """What an agent with these action values [O, A] would have to show."""
+    counts = np.ones(q.shape, dtype=np.int64) if visits is None else visits
+    return Policy(
+        step=0,
+        target=greedy(q),
+        behaviour=epsilon_greedy(q, epsilon),
+        q=q,
+        values=q.max(axis=1),
+        visits=counts,
+    )
+
+
+def walk(mdp: MDP, actions: list[int], q: np.ndarray, **changes: Any) -> tuple[Step, ...]:
+    """The steps of one episode that takes these actions along each one's intended branch."""
+    state = int(mdp.start.argmax())
+    steps = []
+    for t, action in enumerate(actions):
+        branch = int(mdp.probability[state, action].argmax())
+        following = int(mdp.next_state[state, action, branch])
+        seen, next_seen = int(mdp.observation[state]), int(mdp.observation[following])
+        terminal = bool(mdp.terminal[state, action, branch])
+        reward = float(mdp.reward[state, action, branch])
+        future = 0.0 if terminal else float(q[next_seen].max())
+        target, before = reward + GAMMA * future, float(q[seen, action])
+        fields: dict[str, Any] = {
+            "step": t + 1, "episode": 3, "t": t, "state": state, "observation": seen,
+            "action": action, "reward": reward, "next_state": following,
+            "next_observation": next_seen, "terminated": terminal,
+            "success": bool(mdp.success[state, action, branch]),
+            "fell": bool(mdp.fall[state, action, branch]),
+            "before": before, "target": target, "error": target - before,
+            "after": before + 0.1 * (target - before), "step_size": 0.1, "gamma": GAMMA,
+            "exploration": 0.2, "bootstrap": future, "values": tuple(q[seen].tolist()),
+            "next_values": tuple(q[next_seen].tolist()),
+            "explored": bool(q[seen, action] < q[seen].max()),
+        }  # fmt: skip
+        steps.append(Step(**(fields | changes)))
+        state = following
+    return tuple(steps)
+
+
+def moment(
+    maze: Maze,
+    *,
+    q: np.ndarray | None = None,
+    policy: Policy | None = None,
+    actions: list[int] | None = None,
+    steps: tuple[Step, ...] | None = None,
+    path: tuple[int, ...] = (),
+    episodes: tuple[Any, ...] = (),
+    mdp: MDP | None = None,
+    optimum: Solution | None = None,
+    algorithm: str = "q-learning",
+) -> Snapshot:
+    """A snapshot of an agent with action values `q` [O, A] that has just taken `actions`."""
+    mdp = mdp or build_mdp(maze)
+    table = np.zeros((mdp.n_observations, mdp.n_actions)) if q is None else q
+    done = walk(mdp, actions or [], table) if steps is None else steps
+    shown: dict[str, Any] = {
+        "run_id": "run",
+        "algorithm": registry.get(algorithm),
+        "at": done[-1].step if done else 0,
+        "following": True,
+        "world": World(step=0, id=0, split="train", maze=maze),
+        "mdp": mdp,
+        "optimum": optimum or solve(mdp, GAMMA),
+        "optimal_path": path,
+        "policy": policy or policy_of(table),
+        "curves": {},
+        "episodes": episodes,
+        "steps": done,
+        "notes": (),
+    }
+    # What the widgets never look at stays None.
+    return Snapshot(**{field.name: shown.get(field.name) for field in fields(Snapshot)})

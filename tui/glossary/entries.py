@@ -1,0 +1,196 @@
+"""The glossary's entries: read from `terms/*.toml`, looked up by name, searched by words.
+
+Names are the slug, the title, the symbols and the aliases of an entry; no two entries share one.
+Symbols are told apart by case (`A` is the advantage, `a` an action), all other names are not.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache, cached_property
+from importlib import resources
+
+import msgspec
+
+from engine.errors import UserError, nearest
+
+PANELS = (
+    "Home",
+    "Start form",
+    "Status line",
+    "Agent-environment loop",
+    "Ice Maze",
+    "Trajectory log",
+    "Explain",
+    "Curves",
+    "Command line",
+)
+"""The places an entry's `where` may name: what stands before the colon."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One term. `where` says where it is on screen ("panel: label"); `source` lists references
+    to the lines that implement it (see `tui.glossary.source`)."""
+
+    slug: str
+    title: str
+    group: str
+    symbols: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    meaning: str
+    formula: str
+    where: tuple[str, ...]
+    source: tuple[str, ...]
+    related: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything the entry can be called."""
+        return (self.slug, self.title, *self.symbols, *self.aliases)
+
+    @property
+    def heading(self) -> str:
+        """The title with its first symbol: `Discount factor  γ`."""
+        return f"{self.title}  {self.symbols[0]}" if self.symbols else self.title
+
+
+class Glossary:
+    """All entries, in the order they are taught."""
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
+        self._by_slug = {entry.slug: entry for entry in entries}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def groups(self) -> dict[str, list[Entry]]:
+        """The entries by group, both in order."""
+        groups: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            groups.setdefault(entry.group, []).append(entry)
+        return groups
+
+    def get(self, slug: str) -> Entry:
+        """The entry of that slug. KeyError if there is none: a slug in code is never user input."""
+        return self._by_slug[slug]
+
+    def find(self, term: str) -> Entry:
+        """The entry a user means by `term`: a name, or else the only match of a search.
+
+        Raises UserError with the nearest name when there is none.
+        """
+        if entry := self.for_label(term):
+            return entry
+        matches = self.search(term)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            titles = ", ".join(match.slug for match in matches[:6])
+            raise UserError(f"There is no glossary entry {term!r}. It is mentioned in: {titles}.")
+        names = [name.casefold() for entry in self.entries for name in entry.names]
+        hint = nearest(term.casefold(), names)
+        if not hint.startswith(" Did you mean"):
+            hint = " `icemaze glossary` lists them all."
+        raise UserError(f"There is no glossary entry {term!r}.{hint}")
+
+    def for_label(self, text: str) -> Entry | None:
+        """The entry of a label on the screen, however it is dressed: `γ`, `TD error δ:`, `ε 0.43`,
+        `expected_return`, `Episodes`. None if no entry has that name."""
+        text = text.strip()
+        for candidate in _undressed(text):
+            if entry := self._symbols.get(candidate) or self._words.get(normal(candidate)):
+                return entry
+        return None
+
+    def search(self, text: str) -> list[Entry]:
+        """The entries that fit all words of `text`, best first: by name, then by what they say.
+
+        Nothing typed gives all entries in order.
+        """
+        text = text.strip()
+        if not text:
+            return list(self.entries)
+        ranked = [
+            (rank, place, entry)
+            for place, entry in enumerate(self.entries)
+            if (rank := _rank(entry, text)) is not None
+        ]
+        return [entry for _, _, entry in sorted(ranked, key=lambda item: item[:2])]
+
+    @cached_property
+    def _symbols(self) -> dict[str, Entry]:
+        return {symbol: entry for entry in self.entries for symbol in entry.symbols}
+
+    @cached_property
+    def _words(self) -> dict[str, Entry]:
+        return {
+            normal(name): entry
+            for entry in self.entries
+            for name in (entry.slug, entry.title, *entry.aliases)
+        }
+
+
+def normal(name: str) -> str:
+    """A name without what people leave out: case, underscores, hyphens, double spaces."""
+    return " ".join(re.sub(r"[_\-–]+", " ", name.casefold()).split())
+
+
+def _undressed(label: str) -> Iterator[str]:
+    """The label itself, then without punctuation, value, brackets, plural, and last symbol."""
+    yield label
+    label = label.rstrip(":=? ")
+    yield label
+    label = re.sub(r"\s*[=:]?\s*[-+−]?\d[\d.,]*\s*%?$", "", label)
+    yield label
+    yield re.sub(r"\s*\([^)]*\)\s*$", "", label)
+    if label.endswith("s"):
+        yield label[:-1]
+    head, _, last = label.rpartition(" ")
+    if head and len(last) <= 6 and not last.isascii():  # "TD error δ"
+        yield head
+        yield last
+
+
+def _rank(entry: Entry, text: str) -> int | None:
+    """How well an entry fits, 0 best; None if it does not."""
+    wanted = normal(text)
+    if text in entry.symbols:
+        return 0
+    titles = [normal(entry.title), normal(entry.slug)]
+    aliases = [normal(name) for name in (*entry.symbols, *entry.aliases)]
+    for rank, names, fits in (
+        (1, titles, wanted.__eq__),
+        (2, aliases, wanted.__eq__),
+        (3, titles, lambda name: name.startswith(wanted)),
+        (4, aliases, lambda name: name.startswith(wanted)),
+        (5, titles, lambda name: wanted in name),
+        (6, aliases, lambda name: wanted in name),
+    ):
+        if any(fits(name) for name in names):
+            return rank
+    said = normal(" ".join([*titles, *aliases, entry.meaning, entry.formula, *entry.where]))
+    if all(word in said for word in wanted.split()):
+        return 7
+    return None
+
+
+@cache
+def load() -> Glossary:
+    """The glossary, read once, when somebody first asks for it."""
+    entries = []
+    folder = resources.files("tui.glossary") / "terms"
+    for file in sorted(folder.iterdir(), key=lambda item: item.name):
+        if not file.name.endswith(".toml"):
+            continue
+        data = tomllib.loads(file.read_text("utf-8"))
+        for raw in data["entry"]:
+            raw["meaning"] = " ".join(raw["meaning"].split())
+            entries.append(msgspec.convert({**raw, "group": data["group"]}, Entry))
+    return Glossary(tuple(entries))

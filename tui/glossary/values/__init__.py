@@ -1,0 +1,31 @@
+"""What each term is worth in the run that is shown: one small function per entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui.glossary.values import challenges, figures, learning, loop, maze, runs, solution
+from tui.glossary.values.words import Value
+
+if TYPE_CHECKING:
+    from tui.snapshot import Snapshot
+
+VALUES: dict[str, Value] = {
+    **loop.VALUES,
+    **maze.VALUES,
+    **solution.VALUES,
+    **learning.VALUES,
+    **figures.VALUES,
+    **runs.VALUES,
+    **challenges.VALUES,
+}
+"""By slug. A term that is missing here has no value of its own (a checkpoint, a note's remedy)."""
+
+
+def current_value(slug: str, snapshot: Snapshot) -> str | None:
+    """The term's value at the moment shown, in words and units.
+
+    None when the term has no value, or none yet (no step was taken, nothing was evaluated).
+    """
+    value = VALUES.get(slug)
+    return value(snapshot) if value else None

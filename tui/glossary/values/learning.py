@@ -1,0 +1,261 @@
+"""Live values of the update, and of exploring and acting."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from engine.settings import EpsilonGreedy, Schedule
+from tui.glossary.values.words import (
+    Value,
+    action,
+    latest,
+    number,
+    per_action,
+    place,
+    plural,
+    real_step,
+    real_steps,
+    share,
+    shown_observation,
+    shown_state,
+)
+
+if TYPE_CHECKING:
+    from tui.snapshot import Snapshot
+
+
+def described(setting: object) -> str:
+    """A setting that may be a number, a schedule or "1/n", in words."""
+    if isinstance(setting, Schedule | EpsilonGreedy):
+        end = setting.start if setting.end is None else setting.end
+        if end == setting.start:
+            return f"always {number(end)}"
+        shape = "" if setting.shape == "linear" else ", exponentially"
+        return f"{setting.start:g} → {end:g} over {setting.steps:,} steps{shape}"
+    if isinstance(setting, float | int):
+        return f"always {number(setting)}"
+    return "one over the visits of the pair" if setting == "1/n" else str(setting)
+
+
+def algorithm(snapshot: Snapshot) -> str:
+    kind = snapshot.algorithm.policy_type
+    model = "model-based" if snapshot.algorithm.model_based else "model-free"
+    words = model if kind == "none" else f"{kind}, {model}"
+    return f"{snapshot.algorithm.title} ({words})"
+
+
+def used(name: str) -> Value:
+    """Whether this run uses the algorithm of that name."""
+
+    def value(snapshot: Snapshot) -> str:
+        title = snapshot.algorithm.title
+        mine = snapshot.algorithm.name == name
+        return "yes: this run's algorithm" if mine else f"not in this run, which uses {title}"
+
+    return value
+
+
+def q_table(snapshot: Snapshot) -> str | None:
+    if snapshot.policy is None or snapshot.policy.q is None:
+        return None
+    q = snapshot.policy.q
+    tried = int((snapshot.policy.visits > 0).sum())
+    return (
+        f"{q.shape[0]:,} × {q.shape[1]} entries, {tried:,} of them tried; "
+        f"from {number(float(q.min()))} to {number(float(q.max()))}"
+    )
+
+
+def tabular(snapshot: Snapshot) -> str:
+    entries = snapshot.mdp.n_observations * snapshot.mdp.n_actions
+    return f"{entries:,} entries, none shared"
+
+
+def update(snapshot: Snapshot) -> str:
+    name = snapshot.algorithm.update_name
+    done = f"{plural(snapshot.head.updates, name)} per agent"
+    step = snapshot.step
+    if step is None:
+        return done
+    return f"{number(step.before)} → {number(step.after)} on this step; {done}"
+
+
+def td_learning(snapshot: Snapshot) -> str:
+    if snapshot.algorithm.model_based:
+        return f"not in this run: {snapshot.algorithm.title} computes from the model"
+    return f"this run: {snapshot.algorithm.formula}"
+
+
+def td_target(snapshot: Snapshot) -> str | None:
+    step = snapshot.step
+    if step is None:
+        return None
+    if step.kind == "backup":
+        return f"{number(step.target)}: the best of {per_action(snapshot, step.values)}"
+    if step.terminated:
+        return f"{number(step.target)} = the reward alone: nothing follows"
+    return (
+        f"{number(step.target)} = {number(step.reward)} + {number(step.gamma)} × "
+        f"{number(step.bootstrap)}"
+    )
+
+
+def td_error(snapshot: Snapshot) -> str | None:
+    step = snapshot.step
+    if step is None:
+        return None
+    return f"{number(step.error)} = target {number(step.target)} − estimate {number(step.before)}"
+
+
+def step_size(snapshot: Snapshot) -> str | None:
+    setting = getattr(snapshot.preset.algorithm, "learning_rate", None)
+    step = real_step(snapshot)
+    if setting is None:
+        return None
+    now = f"{number(step.step_size)} now" if step else ""
+    return f"{now} ({described(setting)})" if now else described(setting)
+
+
+def bootstrap(snapshot: Snapshot) -> str | None:
+    step = real_step(snapshot)
+    if step is None:
+        return None
+    if step.terminated:
+        return "nothing on this step: the episode ended"
+    return f"{number(step.bootstrap)} of this step's target was believed, not earned"
+
+
+def convergence(snapshot: Snapshot) -> str | None:
+    if snapshot.evaluation is None or "expected_return" not in snapshot.evaluation.figures:
+        return None
+    now = snapshot.evaluation.figures["expected_return"].mean
+    return (
+        f"expected return {number(now)}, optimal return "
+        f"{number(snapshot.evaluation.optimal_return)}"
+    )
+
+
+# ---------------------------------------------------------------- exploring and acting
+
+
+def behaviour_policy(snapshot: Snapshot) -> str:
+    return snapshot.algorithm.behaviour_policy
+
+
+def target_policy(snapshot: Snapshot) -> str:
+    return snapshot.algorithm.target_policy
+
+
+def policy_type(snapshot: Snapshot) -> str:
+    told = snapshot.algorithm
+    if told.policy_type == "none":
+        return f"{told.title}: neither on- nor off-policy (behaviour {told.behaviour_policy})"
+    return (
+        f"{told.title}: behaviour {told.behaviour_policy}, target {told.target_policy}: "
+        f"{told.policy_type}"
+    )
+
+
+def exploration(snapshot: Snapshot) -> str | None:
+    step, steps = real_step(snapshot), real_steps(snapshot)
+    if step is None:
+        return None
+    here = "this step was drawn at random" if step.explored else "this step was not"
+    seen = share(sum(s.explored for s in steps), len(steps))
+    return f"{here}; of the steps shown: {seen}"
+
+
+def exploitation(snapshot: Snapshot) -> str | None:
+    step, steps = real_step(snapshot), real_steps(snapshot)
+    if step is None:
+        return None
+    here = "this step was not" if step.explored else "this step took a best action"
+    seen = share(sum(not s.explored for s in steps), len(steps))
+    return f"{here}; of the steps shown: {seen}"
+
+
+def greedy(snapshot: Snapshot) -> str | None:
+    values = snapshot.step.values if snapshot.step else ()
+    if not values and snapshot.policy is not None and snapshot.policy.q is not None:
+        values = tuple(snapshot.policy.q[shown_observation(snapshot)].tolist())
+    if not values:
+        return None
+    best = [a for a, value in enumerate(values) if value == max(values)]
+    names = " or ".join(action(snapshot, a) for a in best)
+    return f"{names} at {place(snapshot, shown_state(snapshot))}"
+
+
+def current_epsilon(snapshot: Snapshot) -> float | None:
+    """ε of the step shown, else of the newest recording point."""
+    step = real_step(snapshot)
+    if step is not None and not math.isnan(step.exploration):
+        return step.exploration
+    return latest(snapshot, "epsilon")
+
+
+def epsilon(snapshot: Snapshot) -> str | None:
+    setting = getattr(snapshot.preset.algorithm, "exploration", None)
+    if setting is None:
+        return None
+    now = current_epsilon(snapshot)
+    return described(setting) if now is None else f"{number(now)} now ({described(setting)})"
+
+
+def epsilon_greedy(snapshot: Snapshot) -> str | None:
+    now = current_epsilon(snapshot)
+    if now is None:
+        return None
+    each = now / snapshot.mdp.n_actions
+    return (
+        f"now a single best action with probability {number(1 - now + each)}, "
+        f"each other with {number(each)}"
+    )
+
+
+def schedule(snapshot: Snapshot) -> str | None:
+    settings = snapshot.preset.algorithm
+    named = (("ε", "exploration"), ("α", "learning_rate"))
+    parts = [
+        f"{symbol} {described(getattr(settings, field))}"
+        for symbol, field in named
+        if getattr(settings, field, None) is not None
+    ]
+    return "; ".join(parts) or None
+
+
+def optimistic_start(snapshot: Snapshot) -> str | None:
+    initial = getattr(snapshot.preset.algorithm, "initial_value", None)
+    if initial is None:
+        return None
+    best = float(snapshot.optimum.values.max())
+    verdict = "above" if initial > best else "not above"
+    return f"Q starts at {number(initial)}, {verdict} the largest V* ({number(best)})"
+
+
+VALUES: dict[str, Value] = {
+    "algorithm": algorithm,
+    "value-iteration": used("value-iteration"),
+    "q-learning": used("q-learning"),
+    "sarsa": used("sarsa"),
+    "q-table": q_table,
+    "tabular": tabular,
+    "update": update,
+    "td-learning": td_learning,
+    "td-target": td_target,
+    "td-error": td_error,
+    "step-size": step_size,
+    "bootstrap": bootstrap,
+    "convergence": convergence,
+    "behaviour-policy": behaviour_policy,
+    "target-policy": target_policy,
+    "on-policy": policy_type,
+    "off-policy": policy_type,
+    "exploration": exploration,
+    "exploitation": exploitation,
+    "greedy": greedy,
+    "epsilon-greedy": epsilon_greedy,
+    "epsilon": epsilon,
+    "schedule": schedule,
+    "optimistic-start": optimistic_start,
+}

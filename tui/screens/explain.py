@@ -1,0 +1,73 @@
+"""One step's update, explained: the formula, the numbers in it, and the words."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+
+from engine.events import Step
+from tui.snapshot import Snapshot
+from tui.widgets.explain import ExplainView
+from tui.widgets.terms import TermClicked
+
+
+class ExplainScreen(ModalScreen[str]):
+    """Dismissed with the slug of a term to look up, or with None."""
+
+    DEFAULT_CSS = """
+    ExplainScreen {
+        align: center middle;
+        & > VerticalScroll {
+            width: 90;
+            max-width: 96%;
+            height: auto;
+            max-height: 92%;
+            padding: 1 2;
+            border: round $accent;
+            border-title-color: $foreground;
+            background: $surface;
+        }
+        & ExplainView { height: auto; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q", "dismiss(None)", "Close", id="explain.close"),
+        Binding(
+            "g", "look_up", "Glossary", id="explain.glossary", tooltip="Look up a term used here"
+        ),
+    ]
+
+    def __init__(self, step: Step, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.step, self.snapshot = step, snapshot
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = "This update, explained"
+            box.border_subtitle = "Esc: close   g: look up a term"
+            yield ExplainView()
+
+    def on_mount(self) -> None:
+        self.query_one(ExplainView).show(self.step, self.snapshot)
+        self.query_one(VerticalScroll).focus()
+
+    def action_look_up(self) -> None:
+        """Choose one of the terms used here."""
+        from tui.screens.term_picker import TermPicker
+
+        self.app.push_screen(TermPicker(self.query_one(ExplainView).terms()), self._picked)
+
+    def _picked(self, slug: str | None) -> None:
+        if slug is not None:
+            self.dismiss(slug)
+
+    @on(TermClicked)
+    def _term_clicked(self, message: TermClicked) -> None:
+        message.stop()
+        self.dismiss(message.slug)

@@ -1,0 +1,181 @@
+"""A preset or a run in a few facts: the words beside its map on the home screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
+from tui.widgets import glyphs
+from tui.widgets.facts import Fact
+from tui.widgets.text import clean, number, percent, si
+
+if TYPE_CHECKING:
+    from engine.presets import Preset
+
+
+class StateLook(NamedTuple):
+    """How a run's state is shown: a symbol, its ASCII form, and a theme colour. The word is its name."""
+
+    symbol: str
+    ascii: str
+    colour: str
+
+
+STATES = {
+    "starting": StateLook("…", "~", "$text-muted"),
+    "running": StateLook("▶", ">", "$text-success"),
+    "paused": StateLook("‖", "=", "$text-warning"),
+    "stopped": StateLook("■", "#", "$text-muted"),
+    "finished": StateLook("✓", "+", "$text-primary"),
+    "failed": StateLook("✗", "x", "$text-error"),
+    "dead": StateLook("†", "!", "$text-error"),
+    "broken": StateLook("?", "?", "$text-error"),
+}
+LIVE = frozenset({"starting", "running", "paused"})
+RESUMABLE = frozenset({"stopped", "dead", "failed"})
+
+
+def symbol(state: str) -> str:
+    """The character that stands for a run's state."""
+    look = STATES[state]
+    return look.ascii if glyphs.current().ascii else look.symbol
+
+
+def duration(seconds: float) -> str:
+    """A time span in its largest unit, roughly: 0.4 s, 21 min, 3.5 h."""
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{number(seconds / size, 2)} {unit}"
+    return f"{number(seconds / 86_400, 2)} days"
+
+
+def budget_text(preset: Preset) -> str:
+    """When the run ends."""
+    budget, agents = preset.budget, preset.run.agents
+    names = {"env_steps": "steps", "episodes": "episodes", "updates": update_name(preset)}
+    parts = [f"{getattr(budget, k):,} {name}" for k, name in names.items() if getattr(budget, k)]
+    if budget.seconds:
+        parts.append(duration(budget.seconds))
+    text = " or ".join(parts) or "no limit"
+    return f"{text} by each of {agents} agents" if agents > 1 else text
+
+
+def update_name(preset: Preset) -> str:
+    """What an update of the preset's algorithm is called, in the plural."""
+    from engine import presets
+    from engine.tabular import registry
+
+    return registry.get(presets.algorithm_name(preset)).update_name + "s"
+
+
+def pace_text(preset: Preset) -> str:
+    """How fast the app starts it, and how long it takes at that pace."""
+    pace = preset.run.pace
+    if pace is None:
+        return "as fast as it goes"
+    clock = preset.budget.env_steps or preset.budget.updates
+    limits = [clock / pace] if clock else []
+    limits += [preset.budget.seconds] if preset.budget.seconds else []
+    whole = f", {duration(min(limits))} in all" if limits else ""
+    unit = "sweep" if update_name(preset) == "sweeps" else "step"
+    return f"{number(pace)} {unit}{'s' if pace != 1 else ''} a second{whole}; + goes faster"
+
+
+def method(preset: Preset) -> list[Fact]:
+    """Which algorithm, and the two policies that make it on- or off-policy."""
+    from engine import presets
+    from engine.tabular import registry
+
+    algorithm = registry.get(presets.algorithm_name(preset))
+    known = "plans with the model" if algorithm.model_based else "learns from experience"
+    facts = [
+        Fact("algorithm", "algorithm", f"{algorithm.title}, {known}"),
+        Fact("behaviour", "behaviour-policy", algorithm.behaviour_policy),
+        Fact("target", "target-policy", algorithm.target_policy),
+    ]
+    if algorithm.policy_type == "none":
+        return facts
+    same = "learns about the policy it follows"
+    other = "learns about another policy than it follows"
+    meaning = same if algorithm.policy_type == "on-policy" else other
+    return [*facts, Fact(algorithm.policy_type, algorithm.policy_type, meaning)]
+
+
+def of_preset(card: PresetCard, outlook: Outlook | None) -> list[Fact]:
+    """The facts of a preset; the optimum comes when it is computed."""
+    preset = card.preset
+    if preset is None:
+        return [Fact("broken", "preset", card.error)]
+    return [
+        *method(preset),
+        Fact("budget", "budget", budget_text(preset)),
+        Fact("pace", "pace", pace_text(preset)),
+        Fact("optimum", "optimal-policy", _optimum(preset, outlook)),
+    ]
+
+
+def _optimum(preset: Preset, outlook: Outlook | None) -> str:
+    if outlook and outlook.error:
+        return outlook.error
+    if outlook is None or outlook.figures is None:
+        return "being computed…"
+    figures = outlook.figures
+    moves = "moves" if figures.expected_length.is_integer() else "moves on average"
+    return (
+        f"π* wins {percent(figures.success_rate)} in {number(figures.expected_length)} {moves}; "
+        f"V* of the start is {number(outlook.value)} (γ = {preset.algorithm.gamma:g})"
+    )
+
+
+def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
+    """The facts of a run, what can be done with it first."""
+    summary = card.summary
+    state = f"{symbol(summary.state)} {summary.state}"
+    if card.progress is not None:
+        state += f", {percent(card.progress)} of its budget used"
+    facts = [Fact("state", "run-state", state), Fact("keys", "", keys_text(summary.state))]
+    why = clean(summary.broken) or (detail.error if detail else "")
+    if why:
+        facts.append(Fact("reason", "", why))
+    if detail and detail.preset:
+        facts += method(detail.preset)
+        facts += _figures(detail)
+        facts.append(Fact("budget", "budget", budget_text(detail.preset)))
+    if summary.created:
+        facts.append(Fact("created", "run", f"{summary.created:%Y-%m-%d %H:%M}"))
+    facts.append(Fact("folder", "run", clean(str(summary.path))))
+    return facts
+
+
+def _figures(detail: RunDetail) -> list[Fact]:
+    final = detail.final
+    if not final:
+        return []
+    sampled = " (sampled)" if final["success_kind"] == "sampled" else ""
+    steps = f"{si(final['env_steps'])} per agent, {si(final['total_env_steps'])} in all"
+    if not final["env_steps"]:
+        steps = f"{si(final['updates'])} updates"
+    return [
+        Fact("success", "success-rate", f"{percent(final['success_rate'])} of episodes{sampled}"),
+        Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),
+        Fact(
+            "return",
+            "expected-return",
+            f"{number(final['expected_return'])} of {number(final['optimal_return'])} for π*",
+        ),
+        Fact("steps", "environment-step", steps),
+        Fact("episodes", "episode", f"{si(final['episodes'])} per agent"),
+        Fact("trained", "", duration(final["seconds"])),
+    ]
+
+
+def keys_text(state: str) -> str:
+    """What can be done with a run in this state."""
+    if state == "broken":
+        return "d deletes it"
+    if state in LIVE:
+        return "Enter watches it, x stops it"
+    replay = "Enter opens it"
+    return f"{replay}, r goes on with it, d deletes it" if state in RESUMABLE else (
+        f"{replay}, d deletes it"
+    )

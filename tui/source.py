@@ -1,0 +1,128 @@
+"""Builds snapshots from the run store: the one reader behind live view, replay and time travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.evaluate import OptimalFigures, optimal_figures
+from engine.events import Episode, Live, Policy, Step, World
+from engine.mdp import MDP, build_mdps
+from engine.presets import algorithm_name
+from engine.runs.reader import RunReader
+from engine.solve import Solution, optimal_path, solve
+from engine.tabular import registry
+from tui.snapshot import Snapshot
+
+SHOWN_EPISODES = 500
+"""How many recorded episodes a snapshot lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place in the recording: step `t` of a recorded episode."""
+
+    episode_id: int
+    t: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """A world with what is exactly known about it."""
+
+    world: World
+    mdp: MDP
+    optimum: Solution
+    figures: OptimalFigures
+    path: tuple[int, ...]
+
+
+class SnapshotSource:
+    """Reads one run. Use it from one thread at a time; nothing here touches the screen."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UserError when there is no readable run in the folder."""
+        self.reader = RunReader(path)
+        self._solved: dict[int, _Solved] = {}
+        self._mdps: dict[int, MDP] = {}
+        self._generation = -1
+        self._episode: tuple[int, Episode] | None = None
+
+    def close(self) -> None:
+        """Close the store."""
+        self.reader.close()
+
+    def episode(self, episode_id: int) -> Episode:
+        """A recorded episode; the newest asked for is kept."""
+        if self._episode is None or self._episode[0] != episode_id:
+            self._episode = (episode_id, self.reader.episode(episode_id))
+        return self._episode[1]
+
+    def read(self, moment: Moment | None = None) -> Snapshot | None:
+        """The run as it is now, or as it was at a recorded moment; None before it has begun."""
+        reader = self.reader
+        info, head = reader.info(), reader.head()
+        if head.generation != self._generation:
+            self._generation = head.generation
+            self._solved.clear()
+            self._episode = None
+        if moment is None:
+            steps, policy, at = self._edge(head.step)
+        else:
+            steps = self.episode(moment.episode_id).steps[: moment.t + 1]
+            at = steps[-1].step
+            policy = reader.policy_at(at)
+        world_id = steps[-1].world_id if steps else policy.world_id if policy else 0
+        solved = self._solve(world_id, info.preset.algorithm.gamma)
+        if solved is None:
+            return None
+        return Snapshot(
+            run_id=info.id,
+            preset=info.preset,
+            algorithm=registry.get(algorithm_name(info.preset)),
+            head=head,
+            at=at,
+            following=moment is None,
+            world=solved.world,
+            mdp=solved.mdp,
+            optimum=solved.optimum,
+            optimal_figures=solved.figures,
+            optimal_path=solved.path,
+            policy=policy,
+            evaluation=reader.evaluation_at(None if moment is None else at),
+            curves=reader.curves(),
+            episodes=tuple(reader.episodes(None if moment is None else at, SHOWN_EPISODES)),
+            steps=steps,
+            notes=tuple(reader.notes()),
+        )
+
+    def _edge(self, step: int) -> tuple[tuple[Step, ...], Policy | None, int]:
+        """The newest steps and tables: from the live edge, else from the record."""
+        live: Live | None = self.reader.live()
+        recorded = self.reader.policy_at()
+        if live is None:
+            return (), recorded, step
+        policy = live.policy
+        if policy is None or (recorded and recorded.step > policy.step):
+            policy = recorded
+        return live.steps, policy, max(step, live.step)
+
+    def _solve(self, world_id: int, gamma: float) -> _Solved | None:
+        if world_id not in self._solved:
+            worlds = self.reader.worlds()
+            if not any(world.id == world_id for world in worlds):
+                return None
+            if len(worlds) != len(self._mdps):
+                mdps = build_mdps([world.maze for world in worlds])
+                self._mdps = {world.id: mdp for world, mdp in zip(worlds, mdps, strict=True)}
+                self._solved.clear()
+            mdp = self._mdps[world_id]
+            optimum = solve(mdp, gamma)
+            self._solved[world_id] = _Solved(
+                world=next(world for world in worlds if world.id == world_id),
+                mdp=mdp,
+                optimum=optimum,
+                figures=optimal_figures(mdp, gamma, optimum),
+                path=tuple(optimal_path(mdp, optimum)),
+            )
+        return self._solved[world_id]

@@ -1,0 +1,187 @@
+"""The characters the widgets draw with: one set in Unicode, one in ASCII, each one cell wide.
+
+Three kinds of arrow mean the same thing everywhere: solid is what the agent believes to be best
+(or did on purpose), dashed is what it only tries, double is what is optimal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """One set. Arrows are in the order left, down, right, up."""
+
+    ascii: bool
+    agent: str
+    backup: str
+    """Marks the state that a sweep updates."""
+    tiles: dict[str, str]
+    """What stands for a tile of the map, by its character there."""
+    solid: str
+    dashed: str
+    double: str
+    wind: str
+    ties: str
+    """One glyph for a set of directions; the index has bit 1, 2, 4, 8 for left, down, right, up."""
+    shades: str
+    """Five steps from nothing to full."""
+    explored: str
+    exploited: str
+    success: str
+    fell: str
+    timeout: str
+    ended: str
+    running: str
+    folded: str
+    unfolded: str
+    ellipsis: str
+    left_edge: str
+    top_edge: str
+    corners: str
+    """Top left, top right, bottom left, bottom right of the cursor."""
+    loop: str
+    """Of the loop's frame: top left, top right, bottom left, bottom right, across, down."""
+    forth: str
+    back: str
+    minus: str
+    """Before a shade that stands for a negative number."""
+    separator: str
+    prime: str
+
+
+UNICODE = Glyphs(
+    ascii=False,
+    agent="☻",
+    backup="↻",
+    tiles={"S": "S", "F": "·", ".": "·", "H": "○", "G": "★", "#": "█", "B": "✚"},
+    solid="←↓→↑",
+    dashed="⇠⇣⇢⇡",
+    double="⇐⇓⇒⇑",
+    wind="↑",
+    ties="·←↓┐→↔┌┬↑┘↕┤└┴├┼",
+    shades=" ░▒▓█",
+    explored="◇",
+    exploited="◆",
+    success="★",
+    fell="○",
+    timeout="◷",
+    ended="■",
+    running="…",
+    folded="▸",
+    unfolded="▾",
+    ellipsis="…",
+    left_edge="▏",
+    top_edge="▔",
+    corners="┏┓┗┛",
+    loop="╭╮╰╯─│",
+    forth="▶",
+    back="◀",
+    minus="-",
+    separator="│",
+    prime="′",
+)
+
+ASCII = Glyphs(
+    ascii=True,
+    agent="@",
+    backup="%",
+    tiles={"S": "S", "F": ".", ".": ".", "H": "O", "G": "G", "#": "#", "B": "B"},
+    solid="<v>^",
+    dashed="ldru",
+    double="LDRU",
+    wind="^",
+    ties=".<v+>-++^+|+++++",
+    shades=" .:+#",
+    explored="?",
+    exploited="*",
+    success="G",
+    fell="O",
+    timeout="T",
+    ended="#",
+    running="~",
+    folded=">",
+    unfolded="v",
+    ellipsis="~",
+    left_edge="|",
+    top_edge=" ",
+    corners="++++",
+    loop="++++-|",
+    forth=">",
+    back="<",
+    minus="-",
+    separator="|",
+    prime="'",
+)
+
+_chosen: bool | None = None
+
+
+def choose(ascii_only: bool | None) -> None:
+    """Set the one setting: True for ASCII, False for Unicode, None to ask the environment."""
+    global _chosen
+    _chosen = ascii_only
+
+
+def current() -> Glyphs:
+    """The set in use: as chosen, else as ICEMAZE_ASCII says, else as the terminal can show."""
+    ascii_only = _wanted() if _chosen is None else _chosen
+    return ASCII if ascii_only else UNICODE
+
+
+def _wanted() -> bool:
+    wish = os.environ.get("ICEMAZE_ASCII", "").strip().lower()
+    if wish:
+        return wish not in ("0", "no", "false", "off")
+    # A locale without a codeset ("C", as in most containers) says nothing about the terminal.
+    locale = next((v for k in ("LC_ALL", "LC_CTYPE", "LANG") if (v := os.environ.get(k))), "")
+    codeset = locale.partition(".")[2].partition("@")[0]
+    stream = getattr(sys.__stdout__, "encoding", None)
+    names = [name for name in (codeset, stream) if name]
+    return any("utf" not in name.lower() for name in names)
+
+
+def plain(text: str, ascii_only: bool | None = None) -> str:
+    """The text in ASCII when that is chosen: known symbols by their name, the rest as "?"."""
+    if not (current().ascii if ascii_only is None else ascii_only):
+        return text
+    for symbol, name in _NAMES.items():
+        text = text.replace(symbol, name)
+    return text.encode("ascii", "replace").decode("ascii")
+
+
+_NAMES = {
+    **dict(zip(UNICODE.solid, ASCII.solid, strict=True)),
+    "ε": "eps",
+    "γ": "gamma",
+    "δ": "delta",
+    "π": "pi",
+    "α": "alpha",
+    "λ": "lambda",
+    "Δ": "d",
+    "Σ": "sum",
+    "∞": "inf",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "≈": "~",
+    "×": "x",
+    "·": ".",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "′": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "★": "G",
+    "○": "O",
+    "☻": "@",
+    "√": "sqrt",
+    "∈": "in",
+    "½": "1/2",
+}

@@ -1,0 +1,155 @@
+"""The words beside the maze: the legend of a layer, and all that is known about one cell."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from engine.events import Policy
+from engine.maze import Maze
+from engine.mdp import MDP, observation_text
+from engine.solve import Solution
+from tui.widgets.glyphs import Glyphs
+from tui.widgets.maze_layers import Layer, Marks, Picture
+from tui.widgets.steps import arrow, place
+from tui.widgets.terms import Term
+from tui.widgets.text import number, si
+
+TILE_NAMES = {"S": "start", "F": "ice", ".": "ice", "H": "hole", "G": "prize", "#": "wall"} | {
+    "B": "bonus"
+}
+
+Piece = tuple[str, str, str]
+"""Text, the component style it is drawn with (a heat is "heat:0.5"), a glossary slug or ""."""
+
+
+def legend(
+    picture: Picture, digit: int, glyphs: Glyphs, *, dots: bool, compare: bool
+) -> list[Piece]:
+    """Layer, what its colours and symbols mean, smallest and largest number."""
+    layer, marks = picture.layer, picture.marks
+    title = f"{layer.name} {layer.symbol}".strip()
+    pieces: list[Piece] = [(f"{digit} ", "muted", ""), (title, "term", layer.term), ("  ", "", "")]
+    if compare and layer.name == "state value":
+        pieces += [("colour: V − V*", "legend", "optimal-state-value"), ("  ", "", "")]
+    elif picture.optimal_values is not None:
+        pieces += [("*", "legend", ""), ("V*", "term", "optimal-state-value"), ("  ", "", "")]
+    if layer.kind == "map":
+        pieces += _map_key(picture, glyphs)
+    elif layer.table is None:
+        pieces.append(("nothing learned yet, or not by this method", "muted", ""))
+    elif layer.kind == "policy":
+        pieces += _policy_key(glyphs)
+    else:
+        pieces += _ramp(picture, glyphs, dots=dots, compare=compare)
+        if layer.meaning:
+            pieces += [("  ", "", ""), (layer.meaning, "muted", "")]
+    if marks.route:
+        pieces += [("  ", "", ""), (glyphs.double[2], "optimal", "")]
+        pieces += [(" ", "", ""), ("optimal path", "term", "optimal-policy")]
+    return pieces
+
+
+def _map_key(picture: Picture, glyphs: Glyphs) -> list[Piece]:
+    pieces: list[Piece] = []
+    if picture.marks.backup:
+        pieces += [(glyphs.backup, "legend", ""), (" ", "", ""), ("backup", "term", "sweep")]
+    elif picture.marks.agent >= 0:
+        pieces += [(glyphs.agent, "legend", ""), (" ", "", ""), ("agent", "term", "agent")]
+    present = set(picture.tiles)
+    for tile, part in (("G", "goal"), ("H", "hole"), ("B", "bonus")):
+        if tile in present:
+            pieces += [("  ", "", ""), (glyphs.tiles[tile], part, "")]
+            pieces += [(f" {TILE_NAMES[tile]}", "muted", "")]
+    if picture.marks.trail:
+        pieces += [("  ", "", ""), (glyphs.solid[2], "exploited", ""), (" ", "", "")]
+        pieces += [("exploited", "term", "exploitation"), ("  ", "", "")]
+        pieces += [(glyphs.dashed[2], "explored", ""), (" ", "", "")]
+        pieces += [("explored", "term", "exploration")]
+    return pieces
+
+
+def _policy_key(glyphs: Glyphs) -> list[Piece]:
+    return [
+        (glyphs.solid[2], "legend", ""),
+        (" ", "", ""),
+        ("target", "term", "target-policy"),
+        ("  ", "", ""),
+        (glyphs.dashed[2], "legend", ""),
+        (" ", "", ""),
+        ("behaviour only", "term", "behaviour-policy"),
+    ]
+
+
+def _ramp(picture: Picture, glyphs: Glyphs, *, dots: bool, compare: bool) -> list[Piece]:
+    """The colour scale between the smallest and the largest number."""
+    low, high = picture.layer.range
+    if compare and picture.optimal_values is None and picture.numbers is not None:
+        low, high = math.nan, math.nan
+    heats = picture.heat[np.isfinite(picture.heat)]
+    if not heats.size:
+        return []
+    bottom, top = min(float(heats.min()), 0.0), max(float(heats.max()), 0.0)
+    steps = np.linspace(bottom, top, 8) if bottom < top else np.zeros(1)
+    write = si if picture.layer.scale == "count" else number
+    pieces: list[Piece] = [] if math.isnan(low) else [(write(min(low, 0.0)), "legend", "")]
+    pieces.append((" ", "", ""))
+    for heat in steps.tolist():
+        shade = glyphs.shades[math.ceil(abs(heat) * 4)] if dots or glyphs.ascii else " "
+        pieces.append((shade, f"heat:{heat}", ""))
+    pieces.append((" ", "", ""))
+    return pieces if math.isnan(high) else [*pieces, (write(max(high, 0.0)), "legend", "")]
+
+
+def describe(
+    maze: Maze,
+    mdp: MDP,
+    policy: Policy | None,
+    optimum: Solution | None,
+    marks: Marks,
+    state: int,
+    glyphs: Glyphs,
+) -> list[str]:
+    """All about one state, most telling first: what it is, values, Q and π per action, visits."""
+    tile = "".join(maze.rows)[state] if maze.rows else ""
+    parts = [f"{place(maze, state)} {TILE_NAMES.get(tile, '')}".strip()]
+    if state == marks.agent:
+        parts[0] += ", updated now" if marks.backup else ", agent here"
+    if tile and tile in "HG#":
+        return parts
+    seen = int(mdp.observation[state])
+    if policy is not None:
+        parts.append(f"V {number(float(policy.values[seen]))}")
+    if optimum is not None and optimum.reachable[state]:
+        parts.append(f"V* {number(float(optimum.values[state]))}")
+    if policy is not None:
+        arrows = [arrow(maze, a, glyphs.solid) for a in range(len(maze.actions))]
+        if policy.q is not None:
+            parts.append("Q " + _per_action(arrows, policy.q[seen].tolist()))
+        pi = {a: float(p) for a, p in enumerate(policy.target[seen]) if p > 0}
+        parts.append("π " + " ".join(f"{arrows[a]}{number(p, 2)}" for a, p in pi.items()))
+        if not np.allclose(policy.target[seen], policy.behaviour[seen]):
+            shares = [number(float(p), 2) for p in policy.behaviour[seen]]
+            tried = [arrow(maze, a, glyphs.dashed) for a in range(len(maze.actions))]
+            parts.append(
+                "behaviour " + " ".join(f"{a}{p}" for a, p in zip(tried, shares, strict=True))
+            )
+        parts.append(f"{si(float(policy.visits[seen].sum()))} visits")
+    if maze.observation != "cell":
+        parts.append(f"sees {observation_text(maze, mdp, seen)}")
+    return parts
+
+
+def _per_action(arrows: list[str], values: list[float]) -> str:
+    return " ".join(f"{a}{number(q)}" for a, q in zip(arrows, values, strict=True))
+
+
+def legend_terms(pieces: list[Piece]) -> list[Term]:
+    """The terms of a legend, in reading order."""
+    return [Term(text, slug) for text, _, slug in pieces if slug]
+
+
+def layer_title(layer: Layer) -> str:
+    """The layer's name and symbol, for menus and help."""
+    return f"{layer.name} {layer.symbol}".strip()

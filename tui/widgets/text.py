@@ -1,0 +1,117 @@
+"""Text that is safe and short enough to show: the one sanitiser, and the one way to write numbers.
+
+Foreign text (model output, names of runs and presets, exceptions) goes through `clean` when it is
+loaded. After that it may be shown as `Text` or `Content`, never as markup.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from rich.cells import cell_len, set_cell_size
+
+_STRING = r"(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+"""OSC, DCS, SOS, PM and APC: an introducer, a payload, and a terminator that may be missing."""
+_CONTROL_SEQUENCE = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+_SHORT_SEQUENCE = r"\x1b[ -/]*[0-~]?"
+_SEQUENCES = re.compile("|".join((_STRING, _CONTROL_SEQUENCE, _SHORT_SEQUENCE)))
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 (tab and newline are handled before), DEL, C1
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidi marks, embeddings, overrides, isolates
+    "\u200b\ufeff\U000e0000-\U000e007f"  # zero-width space, byte-order mark, tag characters
+    "]"
+)
+_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    """`text` without anything a terminal could take for a command, or the eye for another text.
+
+    Escape sequences go with their payload; every line break becomes a newline with `lines`, else a
+    space; tabs become four spaces with `lines`, else one. Lone surrogates, which no terminal can be
+    sent, become U+FFFD.
+    """
+    text = _SEQUENCES.sub("", text)
+    text = _BREAKS.sub("\n", text)
+    text = text.replace("\t", "    " if lines else " ")
+    if not lines:
+        text = text.replace("\n", " ")
+    return _SURROGATES.sub("\ufffd", _UNSAFE.sub("", text))
+
+
+def fit(text: str, width: int, ellipsis: str = "…") -> str:
+    """`text` in exactly `width` terminal cells: padded, or cut and ended with `ellipsis`."""
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    if width <= cell_len(ellipsis):
+        return set_cell_size(text, max(width, 0))
+    return set_cell_size(text, width - cell_len(ellipsis)) + ellipsis
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number in `digits` significant digits, plain between 0.001 and 99,999; "-" for NaN.
+
+    Exactly zero is "0": a small number that is not zero never looks like it.
+    """
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == 0:
+        return "0"
+    scientific = f"{value:.{digits - 1}e}"
+    exponent = int(scientific.partition("e")[2])
+    if not -3 <= exponent <= 4:
+        return scientific.replace("e-0", "e-").replace("e+0", "e")
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Like `number`, with the sign always there; exactly zero is "0"."""
+    text = number(value, digits)
+    return f"+{text}" if value > 0 else text
+
+
+def si(value: float, digits: int = 3) -> str:
+    """A count with an SI suffix from ten thousand on: 9999, 12.3k, 4.57M."""
+    if not math.isfinite(value) or abs(value) < 10_000:
+        return f"{value:.0f}" if math.isfinite(value) else number(value)
+    exponent = min(int(math.log10(abs(value)) // 3), 5)
+    if abs(value) / 1000**exponent >= 999.5 and exponent < 5:
+        exponent += 1
+    return number(value / 1000**exponent, digits) + "kMGTP"[exponent - 1]
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a percentage; only exactly 0 and 1 are written 0% and 100%."""
+    if math.isnan(share):
+        return "-"
+    if 0 < share < 0.01 or 0.99 < share < 1:
+        return f"{math.floor(share * 1000) / 10:.1f}%" if share > 0.5 else f"{share * 100:.1g}%"
+    return f"{share * 100:.0f}%"
+
+
+def fit_number(value: float, width: int) -> str:
+    """The most telling form of a number in at most `width` characters, for cells of a table.
+
+    Two decimals matter more than the zero before the point: 0.59, in three characters .59. A number
+    that is too small to show is "~0"; what does not fit at all is a row of "#".
+    """
+    if not math.isfinite(value) or value == 0:
+        forms = [number(value)]
+    elif value.is_integer():
+        forms = [f"{value:.0f}", *_short_forms(value)]
+    else:
+        exact = [f"{value:.{decimals}f}" for decimals in range(max(width - 1, 0), -1, -1)]
+        fine = [text for text in exact if len(text.partition(".")[2]) >= 2]
+        bare = [text.replace("0.", ".", 1) for text in exact if abs(value) < 1 and "0." in text]
+        forms = [t for t in (*fine, *bare, *exact, *_short_forms(value)) if t.strip("-0.")]
+        forms.append("~0" if abs(value) < 1 else "")
+    return next((text for text in forms if 0 < len(text) <= width), "#" * width)
+
+
+def _short_forms(value: float) -> tuple[str, ...]:
+    return si(value, 2), f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
