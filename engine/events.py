@@ -24,7 +24,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     step: int
 
 
-class World(Event, kw_only=True):
+class World(Event, frozen=True, kw_only=True):
     """A maze the run meets. Episodes, policies and evaluations carry its `id`."""
 
     id: int
@@ -37,7 +37,7 @@ class World(Event, kw_only=True):
         return self.step
 
 
-class Step(Event, kw_only=True):
+class Step(Event, frozen=True, kw_only=True):
     """One transition of the watched agent, with the arithmetic of the update it caused.
 
     `kind` is "real" for a move in the environment, "planning" for an update from a model and
@@ -85,7 +85,7 @@ class Step(Event, kw_only=True):
         return self.values[self.action] - max(self.values) if self.values else math.nan
 
 
-class Episode(Event, kw_only=True):
+class Episode(Event, frozen=True, kw_only=True):
     """A whole episode of one agent (or one sweep of a planner), T steps.
 
     `returns_to_go[t]` is the discounted sum of rewards from step t on; `returns_to_go[0]` is the
@@ -112,7 +112,7 @@ class Metric(msgspec.Struct, frozen=True, array_like=True):
     n: int
 
 
-class Update(Event, kw_only=True):
+class Update(Event, frozen=True, kw_only=True):
     """Counters and the learner's own metrics since the previous recording point."""
 
     updates: int
@@ -121,7 +121,7 @@ class Update(Event, kw_only=True):
     metrics: dict[str, Metric]
 
 
-class Policy(Event, kw_only=True):
+class Policy(Event, frozen=True, kw_only=True):
     """What the watched agent has learned at `step`.
 
     target, behaviour: π(a|o) [O, A]; q: action values [O, A] or None; values: V [O];
@@ -138,7 +138,7 @@ class Policy(Event, kw_only=True):
     layers: dict[str, Array] = {}
 
 
-class Evaluation(Event, kw_only=True):
+class Evaluation(Event, frozen=True, kw_only=True):
     """The exact figures of the target policy in one world, averaged over start cells.
 
     `figures` has success_rate, greedy_success_rate, expected_return, expected_score,
@@ -154,7 +154,7 @@ class Evaluation(Event, kw_only=True):
     horizon_optimum: float
 
 
-class Note(Event, kw_only=True):
+class Note(Event, frozen=True, kw_only=True):
     """Something the user should know, and what to do about it. `term` is a glossary entry."""
 
     level: Literal["info", "warning", "error"]
@@ -163,20 +163,20 @@ class Note(Event, kw_only=True):
     term: str = ""
 
 
-class Tuned(Event, kw_only=True):
+class Tuned(Event, frozen=True, kw_only=True):
     """A setting changed while running: at `step`, `key` became `value`."""
 
     key: str
     value: float | int | str | bool | dict[str, float | int | str]
 
 
-class Checkpoint(Event, kw_only=True):
+class Checkpoint(Event, frozen=True, kw_only=True):
     """The learner's state was saved at `step`."""
 
     path: str = ""
 
 
-class Finished(Event, kw_only=True):
+class Finished(Event, frozen=True, kw_only=True):
     """The last event of a run."""
 
     status: Literal["finished", "stopped", "failed"]
@@ -187,7 +187,7 @@ class Finished(Event, kw_only=True):
     error: str = ""
 
 
-class Live(Event, kw_only=True):
+class Live(Event, frozen=True, kw_only=True):
     """The live edge: the watched agent's newest steps and tables. Shown, not kept."""
 
     updates: int
@@ -234,4 +234,5 @@ def encode(event: Event) -> bytes:
 
 def decode(data: bytes) -> AnyEvent:
     """The inverse of `encode`."""
-    return _decoder.decode(zlib.decompress(data))
+    event: AnyEvent = _decoder.decode(zlib.decompress(data))
+    return event

@@ -67,7 +67,7 @@ class AlgorithmSettings(
     ] = 0.99
 
 
-class TemporalDifferenceSettings(AlgorithmSettings, kw_only=True):
+class TemporalDifferenceSettings(AlgorithmSettings, frozen=True, kw_only=True):
     """What methods that learn action values from experience have in common."""
 
     learning_rate: Annotated[

@@ -31,6 +31,7 @@ Index = NDArray[np.int64]
 
 TIE = 1e-9  # relative difference below which two actions are equally good
 BETTER = 1e-13  # relative difference above which an action replaces another
+SAME_STEPS = 1e-6  # difference below which two step counts are equal; dithering costs 1
 NEVER = 1e9  # stands for "for ever" when steps are counted
 MAX_WARM_UP = 1_000  # sweeps before policy iteration
 MAX_ROUNDS = 1_000  # of policy iteration, which takes a dozen
@@ -236,7 +237,8 @@ def _iterate_policies(problem: Problem, gamma: float, chosen: Index) -> tuple[Fl
     """Policy iteration from `chosen` [n] to a policy that none betters.
 
     An action is replaced only by a strictly better one. Without discounting that keeps every policy
-    on the way certain to end, if the first one is (and no loop pays).
+    on the way certain to end, if the first one is (and no loop pays), so long as rounding does not
+    pass for an improvement: there, differences must also show next to the largest value.
     """
     rows = np.arange(chosen.size)
     better, rounds = True, 0
@@ -249,7 +251,8 @@ def _iterate_policies(problem: Problem, gamma: float, chosen: Index) -> tuple[Fl
         q = problem.backup(values, gamma)
         now = q[rows, chosen]
         best = q.max(axis=1)
-        switch = best - now > BETTER * np.maximum(np.abs(best), np.abs(now))
+        floor = BETTER * np.abs(values).max() if gamma == 1 else 0.0
+        switch = best - now > np.maximum(BETTER * np.maximum(np.abs(best), np.abs(now)), floor)
         chosen = np.where(switch, q.argmax(axis=1), chosen)
         better = bool(switch.any())
         rounds += 1
@@ -313,7 +316,7 @@ def _quickest(
     if gamma == 1:  # only staying unpaid is worth the 0 that staying for ever is taken to be
         real = np.where(never[:, None] & ~(unpaid & optimal), -np.inf, real)
     soonest = real.max(axis=1, keepdims=True)
-    choice = (real >= soonest - TIE * np.abs(soonest)).argmax(axis=1)
+    choice = (real >= soonest - SAME_STEPS).argmax(axis=1)
     weight = np.where(never[:, None], 0.0, problem.weight[rows, choice])
     to_end = policy_values(problem.next[rows, choice], weight, (~never).astype(float))
     taken = np.arange(leave) == choice[:, None]

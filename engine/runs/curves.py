@@ -9,6 +9,9 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+Row = Any
+"""(step, world id, mean, low, high), the numbers None where they are NaN."""
+
 X, MEAN, LOW, HIGH = range(4)
 
 
@@ -34,19 +37,35 @@ class GrowingCurve:
     def __init__(self) -> None:
         self._data = np.empty((4, 64))
         self._size = 0
-        self._last: dict[int | None, tuple[float, float, float]] = {}
+        self._last: dict[int | None, tuple[float, ...]] = {}  # of the newest step, by world
 
-    def append(self, step: int, world_id: int | None, mean: float, low: float, high: float) -> None:
-        """Add a row; steps come in order."""
-        if not self._size or step != self._data[X, self._size - 1]:
-            if self._size == self._data.shape[1]:
-                self._data = np.concatenate([self._data, np.empty_like(self._data)], axis=1)
-            self._size += 1
-            self._last.clear()
-        self._last[world_id] = (mean, low, high)
-        count = len(self._last)
-        averages = [sum(column) / count for column in zip(*self._last.values(), strict=True)]
-        self._data[:, self._size - 1] = (step, *averages)
+    def extend(self, rows: list[Row]) -> None:
+        """Add rows (step, world id, mean, low, high; None for NaN); steps come in order."""
+        steps = np.array([row[0] for row in rows], float)
+        newest = self._data[X, self._size - 1] if self._size else -1.0
+        if np.all(np.diff(steps, prepend=newest) > 0):  # the usual case, much faster
+            numbers = np.array([row[2:] for row in rows], float).T
+            self._add(np.vstack([steps, numbers]))
+            self._last = {rows[-1][1]: tuple(numbers[:, -1].tolist())}
+            return
+        for step, world_id, *values in rows:
+            numbers = np.array(values, float)
+            if not self._size or step != self._data[X, self._size - 1]:
+                self._add(np.full((4, 1), float(step)))
+                self._last.clear()
+            self._last[world_id] = tuple(numbers.tolist())
+            averages = np.mean(list(self._last.values()), axis=0)
+            self._data[MEAN:, self._size - 1] = averages
+
+    def _add(self, columns: Array) -> None:
+        """Append points [4, n], doubling the room when it is used up."""
+        size = self._size + columns.shape[1]
+        if size > self._data.shape[1]:
+            room = np.empty((4, max(size, 2 * self._data.shape[1])))
+            room[:, : self._size] = self._data[:, : self._size]
+            self._data = room
+        self._data[:, self._size : size] = columns
+        self._size = size
 
     def curve(self, until: int | None = None) -> Curve:
         """A copy of the points up to step `until`."""

@@ -188,9 +188,8 @@ def _check_budget(run_id: str, budget: presets.Budget, meta: dict[str, Any]) -> 
         limit = getattr(budget, key)
         if limit is not None and used.get(key, 0) >= limit:
             raise UserError(
-                f"The run {run_id} has used up its budget ({key} {used[key]:g} of {limit:g}). "
-                f"Raise it to go on: icemaze train --resume {run_id} --set "
-                f"budget.{key}={2 * limit:g}"
+                f"The run {run_id} has used up its budget ({key}: {used[key]} of {limit}). Raise "
+                f"it to go on: icemaze train --resume {run_id} --set budget.{key}={2 * limit}"
             )
 
 

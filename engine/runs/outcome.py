@@ -61,10 +61,15 @@ def _last_means(db: sqlite3.Connection, which: str) -> dict[str, float]:
     return {name: math.nan if mean is None else mean for name, mean in rows}
 
 
+STARTED = "started at"
+"""How a worker greets its log."""
+
+
 def last_log_line(run_dir: Path) -> str:
-    """The last line a worker wrote to its log, or nothing."""
+    """The last line the newest worker wrote to its log; nothing if it was only its greeting."""
     try:
         lines = (run_dir / "worker.log").read_text("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    return next((line for line in reversed(lines) if line.strip()), "")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return "" if STARTED in last else last

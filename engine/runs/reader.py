@@ -21,7 +21,7 @@ from engine import presets
 from engine.errors import UserError
 from engine.events import Episode, Evaluation, Live, Policy, Step, Tuned, World, decode
 from engine.runs import commands, outcome, schema
-from engine.runs.curves import Curve, GrowingCurve
+from engine.runs.curves import Curve, GrowingCurve, Row
 from engine.runs.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
@@ -140,13 +140,15 @@ class RunReader:
         return bool(before != version)
 
     def error(self) -> str:
-        """Why a failed run failed, or the last line of a dead worker's log; else nothing."""
+        """Why a failed run failed, or what is known of a worker's death; else nothing."""
         meta = self.meta()
         if text := meta.get("finished", {}).get("error", ""):
             return str(text)
         if self._state(meta) != "dead":
             return ""
-        return outcome.last_log_line(self.path)
+        return outcome.last_log_line(self.path) or (
+            "The worker ended without a word: it was killed, or the machine went down."
+        )
 
     def final(self) -> dict[str, Any]:
         """The figures of the run so far, under the names of the command's JSON lines.
@@ -195,15 +197,17 @@ class RunReader:
         with self._snapshot():
             self._forget_if_resumed()
             rows = self._all(
-                "SELECT id, step, world_id, name, mean, low, high FROM metrics "
+                "SELECT id, name, step, world_id, mean, low, high FROM metrics "
                 "WHERE id > ? AND split = ? ORDER BY id",
                 self._curve_cursor.get(split, 0),
                 split,
             )
+        by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            by_name.setdefault(row[1], []).append(row[2:])
         grown = self._curves.setdefault(split, {})
-        for _, step, world_id, name, *numbers in rows:
-            curve = grown.setdefault(name, GrowingCurve())
-            curve.append(step, world_id, *(_real(number) for number in numbers))
+        for name, new in by_name.items():
+            grown.setdefault(name, GrowingCurve()).extend(new)
         if rows:
             self._curve_cursor[split] = rows[-1][0]
         wanted = grown if names is None else [name for name in names if name in grown]
@@ -264,8 +268,7 @@ class RunReader:
             "SELECT id, step, level, text, remedy, term FROM notes WHERE id > ? ORDER BY id",
             after_id,
         )
-        names = ("id", "step", "level", "text", "remedy", "term")
-        return [NoteRow(**dict(zip(names, row, strict=True))) for row in rows]
+        return [NoteRow(**dict(zip(NoteRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def tunes(self) -> list[Tuned]:
         """What was changed while the run was going, in order."""
@@ -329,7 +332,7 @@ class RunReader:
         row = self._first(
             "SELECT id, name, status, reply, applied_step FROM commands WHERE id = ?", command_id
         )
-        names = ("id", "name", "status", "reply", "applied_step")
+        names = commands.CommandReply.__struct_fields__
         return commands.CommandReply(**dict(zip(names, row, strict=True))) if row else None
 
     def wait_reply(self, command_id: int, timeout: float = 10.0) -> commands.CommandReply:
@@ -382,17 +385,7 @@ def _real(number: float | None) -> float:
 
 
 def _episode_row(row: Any) -> EpisodeRow:
-    id_, step, index, agent, world_id, length, total, score, success, terminated, truncated = row
-    return EpisodeRow(
-        id=id_,
-        step=step,
-        index=index,
-        agent=agent,
-        world_id=world_id,
-        length=length,
-        total_return=_real(total),
-        score=_real(score),
-        success=bool(success),
-        terminated=bool(terminated),
-        truncated=bool(truncated),
-    )
+    values = dict(zip(EpisodeRow.__struct_fields__, row, strict=True))
+    reals = {name: _real(values[name]) for name in ("total_return", "score")}
+    flags = {name: bool(values[name]) for name in ("success", "terminated", "truncated")}
+    return EpisodeRow(**{**values, **reals, **flags})

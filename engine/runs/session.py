@@ -12,7 +12,7 @@ from engine import presets
 from engine.errors import UserError
 from engine.events import AnyEvent, Finished, Note
 from engine.learner import Counters, Learner
-from engine.runs import commands
+from engine.runs import commands, outcome
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder
 from engine.runs.store import Replay, RunWriter
@@ -109,7 +109,7 @@ class Session:
         self._set_paused(self.paused)
         self.recorder.live(self._stepwise)
         self.recorder.commit()
-        log.info("at step %d, generation %d", learner.counters.step, self.writer.generation)
+        log.info("%s step %d", outcome.STARTED, learner.counters.step)
 
     def _loop(self) -> Status:
         while True:

@@ -1,1 +1,1 @@
-"""Classic algorithms on tables: one textbook algorithm per file, and the learner that drives them."""
+"""Classic algorithms on tables: one textbook algorithm per file, and their learners."""

@@ -95,4 +95,5 @@ def epsilon_greedy(values: Array, epsilon: float, random: Array) -> tuple[int, b
 
 def epsilon_greedy_policy(values: Array, epsilon: float) -> Array:
     """π(a|o) of ε-greedy on action values [..., A]; exact ties share the greedy part."""
-    return epsilon / values.shape[-1] + (1.0 - epsilon) * greedy(values)
+    policy: Array = epsilon / values.shape[-1] + (1.0 - epsilon) * greedy(values)
+    return policy

@@ -51,7 +51,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except OSError:
         writable = False
     if writable:
-        numba.config.CACHE_DIR = str(folder)
+        vars(numba.config)["CACHE_DIR"] = str(folder)
     called = {
         name: compiled(value)
         for name, value in function.__globals__.items()
@@ -67,7 +67,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     bound.__qualname__, bound.__module__ = function.__qualname__, function.__module__
     # Kernels allocate nothing, so they need no reference counts; without them a step takes a
     # tenth of the time (every array taken out of a NamedTuple would cost two atomic additions).
-    result: Callable[..., Any] = numba.njit(bound, cache=writable, _nrt=False)
+    options: dict[str, Any] = {"cache": writable, "_nrt": False}
+    result: Callable[..., Any] = numba.njit(**options)(bound)
     return result
 
 

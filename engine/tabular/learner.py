@@ -13,17 +13,16 @@ import msgspec
 import numpy as np
 
 from engine.errors import UserError
+from engine.evaluate import greedy
 from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
 from engine.presets import Preset
-from engine.settings import AlgorithmSettings
 from engine.tabular import compiling
 from engine.tabular import environment as environ
 from engine.tabular.q_table import QTableAlgorithm
 from engine.tabular.trace import WATCHED, make_trace, steps_between, steps_of_episode
 from engine.tabular.tuning import tuned_settings
 from engine.tabular.worlds import Worlds, next_point, summarise
-from engine.evaluate import greedy
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,14 +38,15 @@ class TabularLearner:
 
     def __init__(self, preset: Preset, algorithm: QTableAlgorithm) -> None:
         self.algorithm = algorithm
-        self.settings: AlgorithmSettings = preset.algorithm
+        settings: Any = preset.algorithm  # of the type this algorithm declares
+        self.settings = settings
         self.worlds = Worlds(preset.maze, preset.algorithm.gamma)
         self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
         mdp = self.worlds.mdps[0]
         self.tables = algorithm.make_tables(
-            preset.algorithm, preset.run.agents, mdp.n_observations, mdp.n_actions
+            self.settings, preset.run.agents, mdp.n_observations, mdp.n_actions
         )
-        self.knobs = algorithm.make_knobs(preset.algorithm)
+        self.knobs = algorithm.make_knobs(self.settings)
         longest = max(m.max_steps for m in self.worlds.mdps)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
         budget = preset.budget

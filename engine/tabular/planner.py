@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from engine.errors import UserError
+from engine.evaluate import greedy
 from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
-from engine.evaluate import greedy
+from engine.solve import reachable
 from engine.tabular import compiling
 from engine.tabular.compiling import kernel
 from engine.tabular.tuning import tuned_settings
@@ -105,7 +105,9 @@ class PlanningLearner:
         self.change = np.inf
         states, actions = self.worlds.mdps[0].n_states, self.worlds.mdps[0].n_actions
         self.tables = PlanTables(
-            values=np.zeros(states), q=np.zeros((states, actions)), visits=np.zeros(states, np.int64)
+            values=np.zeros(states),
+            q=np.zeros((states, actions)),
+            visits=np.zeros(states, np.int64),
         )
         self.trace = SweepTrace(
             sweep=np.zeros(states, np.int64), before=np.zeros(states), target=np.zeros(states)
@@ -218,13 +220,13 @@ class PlanningLearner:
         )
 
     def _backups(self) -> list[Step]:
-        """The newest sweep, one row per state that can be acted in."""
+        """The newest sweep, one row per state that an episode can be in."""
         world = self.worlds.current(self.clock)
         mdp = self.worlds.mdps[world]
         trace = self.trace
-        alive = ~mdp.terminal.all(axis=(1, 2)) & (trace.sweep == self.clock) & (trace.sweep > 0)
+        swept = reachable(mdp) & (trace.sweep == self.clock) & (self.clock > 0)
         steps = []
-        for t, s in enumerate(np.flatnonzero(alive).tolist()):
+        for t, s in enumerate(np.flatnonzero(swept).tolist()):
             q = self.tables.q[s]
             action = int(q.argmax())
             likeliest = int(mdp.probability[s, action].argmax())

@@ -12,7 +12,7 @@ from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_upda
 from engine.tabular.trace import WATCHED, Trace, note
 
 
-class QLearningSettings(TemporalDifferenceSettings, kw_only=True, tag="q-learning"):
+class QLearningSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="q-learning"):
     """Q-learning: learns about the greedy policy while it explores."""
 
 

@@ -35,4 +35,5 @@ def uniform(state: Array) -> float:
     s2 ^= shifted
     s3 = (s3 << np.uint64(45)) | (s3 >> np.uint64(19))
     state[0], state[1], state[2], state[3] = s0, s1, s2, s3
-    return (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+    number: float = (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+    return number

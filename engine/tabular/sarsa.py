@@ -1,4 +1,4 @@
-"""SARSA (Rummery and Niranjan, 1994): on-policy TD control. Sutton & Barto, section 6.4, eq. 6.7."""
+"""SARSA (Rummery and Niranjan, 1994): on-policy TD control. Sutton & Barto, section 6.4, (6.7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_upda
 from engine.tabular.trace import WATCHED, Trace, note
 
 
-class SarsaSettings(TemporalDifferenceSettings, kw_only=True, tag="sarsa"):
+class SarsaSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="sarsa"):
     """SARSA: learns about the policy it follows, exploring moves included."""
 
 

@@ -1,4 +1,4 @@
-"""Value iteration: dynamic programming on the known model. Sutton & Barto, section 4.4, eq. 4.10."""
+"""Value iteration: dynamic programming on the known model. Sutton & Barto, section 4.4, (4.10)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from engine.tabular.planner import (
 )
 
 
-class ValueIterationSettings(AlgorithmSettings, kw_only=True, tag="value-iteration"):
+class ValueIterationSettings(AlgorithmSettings, frozen=True, kw_only=True, tag="value-iteration"):
     """Value iteration: knows the rules of the ice and computes the optimal values from them."""
 
     tolerance: Annotated[

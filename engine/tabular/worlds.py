@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.evaluate import OptimalFigures, optimal_figures
 from engine.events import Evaluation, Metric, World
 from engine.maze import Maze, MazeSettings, build_mazes, edit_map
 from engine.mdp import MDP, build_mdps
 from engine.tabular.exact import ExactFigures
-from engine.evaluate import OptimalFigures, optimal_figures
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def summarise(values: Array) -> Metric:
-    """Mean and the 10th and 90th percentile over agents [N]; agents without a figure are left out."""
+    """Mean and the 10th and 90th percentile over agents [N]; agents without one are left out."""
     known = values[~np.isnan(values)]
     if known.size == 0:
         return Metric(float("nan"), float("nan"), float("nan"), 0)
@@ -63,7 +63,8 @@ class Worlds:
 
     def save(self) -> Array:
         """All worlds as bytes [B] uint8."""
-        data = [[s, msgspec.to_builtins(m)] for s, m in zip(self.from_steps, self.mazes, strict=True)]
+        timed = zip(self.from_steps, self.mazes, strict=True)
+        data = [[step, msgspec.to_builtins(maze)] for step, maze in timed]
         return np.frombuffer(json.dumps(data).encode(), np.uint8)
 
     def load(self, data: Array) -> None:

@@ -1,4 +1,4 @@
-"""The reading end: cursors, curves, jumps in time, and finding runs."""
+"""The reading end: cursors, curves, jumps in time, states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from run_tools import run_here
 from engine.errors import UserError
 from engine.events import Evaluation, Note, Update, World
 from engine.learner import Counters
-from engine.runs import launch, library
+from engine.runs import launch
 from engine.runs.lock import RunLock, is_alive
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
@@ -102,6 +102,23 @@ def test_several_worlds_at_one_step_make_one_point(run_dir: Path) -> None:
     writer.close()
 
 
+def test_curves_of_worlds_read_bit_by_bit_are_those_read_at_once(run_dir: Path) -> None:
+    writer = RunWriter(run_dir)
+    with RunReader(run_dir) as slow:
+        for step in range(100):
+            for world_id in range(step % 3):
+                writer.write([make_evaluation(step, world_id, step + world_id / 10)])
+                writer.commit()
+                slow.curves()
+        with RunReader(run_dir) as fast:
+            at_once, bit_by_bit = fast.curves()["success_rate"], slow.curves()["success_rate"]
+        for name in ("x", "mean", "low", "high"):
+            np.testing.assert_array_equal(getattr(at_once, name), getattr(bit_by_bit, name))
+        assert at_once.x.size == sum(1 for step in range(100) if step % 3)
+        assert at_once.mean[1] == pytest.approx(2.05)
+    writer.close()
+
+
 def test_a_resume_makes_readers_forget_what_was_deleted(run_dir: Path) -> None:
     writer = RunWriter(run_dir)
     writer.write([make_update(1, 1.0)])
@@ -163,7 +180,7 @@ def test_any_moment_can_be_looked_up(run_dir: Path) -> None:
 
 
 def test_every_jump_uses_an_index(finished: Path) -> None:
-    jumps = []
+    jumps: list[str] = []
     with RunReader(finished) as reader:
         reader._db.set_trace_callback(jumps.append)
         reader.world_at(50)
@@ -257,6 +274,8 @@ def test_dead_is_a_state_without_a_worker(run_dir: Path) -> None:
         assert reader.state() == "dead"
         (run_dir / "worker.log").write_text("started\nKilled by the cold\n\n")
         assert reader.error() == "Killed by the cold"
+        (run_dir / "worker.log").write_text("an old failure\n12:00 started at step 0\n")
+        assert "without a word" in reader.error()
         lock = RunLock.take(run_dir)
         assert lock is not None
         assert reader.state() == "starting"
@@ -298,72 +317,7 @@ def test_wrong_commands_are_explained_before_they_are_sent(
         reader.send(name, **args)
 
 
-# ---------------------------------------------------------------- the library
-
-
-def test_runs_are_listed_newest_first_and_broken_ones_say_so(tmp_path: Path) -> None:
-    assert library.list_runs(tmp_path / "nowhere") == []
-    good = launch.create_run(make_preset(), "My Preset.toml", runs_dir=tmp_path)
-    assert run_here(good, FakeLearner)
-    (tmp_path / "20990101-000000-empty-aa").mkdir()
-    odd = tmp_path / "20000101-000000-odd-aa"
-    odd.mkdir()
-    (odd / "run.db").write_bytes(b"")
-    (tmp_path / "something else").mkdir()
-    runs = library.list_runs(tmp_path)
-    assert [run.state for run in runs] == ["broken", "finished", "broken"]
-    assert runs[1].preset_name == "My Preset"
-    assert runs[1].title == "A fake run"
-    assert runs[1].step == 400
-    assert runs[1].success_rate is not None
-    assert "-my-preset-" in runs[1].id
-    assert runs[0].broken
-
-
-def test_a_run_is_found_by_the_start_of_its_id(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="There are no runs"):
-        library.find_run(None, tmp_path)
-    first = launch.create_run(make_preset(), "a", runs_dir=tmp_path)
-    second = launch.create_run(make_preset(), "b", runs_dir=tmp_path)
-    newest = max(first, second)
-    assert library.find_run(None, tmp_path) == newest
-    assert library.find_run(first.name, tmp_path) == first
-    assert library.find_run(second.name[:-1], tmp_path) == second
-    with pytest.raises(UserError, match=f"fits 2 runs: .*{first.name}"):
-        library.find_run("20", tmp_path)
-    with pytest.raises(UserError, match="'nope'"):
-        library.find_run("nope", tmp_path)
-
-
-def test_the_runs_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICEMAZE_RUNS_DIR", str(tmp_path / "here"))
-    run_dir = launch.create_run(make_preset("run.seed=3"), "a", seed=7)
-    assert run_dir.parent == tmp_path / "here"
-    with RunReader(run_dir) as reader:
-        assert reader.info().preset.run.seed == 7
-
-
-def test_an_unwritable_folder_is_one_clear_sentence(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot write the run.*--runs-dir"):
-        launch.create_run(make_preset(), "a", runs_dir=file)
-
-
-def test_removing(tmp_path: Path) -> None:
-    run_dir = launch.create_run(make_preset(), "a", runs_dir=tmp_path)
-    lock = RunLock.take(run_dir)
-    assert lock is not None
-    with pytest.raises(UserError, match="is live"):
-        library.remove(run_dir)
-    lock.close()
-    library.remove(run_dir)
-    assert not run_dir.exists()
-    keep = tmp_path / "thesis"
-    keep.mkdir()
-    with pytest.raises(UserError, match="not the folder of a run"):
-        library.remove(keep)
-    assert keep.exists()
+# ---------------------------------------------------------------- damage
 
 
 def test_payloads_of_the_wrong_kind_are_called_damage(finished: Path) -> None:

@@ -115,7 +115,7 @@ def test_killed_between_checkpoint_zero_and_the_next_it_repeats_from_zero(tmp_pa
 
 
 def test_tunes_and_edits_are_replayed_at_exactly_their_steps(tmp_path: Path) -> None:
-    preset = presets.parse(LAKE)
+    preset = presets.parse(LAKE, overrides=["maze.changes=[]"])
     rows_of_edit = ["SFFF", "FFFH", "FHFF", "HFFG"]
     with launched(preset, tmp_path, pace=3000.0, paused=True) as reader:
         assert ask(reader, "step", n=1000) == "done"
@@ -177,9 +177,7 @@ def test_a_tune_waiting_for_its_replay_survives_another_kill(tmp_path: Path) -> 
         assert ask(reader, "tune", key="algorithm.learning_rate", value=0.125) == "done"
         kill(reader)
         # Resumed and killed again before step 100, with a newer tune and a checkpoint in between.
-        launch.start_worker(
-            reader.path, resume=True, pace=10.0, paused=True, program=FAKE_WORKER
-        )
+        launch.start_worker(reader.path, resume=True, pace=10.0, paused=True, program=FAKE_WORKER)
         assert ask(reader, "step", n=50) == "done"
         assert ask(reader, "tune", key="algorithm.learning_rate", value=0.75) == "done"
         assert ask(reader, "resume") == "done"
@@ -277,6 +275,20 @@ def test_only_the_budget_can_change_at_a_resume(
 ) -> None:
     with pytest.raises(UserError, match=message):
         launch.start_worker(finished, resume=True, overrides=[override])
+
+
+def test_the_advice_for_a_used_up_budget_works_as_printed(tmp_path: Path) -> None:
+    preset = make_preset("budget.env_steps=1_000_000")
+    run_dir = launch.create_run(preset, "a", runs_dir=tmp_path)
+    writer = RunWriter(run_dir)
+    writer.set_meta(state="finished", counters={"env_steps": 1_000_000})
+    writer.commit()
+    writer.close()
+    with pytest.raises(UserError) as caught:
+        launch.start_worker(run_dir, resume=True)
+    override = str(caught.value).split("--set ")[1]
+    longer = presets.parse(presets.dump(preset), overrides=[override])
+    assert longer.budget.env_steps == 2_000_000
 
 
 def test_seconds_add_up_over_resumes(finished: Path) -> None:

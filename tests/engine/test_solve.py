@@ -6,7 +6,7 @@ import pytest
 
 from engine.chain import chain_values
 from engine.errors import UserError
-from engine.evaluate import optimal_figures
+from engine.evaluate import evaluate, optimal_figures
 from engine.maze import RIGHT, UP, MazeSettings, Rewards, build_mazes
 from engine.mdp import build_mdp
 from engine.solve import optimal_path, reachable, solve
@@ -195,6 +195,17 @@ def test_bonus_loops_are_fine_with_discounting():
     solution = solve(mdp_of("SBG", rewards=Rewards(bonus=1)), 0.9)
     assert solution.values[1] == pytest.approx(10) and np.isinf(solution.steps[1])
     assert solution.policy[1].argmax() in (1, UP)  # bumping on the bonus tile for ever
+
+
+def test_the_optimal_policy_earns_its_value_even_if_it_may_stay_for_ever():
+    """Bonus tiles between costly holes: collect first, then stand still where that is possible."""
+    rows = ["SHSS", "FBFF", "HFFS", "#SH#", "FHSG"]
+    rules = {"slip": 2 / 3, "wind": [1, 1, 0, 0], "fall": "restart"}
+    mdp = mdp_of("\n".join(rows), rewards=Rewards(goal=1, hole=-10, bonus=1), **rules)
+    solution = solve(mdp, 1.0)
+    earned = evaluate(mdp, solution.policy, 1.0, 20_000, by_state=True).expected_return
+    assert mdp.start @ solution.values == pytest.approx(1.3181818)
+    assert earned == pytest.approx(mdp.start @ solution.values, abs=1e-6)
 
 
 def test_large_mazes_are_solved_to_the_same_bound():

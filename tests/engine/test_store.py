@@ -14,7 +14,7 @@ from fake_learner import FakeLearner, figure, make_preset
 from run_tools import rows
 
 from engine.errors import UserError
-from engine.events import Evaluation, Finished, Live, Note, Step, Tuned, Update, encode
+from engine.events import Episode, Evaluation, Finished, Live, Note, Step, Tuned, Update, encode
 from engine.learner import Counters
 from engine.runs import checkpoints, filesystem, launch, schema
 from engine.runs.reader import RunReader
@@ -101,7 +101,7 @@ def test_the_whole_of_an_episode_is_kept_beside_its_summary(run_dir: Path) -> No
     writer.commit()
     writer.close()
     with RunReader(run_dir) as reader:
-        episodes = [event for event in events if type(event).__name__ == "Episode"]
+        episodes = [event for event in events if isinstance(event, Episode)]
         summaries = reader.episodes()
         assert [row.step for row in summaries] == [event.step for event in reversed(episodes)]
         # Compared as bytes: the unused fields of a step are NaN.

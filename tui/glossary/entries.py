@@ -25,6 +25,7 @@ PANELS = (
     "Trajectory log",
     "Explain",
     "Curves",
+    "Notifications",
     "Command line",
 )
 """The places an entry's `where` may name: what stands before the colon."""
@@ -78,8 +79,10 @@ class Glossary:
         return groups
 
     def get(self, slug: str) -> Entry:
-        """The entry of that slug. KeyError if there is none: a slug in code is never user input."""
-        return self._by_slug[slug]
+        """The entry of that slug, or of exactly that name. KeyError if there is none."""
+        if entry := self._by_slug.get(slug):
+            return entry
+        return self._symbols.get(slug) or self._words[normal(slug)]
 
     def find(self, term: str) -> Entry:
         """The entry a user means by `term`: a name, or else the only match of a search.

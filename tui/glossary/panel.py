@@ -6,7 +6,8 @@ in this run stands in a strip at the bottom, in sight wherever the entry is scro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -17,13 +18,15 @@ from textual.message import Message
 from textual.reactive import var
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets.option_list import Option, OptionDoesNotExist
 
 from tui.glossary.entries import Entry, load
 from tui.glossary.render import to_ascii
 from tui.glossary.source import Excerpt, resolve
 from tui.glossary.source_view import SourceView
 from tui.glossary.values import VALUES, current_value
+from tui.widgets import glyphs
+from tui.widgets.text import clean
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot
@@ -72,10 +75,6 @@ class EntryView(VerticalScroll):
 
     BINDINGS: ClassVar[list[BindingType]] = [BACK]
 
-    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._ascii_only = ascii_only
-
     def compose(self) -> ComposeResult:
         yield Static(id="glossary-title")
         yield Static(id="glossary-meaning")
@@ -83,7 +82,7 @@ class EntryView(VerticalScroll):
         yield Static("On screen", classes="heading")
         yield Static(id="glossary-where")
         yield Static("Source", classes="heading")
-        yield SourceView(id="glossary-source", ascii_only=self._ascii_only)
+        yield SourceView(id="glossary-source")
         yield Static("Related", classes="heading")
         yield Related(id="glossary-related", compact=True)
 
@@ -94,24 +93,21 @@ class EntryView(VerticalScroll):
             ("formula", entry.formula),
             ("where", "\n".join(entry.where)),
         ):
-            self.query_one(f"#glossary-{part}", Static).update(Content(self._text(text)))
-        title = Content.styled(self._text(entry.title), "bold")
-        symbols = Content.styled(self._text("   ".join(entry.symbols)), "bold $text-accent")
+            self.query_one(f"#glossary-{part}", Static).update(Content(spelled(text)))
+        title = Content.styled(spelled(entry.title), "bold")
+        symbols = Content.styled(spelled("   ".join(entry.symbols)), "bold $text-accent")
         self.query_one("#glossary-title", Static).update(Content("   ").join([title, symbols]))
         self.query_one(SourceView).show(excerpts(entry))
         links = self.query_one(Related)
         links.clear_options()
         links.add_options(
-            Option(Content(self._text(f"→ {other.heading}")), id=other.slug) for other in related
+            Option(Content(spelled(f"→ {other.heading}")), id=other.slug) for other in related
         )
         self.scroll_home(animate=False)
 
     def action_back(self) -> None:
         """The entry shown before."""
         self.query_ancestor(GlossaryPanel).action_back()
-
-    def _text(self, text: str) -> str:
-        return to_ascii(text) if self._ascii_only else text
 
 
 class GlossaryPanel(Widget):
@@ -131,6 +127,7 @@ class GlossaryPanel(Widget):
             max-height: 100%;
             display: none;
             background: transparent;
+            scrollbar-size-vertical: 1;
         }
         EntryView { width: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
         #glossary-meaning { margin-top: 1; }
@@ -201,17 +198,8 @@ class GlossaryPanel(Widget):
             """The panel, for `@on` selectors."""
             return self.panel
 
-    def __init__(
-        self,
-        *,
-        ascii_only: bool = False,
-        name: str | None = None,
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
-        """`ascii_only` spells out every sign that is not ASCII."""
-        super().__init__(name=name, id=id, classes=classes)
-        self._ascii_only = ascii_only
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
         self._history: list[str] = []
         self._snapshot: Snapshot | None = None
         self._value = ""
@@ -221,7 +209,7 @@ class GlossaryPanel(Widget):
         yield Input(placeholder="Search: term, symbol, word", compact=True, id="glossary-search")
         with Horizontal(id="glossary-body"):
             yield Matches(id="glossary-matches", compact=True)
-            yield EntryView(id="glossary-entry", ascii_only=self._ascii_only)
+            yield EntryView(id="glossary-entry")
         yield Static(id="glossary-value")
 
     def on_mount(self) -> None:
@@ -246,13 +234,14 @@ class GlossaryPanel(Widget):
         self._snapshot = snapshot
         self._show_value()
 
-    def focus_entry(self) -> None:
+    def focus(self, scroll_visible: bool = True) -> Self:
         """Put the keyboard on the open entry, or on the search field before there is one."""
         if self.slug:
             self.searching = False
-            self.query_one(EntryView).focus()
+            self.query_one(EntryView).focus(scroll_visible)
         else:
             self.action_search()
+        return self
 
     # ------------------------------------------------------------ actions
 
@@ -263,7 +252,7 @@ class GlossaryPanel(Widget):
 
     def action_close_search(self) -> None:
         """Back from the search to the entry."""
-        self.focus_entry()
+        self.focus()
 
     def action_to_matches(self) -> None:
         """From the field down to the matches."""
@@ -294,11 +283,11 @@ class GlossaryPanel(Widget):
     @on(Input.Submitted, "#glossary-search")
     def _search_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        matches = load().search(event.value)
-        if matches and event.value.strip():
-            self._leave_search(matches[0].slug)
-        elif not event.value.strip():
+        matches = load().search(self._wanted())
+        if not self._wanted():
             self.action_to_matches()
+        elif matches:
+            self._leave_search(matches[0].slug)
 
     @on(events.DescendantFocus)
     def _field_focused(self, event: events.DescendantFocus) -> None:
@@ -312,11 +301,15 @@ class GlossaryPanel(Widget):
 
     def _leave_search(self, slug: str) -> None:
         self.open(slug)
-        self.focus_entry()
+        self.focus()
+
+    def _wanted(self) -> str:
+        """What is searched for. The key that opens the search may have been typed into it."""
+        return self.query_one(Input).value.strip().removeprefix("/")
 
     def _list_matches(self) -> None:
         """Fill the list: all entries under their groups, or what fits the search, best first."""
-        text = self.query_one(Input).value.strip()
+        text = self._wanted()
         if text == self._matches_of:
             return
         self._matches_of = text
@@ -335,7 +328,7 @@ class GlossaryPanel(Widget):
             matches.highlighted = 0
 
     def _option(self, entry: Entry, indent: str = "") -> Option:
-        return Option(Content(self._text(indent + entry.heading)), id=entry.slug)
+        return Option(Content(spelled(indent + entry.heading)), id=entry.slug)
 
     # ------------------------------------------------------------ the entry
 
@@ -350,15 +343,22 @@ class GlossaryPanel(Widget):
         self.searching = False
         glossary = load()
         self.query_one(EntryView).show(entry, [glossary.get(slug) for slug in entry.related])
+        self._point_at(entry.slug)
         self._value = ""
         self._show_value()
         self.refresh_bindings()
         self.post_message(self.EntryOpened(self, entry.slug))
 
+    def _point_at(self, slug: str) -> None:
+        """In the list beside the entry, mark the one that is open, if it is among the matches."""
+        matches = self.query_one(Matches)
+        with suppress(OptionDoesNotExist):
+            matches.highlighted = matches.get_option_index(slug)
+
     def _show_value(self) -> None:
         if not self.slug:
             return
-        text = self._text(self._value_text())
+        text = spelled(clean(self._value_text()))
         if text != self._value:
             self._value = text
             self.query_one("#glossary-value", Static).update(Content(text))
@@ -371,8 +371,10 @@ class GlossaryPanel(Widget):
         value = current_value(self.slug, self._snapshot)
         return f"In this run: {value or 'nothing yet'}"
 
-    def _text(self, text: str) -> str:
-        return to_ascii(text) if self._ascii_only else text
+
+def spelled(text: str) -> str:
+    """The text as the terminal can show it."""
+    return to_ascii(text) if glyphs.current().ascii else text
 
 
 def excerpts(entry: Entry) -> list[Excerpt]:

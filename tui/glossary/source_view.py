@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.widget import Widget
 
 from tui.glossary.source import Excerpt
+from tui.widgets import glyphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,8 @@ class SourceView(Widget):
     }
     """
 
-    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._bar, self._rule = (">", "|") if ascii_only else ("▌", "│")
         self._excerpts: list[tuple[str, list[_Line]]] = []
 
     def show(self, excerpts: list[Excerpt]) -> None:
@@ -53,13 +53,14 @@ class SourceView(Widget):
         # Pygments takes long to import, and is not needed before somebody opens an entry.
         from textual.highlight import highlight
 
+        bars = "|>" if glyphs.current().ascii else "│▌"
         digits = len(str(excerpt.last_line))
         code = highlight(excerpt.text, language="python").split("\n", allow_blank=True)
         lines = []
         for number, line in enumerate(code[: excerpt.last_line - excerpt.first_line + 1]):
             place = excerpt.first_line + number
             meant = place in excerpt.marked
-            bar = self._bar if meant else self._rule
+            bar = bars[meant]
             lines.append(_Line(f"{place:>{digits}} {bar} ", line, meant))
         return lines
 
@@ -68,20 +69,22 @@ class SourceView(Widget):
         for title, lines in self._excerpts:
             if rows:
                 rows.append(Content(""))
-            rows += Content.styled(title, "$text-muted").fold(width)
+            rows += Content.styled(title, "$foreground 60%").fold(width)
             for line in lines:
                 rows += self._wrapped(line, width)
         return Content("\n").join(rows)
 
     def _wrapped(self, line: _Line, width: int) -> list[Content]:
-        """One source line; what does not fit goes on below, behind an empty gutter."""
+        """One source line; what does not fit goes on below, further in and without a number."""
         room = max(width - len(line.gutter), 8)
+        style = "$text-primary" if line.meant else "$foreground 60%"
         rows = []
-        for i, part in enumerate(line.code.fold(room) if line.code else [line.code]):
+        for i, part in enumerate(_broken(line.code, room)):
             gutter = line.gutter if i == 0 else " " * (len(line.gutter) - 2) + line.gutter[-2:]
-            shown = part.pad_right(room - part.cell_length).stylize("on $primary-muted")
-            gutter_style = "$text-primary" if line.meant else "$text-muted"
-            rows.append(Content.styled(gutter, gutter_style).append(shown if line.meant else part))
+            code = part
+            if line.meant:
+                code = part.pad_right(room - part.cell_length).stylize("on $primary-muted")
+            rows.append(Content.styled(gutter, style).append(code))
         return rows
 
     def render(self) -> Content:
@@ -91,3 +94,13 @@ class SourceView(Widget):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many rows as the wrapped excerpts take."""
         return self._content(width).plain.count("\n") + 1 if self._excerpts else 0
+
+
+def _broken(code: Content, room: int) -> list[Content]:
+    """A line of code in pieces of at most `room` cells, broken at spaces where there are any."""
+    if code.cell_length <= room:
+        return [code]
+    indent = len(code.plain) - len(code.plain.lstrip())
+    hang = min(indent + 4, room // 2)
+    pieces = code[min(indent, hang) :].wrap(room - hang)
+    return [piece.pad_left(hang if i else min(indent, hang)) for i, piece in enumerate(pieces)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StateLook(NamedTuple):
-    """How a run's state is shown: a symbol, its ASCII form, and a theme colour. The word is its name."""
+    """How a run's state is shown beside its name: a symbol, its ASCII form, a theme colour."""
 
     symbol: str
     ascii: str
@@ -57,7 +57,7 @@ def budget_text(preset: Preset) -> str:
     if budget.seconds:
         parts.append(duration(budget.seconds))
     text = " or ".join(parts) or "no limit"
-    return f"{text} by each of {agents} agents" if agents > 1 else text
+    return f"{text}, by each of {agents} agents" if agents > 1 else text
 
 
 def update_name(preset: Preset) -> str:
@@ -78,7 +78,7 @@ def pace_text(preset: Preset) -> str:
     limits += [preset.budget.seconds] if preset.budget.seconds else []
     whole = f", {duration(min(limits))} in all" if limits else ""
     unit = "sweep" if update_name(preset) == "sweeps" else "step"
-    return f"{number(pace)} {unit}{'s' if pace != 1 else ''} a second{whole}; + goes faster"
+    return f"{pace:g} {unit}{'s' if pace != 1 else ''} a second{whole}; + goes faster"
 
 
 def method(preset: Preset) -> list[Fact]:
@@ -87,18 +87,12 @@ def method(preset: Preset) -> list[Fact]:
     from engine.tabular import registry
 
     algorithm = registry.get(presets.algorithm_name(preset))
-    known = "plans with the model" if algorithm.model_based else "learns from experience"
-    facts = [
-        Fact("algorithm", "algorithm", f"{algorithm.title}, {known}"),
+    how = "plans with the model" if algorithm.model_based else algorithm.policy_type
+    return [
+        Fact("algorithm", "algorithm", f"{algorithm.title}, {how}"),
         Fact("behaviour", "behaviour-policy", algorithm.behaviour_policy),
         Fact("target", "target-policy", algorithm.target_policy),
     ]
-    if algorithm.policy_type == "none":
-        return facts
-    same = "learns about the policy it follows"
-    other = "learns about another policy than it follows"
-    meaning = same if algorithm.policy_type == "on-policy" else other
-    return [*facts, Fact(algorithm.policy_type, algorithm.policy_type, meaning)]
 
 
 def of_preset(card: PresetCard, outlook: Outlook | None) -> list[Fact]:
@@ -120,9 +114,12 @@ def _optimum(preset: Preset, outlook: Outlook | None) -> str:
     if outlook is None or outlook.figures is None:
         return "being computed…"
     figures = outlook.figures
-    moves = "moves" if figures.expected_length.is_integer() else "moves on average"
+    length = figures.expected_length
+    moves = (
+        f"{length:g} moves" if abs(length - round(length)) < 1e-9 else f"about {length:.1f} moves"
+    )
     return (
-        f"π* wins {percent(figures.success_rate)} in {number(figures.expected_length)} {moves}; "
+        f"π* wins {percent(figures.success_rate)} in {moves}; "
         f"V* of the start is {number(outlook.value)} (γ = {preset.algorithm.gamma:g})"
     )
 
@@ -176,6 +173,8 @@ def keys_text(state: str) -> str:
     if state in LIVE:
         return "Enter watches it, x stops it"
     replay = "Enter opens it"
-    return f"{replay}, r goes on with it, d deletes it" if state in RESUMABLE else (
-        f"{replay}, d deletes it"
+    return (
+        f"{replay}, r goes on with it, d deletes it"
+        if state in RESUMABLE
+        else (f"{replay}, d deletes it")
     )

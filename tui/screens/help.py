@@ -88,6 +88,5 @@ def key_rows(screen: Screen[object]) -> list[tuple[str, str, str]]:
         if shown not in keys:
             keys.append(shown)
     return [
-        (" ".join(keys), description, tooltip)
-        for (_, description), (keys, tooltip) in rows.items()
+        (" ".join(keys), description, tooltip) for (_, description), (keys, tooltip) in rows.items()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.geometry import Size
 from textual.widgets import Static
@@ -20,12 +20,13 @@ BESIDE = 34
 
 
 class Preview(VerticalScroll):
-    """Map, facts, and the summary under them; scrolls when focused and too long."""
+    """The map, and under or beside it the summary and the facts; scrolls when it has the focus."""
 
     DEFAULT_CSS = """
     Preview {
         & #preview-top { layout: vertical; height: auto; }
         & #preview-map { margin: 0 3 1 0; }
+        & #preview-words { height: auto; width: 1fr; max-width: 90; }
         & #preview-summary { margin: 0 0 1 0; }
         & Facts { margin: 0 0 1 0; }
         &.-beside #preview-top { layout: horizontal; }
@@ -33,12 +34,11 @@ class Preview(VerticalScroll):
     """
 
     def compose(self) -> ComposeResult:
-        from textual.containers import Container
-
         with Container(id="preview-top"):
             yield MapPreview(id="preview-map")
-            yield Facts(id="preview-facts")
-        yield Static(id="preview-summary", markup=False)
+            with Vertical(id="preview-words"):
+                yield Static(id="preview-summary", markup=False)
+                yield Facts(id="preview-facts")
 
     def on_mount(self) -> None:
         """Nothing is highlighted yet."""

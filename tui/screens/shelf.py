@@ -116,7 +116,7 @@ def _teaching_order(card: PresetCard) -> tuple[int, bool, int, bool, str]:
 
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
-    """The first maze of a preset; with `solve_too` also the optimum on it. Never raises UserError."""
+    """The first maze of a preset; with `solve_too` also the optimum. Mistakes stand in `error`."""
     from engine import evaluate, maze, mdp, solve
     from engine.errors import UserError
 
@@ -145,7 +145,9 @@ def matches(query: str, *texts: str) -> bool:
 class RunShelf:
     """Lists the runs again and again; ended ones are read only once. Use it from one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` holds the runs; the user's own by default."""
+        self._folder = folder
         self._ended: dict[Path, tuple[tuple[int, ...], RunCard]] = {}
         self._presets: dict[Path, tuple[int, Preset | None]] = {}
 
@@ -153,7 +155,7 @@ class RunShelf:
         """All runs, newest first. Raises UserError when their folder cannot be listed."""
         from engine.runs import library
 
-        folders = library.run_folders()
+        folders = library.run_folders(self._folder)
         self._ended = {path: self._ended[path] for path in folders if path in self._ended}
         return [self._card(path) for path in folders]
 

@@ -114,9 +114,7 @@ class TrainerScreen(Screen[None]):
                 ("the map", "V(s)", "Q(s,a)", "π as arrows", "visits", "advantages", "more"), 1
             )
         ),
-        Binding(
-            "v", "optimal_values", "V*", id="run.optimal-values", tooltip="Show the exact V*"
-        ),
+        Binding("v", "optimal_values", "V*", id="run.optimal-values", tooltip="Show the exact V*"),
         Binding(
             "o",
             "optimal_path",
@@ -521,4 +519,3 @@ class TrainerScreen(Screen[None]):
     @on(TermClicked)
     def _term_clicked(self, message: TermClicked) -> None:
         self._look_up(message.slug)
-

@@ -58,7 +58,8 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
         text = longer if cell_len(longer) <= room else text
     if not title and not text:
         return []
-    return [[Run(title, TITLE), Run(text.rjust(width - cell_len(title)), MUTED)]]
+    blank = " " * (width - cell_len(title) - cell_len(text))
+    return [[Run(title, TITLE), Run(blank + text, MUTED)]]
 
 
 _DETAILS = (

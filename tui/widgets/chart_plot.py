@@ -248,7 +248,6 @@ class Plot:
         for reference in self.view.references:
             lay(self._level(reference.value), REFERENCE)
         lay(self._cursor(), CURSOR)
-        busy = np.zeros(shape, dtype=bool)
         for curve in curves:
             columns = Columns(self._dot_columns(curve.x), self.columns * 2)
             if curve.band is not None:
@@ -258,9 +257,8 @@ class Plot:
             spans = columns.line(self._dot_rows(curve.y))
             pattern = PATTERNS[0 if self.view.ascii else curve.index]
             lay(texture(spans, self.rows * 4, pattern), SERIES + curve.index)
-            busy |= ink >= SERIES
         self._place(codes, ink, upper, lower)
-        self._label_references(busy | (ink == CURSOR))
+        self._label_references((ink >= SERIES) | (ink == CURSOR))
 
     def _level(self, value: float) -> Bools:
         """A dashed horizontal line."""
@@ -282,8 +280,8 @@ class Plot:
 
     def _band(self, columns: Columns, low: Floats, high: Floats) -> Bools:
         upper, lower = self._dot_rows(high), self._dot_rows(low)
-        if self.view.log_y:  # an edge at or below zero is below any log axis, not unknown
-            upper, lower = np.where(high <= 0, FAR, upper), np.where(low <= 0, FAR, lower)
+        if self.view.log_y:  # a low edge at or below zero is below the axis, not unknown
+            lower = np.where(low <= 0, FAR, lower)
         return fill(columns.band(upper, lower), self.rows * 4)
 
     def _place(

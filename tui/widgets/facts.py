@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.geometry import Size
@@ -54,13 +55,12 @@ class Facts(Widget):
         return Content("\n").join(self._lines(self.size.width))
 
     def _lines(self, width: int) -> list[Content]:
-        column = max((len(fact.label) for fact in self._facts), default=0) + 2
+        column = max((cell_len(fact.label) for fact in self._facts), default=0) + 2
         lines: list[Content] = []
         for fact in self._facts:
             text = Content(glyphs.plain(fact.text))
-            muted = Style.parse("$text-muted")
             for i, line in enumerate(text.wrap(max(width - column, 8))):
-                label = fact.label.ljust(column) if i == 0 else " " * column
-                style = content_style(muted, fact.slug) if i == 0 else muted
-                lines.append(Content.assemble((glyphs.plain(label), style), line.rstrip()))
+                label = Content.styled(glyphs.plain(fact.label) if i == 0 else "", "$text-muted")
+                label = label.stylize(content_style(Style(), fact.slug))
+                lines.append(label.pad_right(column - label.cell_length) + line.rstrip())
         return lines

@@ -43,7 +43,7 @@ class Glyphs:
     top_edge: str
     corners: str
     """Top left, top right, bottom left, bottom right of the cursor."""
-    loop: str
+    loop: tuple[str, str, str, str, str, str]
     """Of the loop's frame: top left, top right, bottom left, bottom right, across, down."""
     forth: str
     back: str
@@ -77,7 +77,7 @@ UNICODE = Glyphs(
     left_edge="▏",
     top_edge="▔",
     corners="┏┓┗┛",
-    loop="╭╮╰╯─│",
+    loop=("╭", "╮", "╰", "╯", "─", "│"),
     forth="▶",
     back="◀",
     minus="-",
@@ -109,7 +109,7 @@ ASCII = Glyphs(
     left_edge="|",
     top_edge=" ",
     corners="++++",
-    loop="++++-|",
+    loop=("+", "+", "+", "+", "-", "|"),
     forth=">",
     back="<",
     minus="-",

@@ -1,4 +1,4 @@
-"""A still picture of a maze, for lists and previews: its tiles and what they mean, nothing learned."""
+"""A still picture of a maze for previews: its tiles and what they mean, nothing learned."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class MapPreview(Widget):
         self._strips: list[Strip] = []
 
     def show(self, maze: Maze | None, room: Size) -> None:
-        """Draw this maze in at most `room` characters, legend included; None empties the picture."""
+        """Draw this maze in at most `room` characters, legend included; None empties it."""
         if (maze, room) == (self._maze, self._room):
             return
         self._maze, self._room = maze, room
@@ -111,9 +111,7 @@ class MapPreview(Widget):
         rows, columns = maze.shape
         cell, shown_rows, shown_columns = self._fit(rows, columns, bool(any(maze.wind)))
         palette = {part: self._colours(part) for part in PARTS}
-        canvas = Canvas(
-            shown_columns * cell.width, shown_rows * cell.height, *palette["ice"]
-        )
+        canvas = Canvas(shown_columns * cell.width, shown_rows * cell.height, *palette["ice"])
         for row in range(shown_rows):
             for column in range(shown_columns):
                 self._cell(canvas, cell, row, column, maze.rows[row][column], palette)

@@ -43,11 +43,11 @@ def legend(
         pieces += _policy_key(glyphs)
     else:
         pieces += _ramp(picture, glyphs, dots=dots, compare=compare)
-        if layer.meaning:
-            pieces += [("  ", "", ""), (layer.meaning, "muted", "")]
     if marks.route:
         pieces += [("  ", "", ""), (glyphs.double[2], "optimal", "")]
-        pieces += [(" ", "", ""), ("optimal path", "term", "optimal-policy")]
+        pieces += [(" ", "", ""), ("optimal path", "term", "optimal-path")]
+    if layer.meaning and layer.table is not None:
+        pieces += [("  ", "", ""), (layer.meaning, "muted", "")]
     return pieces
 
 

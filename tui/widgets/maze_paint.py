@@ -41,7 +41,8 @@ class Box(NamedTuple):
 
 
 BOXES = tuple(
-    Box(*size) for size in ((14, 5), (12, 5), (10, 3), (8, 3), (8, 2), (8, 1), (6, 1), (3, 1), (2, 1))
+    Box(*size)
+    for size in ((14, 5), (12, 5), (10, 3), (8, 3), (8, 2), (8, 1), (6, 1), (3, 1), (2, 1))
 )
 """From the largest to the smallest."""
 
@@ -213,7 +214,11 @@ class Painter:
         if self._glyph(canvas, x, state, tile, 0):
             return
         label = self._number(state, min(inner - 1, DIGITS + 1))
-        self._put(canvas, x + 1, self.box.height - 1, label.center(inner - 1))
+        last, beside = self.box.height - 1, self.picture.optimal_values
+        if beside is not None and last and not math.isnan(beside[state]):
+            self._put(canvas, x + 1, 0, label.center(inner - 1))
+            label = "*" + fit_number(float(beside[state]), min(inner - 2, DIGITS))
+        self._put(canvas, x + 1, last, label.center(inner - 1))
 
     def _dot(self, canvas: Canvas, x: int, state: int, tile: str) -> None:
         """Two or three characters: a glyph, the direction of the policy, or a shade."""
@@ -360,7 +365,9 @@ class Painter:
             for i in range(width):
                 canvas.recolour(x + i, 0, colour, ground)
             return
-        corners = ((0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1))
-        marks = self.glyphs.corners if self.box.tile else "[]"
-        for (dx, dy), char in zip(corners, marks, strict=False):
+        corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]
+        marks = self.glyphs.corners
+        if not self.box.tile:
+            corners, marks = corners[2:], "[]"
+        for (dx, dy), char in zip(corners, marks, strict=True):
             canvas.put(x + dx, dy, char, ground, bold=True)

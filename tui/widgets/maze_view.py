@@ -142,8 +142,8 @@ class MazeView(ScrollView):
             snapshot.mdp,
             snapshot.optimum if with_values else None,
             self._marks(snapshot),
-            beside=with_values and box.tile,
-            compare=with_values and not box.tile,
+            beside=with_values and box.height > 1,
+            compare=with_values and box.height == 1,
         )
         same_geometry = box == self._box and self._picture is not None
         self._picture, self._box = new, box
@@ -299,7 +299,7 @@ class MazeView(ScrollView):
     def _write_footer(self, digit: int) -> None:
         assert self._picture is not None
         dots = self._box.dot
-        compare = self.show_optimal_values and not self._box.tile
+        compare = self.show_optimal_values and self._box.height == 1
         self._legend = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare)
         state = self.cursor if self.cursor is not None else self.agent
         text = self._glyphs.separator.join(f" {part} " for part in self.details(state))

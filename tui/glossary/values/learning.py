@@ -244,7 +244,7 @@ VALUES: dict[str, Value] = {
     "td-learning": td_learning,
     "td-target": td_target,
     "td-error": td_error,
-    "step-size": step_size,
+    "learning-rate": step_size,
     "bootstrap": bootstrap,
     "convergence": convergence,
     "behaviour-policy": behaviour_policy,

@@ -39,16 +39,16 @@ def plural(count: int, noun: str) -> str:
 
 
 def place(snapshot: Snapshot, state: int) -> str:
-    """A state with where it is: `6 = row 1, column 2` (both from 0)."""
+    """A state with where it is: `6 = row 2, column 3`, counted from 1 as everywhere on screen."""
     maze = snapshot.world.maze
     if not maze.rows:
         return f"{state} (of {maze.n_states})"
     row, column = maze.cell(state)
-    return f"{state} = row {row}, column {column}"
+    return f"{state} = row {row + 1}, column {column + 1}"
 
 
 def cells(snapshot: Snapshot, states: Iterable[int]) -> str:
-    """`15 = row 3, column 3`; or, when there are several, only how many and their numbers."""
+    """`15 = row 4, column 4`; or, when there are several, only how many and their numbers."""
     numbers = [int(state) for state in states]
     if len(numbers) == 1:
         return place(snapshot, numbers[0])

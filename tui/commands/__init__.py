@@ -1,0 +1,1 @@
+"""The commands of `icemaze`, one file per group. What they need is imported when they run."""

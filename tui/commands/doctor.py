@@ -1,0 +1,29 @@
+"""`icemaze doctor`: what this machine can run, and why not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tui.commands.options import Json
+from tui.commands.output import emit, leave, say
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can run, and why not. Exit status 1 when it cannot train."""
+    from tui.commands.machine import examine
+
+    well = True
+    for finding in examine():
+        well = well and finding.level != "bad"
+        if as_json:
+            emit(**dataclasses.asdict(finding))
+            continue
+        mark = {"ok": "ok  ", "warning": "note", "bad": "BAD "}[finding.level]
+        say(f"{mark}  {finding.check:16} {finding.text}")
+        if finding.remedy:
+            say(f"{'':22} {finding.remedy}")
+    if not as_json:
+        say()
+        say("This machine can train tables." if well else "This machine cannot train: see BAD.")
+    if not well:
+        leave(1)

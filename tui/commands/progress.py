@@ -1,0 +1,280 @@
+"""What `icemaze train` prints while it follows a run: JSON, plain lines, or a progress bar."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tui.commands.output import complain, emit, on_terminal, say
+from tui.widgets.text import clean, number, percent, si
+
+if TYPE_CHECKING:
+    from engine.runs.records import Head, NoteRow, RunInfo
+
+LINE_SECONDS = 1.0
+"""Least time between two lines of progress."""
+BAR_SECONDS = 0.25
+"""Least time between two drawings of the bar: over a slow connection more would queue up."""
+WINDOW_SECONDS = 10.0
+"""The speed shown is the average over so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a run stands now."""
+
+    head: Head
+    figures: dict[str, Any]
+    """`RunReader.final()`."""
+    share: float
+    """Share of the budget used, 0 to 1."""
+    speed: float
+    """Steps (or sweeps) per second of late; NaN while unknown."""
+    eta: float
+    """Seconds until the budget is used up at that speed; NaN while unknown."""
+
+
+class Speedometer:
+    """Speed and time left from the last seconds of progress."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, float]] = deque()
+
+    def measure(self, step: int, share: float, now: float | None = None) -> tuple[float, float]:
+        """(steps per second, seconds left) after seeing that the run is at `step` and `share`."""
+        now = time.monotonic() if now is None else now
+        if self._seen and step < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen.append((now, step, share))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW_SECONDS:
+            self._seen.popleft()
+        then, first, before = self._seen[0]
+        elapsed = now - then
+        if elapsed <= 0 or step == first:
+            return math.nan, math.nan
+        speed = (step - first) / elapsed
+        return speed, (1 - share) * elapsed / (share - before) if share > before else math.nan
+
+
+class Reporter(Protocol):
+    """Tells somebody about a run."""
+
+    interval: float
+    """Least seconds between two calls of `progress`."""
+
+    def started(self, run_dir: Path, info: RunInfo) -> None:
+        """The worker is at it."""
+
+    def note(self, note: NoteRow) -> None:
+        """The learner or the worker says something."""
+
+    def progress(self, moment: Moment) -> None:
+        """Something moved."""
+
+    def stopping(self) -> None:
+        """The user asked to stop."""
+
+    def failed(self, message: str) -> None:
+        """The run failed without a note that says why."""
+
+    def finished(self, run_dir: Path, figures: dict[str, Any]) -> None:
+        """The last word."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
+
+
+class JsonReporter:
+    """One JSON object a line (the contract with scripts)."""
+
+    interval = LINE_SECONDS
+
+    def __init__(self) -> None:
+        self.run = ""
+
+    def started(self, run_dir: Path, info: RunInfo) -> None:
+        self.run = run_dir.name
+        emit(event="started", run=self.run, path=str(run_dir))
+
+    def note(self, note: NoteRow) -> None:
+        if note.level == "error":
+            emit(event="error", run=self.run, message=note.text, remedy=note.remedy)
+        else:
+            emit(
+                event="note", run=self.run, step=note.step, level=note.level, text=note.text,
+                remedy=note.remedy,
+            )  # fmt: skip
+
+    def progress(self, moment: Moment) -> None:
+        figures = {name: value for name, value in moment.figures.items() if name != "metrics"}
+        emit(
+            event="progress", run=self.run, progress=moment.share,
+            steps_per_second=moment.speed, eta_seconds=moment.eta,
+            **{**figures, "status": moment.head.state},
+        )  # fmt: skip
+
+    def stopping(self) -> None:
+        pass
+
+    def failed(self, message: str) -> None:
+        emit(event="error", run=self.run, message=message)
+
+    def finished(self, run_dir: Path, figures: dict[str, Any]) -> None:
+        emit(event="finished", run=run_dir.name, path=str(run_dir), **figures)
+
+    def close(self) -> None:
+        pass
+
+
+class LineReporter:
+    """Plain lines, for pipes and log files."""
+
+    interval = LINE_SECONDS
+
+    def __init__(self) -> None:
+        self.unit = "step"
+
+    def started(self, run_dir: Path, info: RunInfo) -> None:
+        from engine.presets import algorithm_name
+        from engine.tabular import registry
+
+        name = algorithm_name(info.preset)
+        algorithm = registry.get(name)
+        self.unit = "sweep" if algorithm.family == "planning" else "step"
+        self.say(
+            f"Run {run_dir.name}: {info.preset.title} ({name}, "
+            f"{_count(info.preset.run.agents, 'agent')}, seed {info.preset.run.seed})"
+        )
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        say(text)
+
+    def note(self, note: NoteRow) -> None:
+        lead = {"warning": "Warning: ", "error": "Error: "}.get(note.level, "")
+        text = f"{lead}{note.text} {note.remedy}".strip()
+        if note.level == "error":
+            complain(text)
+        else:
+            self.say(text)
+
+    def progress(self, moment: Moment) -> None:
+        self.say(
+            f"{percent(moment.share):>5}  {_count(moment.head.step, self.unit)}"
+            f"  {self.words(moment)}"
+        )
+
+    def words(self, moment: Moment) -> str:
+        """Speed, success, return and time left."""
+        paused = moment.head.state == "paused"
+        speed = "paused" if paused else f"{si(moment.speed)} {self.unit}s/s"
+        return (
+            f"{speed}  success {percent(moment.figures['success_rate'])}"
+            f"  return {number(moment.figures['expected_return'])}  ETA {_clock(moment.eta)}"
+        )
+
+    def stopping(self) -> None:
+        self.say("Stopping: writing a checkpoint …")
+
+    def failed(self, message: str) -> None:
+        complain(f"Error: {message}")
+
+    def finished(self, run_dir: Path, figures: dict[str, Any]) -> None:
+        self.say(summary(run_dir, figures))
+
+    def close(self) -> None:
+        pass
+
+
+class BarReporter(LineReporter):
+    """A progress bar, for a person at a terminal."""
+
+    interval = BAR_SECONDS
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        self.bar = Progress(
+            TextColumn("{task.percentage:>3.0f}%", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[words]}", markup=False),
+            console=self.console,
+            auto_refresh=False,  # no thread: the loop that follows the run draws
+            transient=True,
+        )
+        self.task = self.bar.add_task("", total=1.0, words="starting")
+
+    def started(self, run_dir: Path, info: RunInfo) -> None:
+        super().started(run_dir, info)
+        self.bar.start()
+
+    def say(self, text: str) -> None:
+        from rich.text import Text
+
+        self.console.print(Text(clean(text, lines=True)), soft_wrap=True)
+
+    def progress(self, moment: Moment) -> None:
+        self.bar.update(self.task, completed=moment.share, words=self.words(moment))
+        self.bar.refresh()
+
+    def finished(self, run_dir: Path, figures: dict[str, Any]) -> None:
+        self.close()
+        super().finished(run_dir, figures)
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+def make_reporter(as_json: bool) -> Reporter:
+    """The reporter that fits whoever reads stdout."""
+    if as_json:
+        return JsonReporter()
+    return BarReporter() if on_terminal() else LineReporter()
+
+
+def summary(run_dir: Path, figures: dict[str, Any]) -> str:
+    """A run's last figures in a few lines."""
+    status, seconds = figures["status"], figures["seconds"]
+    lines = [f"{status.capitalize()} after {seconds:.1f} s: {_counts(figures)}."]
+    kind = figures["success_kind"]
+    lines += [
+        f"  success rate     {percent(figures['success_rate']):>8}   ({kind}, target policy; "
+        f"greedy {percent(figures['greedy_success_rate'])})",
+        f"  expected return  {number(figures['expected_return']):>8}   (π* "
+        f"{number(figures['optimal_return'])}, at most {number(figures['horizon_optimum'])})",
+        f"  expected score   {number(figures['expected_score']):>8}",
+        f"  expected length  {number(figures['expected_length']):>8}   steps",
+    ]
+    if status == "finished":
+        lines.append(f"`icemaze open {run_dir.name}` replays it.")
+    else:
+        lines.append(f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint.")
+    return "\n".join(lines)
+
+
+def _counts(figures: dict[str, Any]) -> str:
+    if not figures["env_steps"]:
+        return _count(figures["updates"], "sweep")
+    return (
+        f"{_count(figures['env_steps'], 'step')} and {_count(figures['episodes'], 'episode')} "
+        "per agent"
+    )
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _clock(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,446 @@
+"""The home screen: the presets by group, the runs with their state, and a preview of either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
+
+from tui.screens import shelf
+from tui.screens.facts_of import LIVE, RESUMABLE
+from tui.screens.lists import PresetList, RunList, preset_prompt, run_prompt
+from tui.screens.preview import Preview
+from tui.screens.shelf import GROUPS, Outlook, PresetCard, RunCard, RunDetail, matches
+from tui.screens.yes_no import YesNo
+from tui.widgets import glyphs
+from tui.widgets.terms import Term
+from tui.widgets.text import clean
+
+if TYPE_CHECKING:
+    from engine.presets import Preset
+
+REFRESH_SECONDS = 1.0
+"""How often the list of runs is read again."""
+WELCOME = (
+    "New here? Enter chooses the first preset, Enter again starts it:",
+    "an agent moves, learns from every step, and shows what it is thinking.",
+)
+
+
+class Host(Protocol):
+    """What the home screen asks of the app."""
+
+    def start_run(self, preset: Preset, name: str) -> object:
+        """Start a run and show it."""
+
+    def open_run(self, path: Path) -> object:
+        """Show a run."""
+
+
+class HomeScreen(Screen[None]):
+    """Presets and runs on the left, what the highlighted one is on the right."""
+
+    CSS_PATH = "home.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (150, "-roomy")]  # noqa: RUF012
+    AUTO_FOCUS = "#presets"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "tab",
+            "app.focus_next",
+            "Presets/runs",
+            id="home.next",
+            tooltip="Go from the presets to the runs, to the preview, and back",
+        ),
+        Binding(
+            "slash",
+            "filter",
+            "Filter",
+            id="home.filter",
+            key_display="/",
+            tooltip="Show only presets and runs with these words; Esc shows all again",
+        ),
+        Binding(
+            "escape",
+            "unfilter",
+            "Show all",
+            id="home.unfilter",
+            tooltip="Drop the filter",
+            show=False,
+        ),
+        Binding(
+            "r",
+            "resume",
+            "Resume",
+            id="home.resume",
+            tooltip="Go on with a stopped, failed or dead run from its last checkpoint",
+        ),
+        Binding(
+            "x",
+            "stop",
+            "Stop",
+            id="home.stop",
+            tooltip="Stop a live run; it writes a checkpoint and can be resumed",
+        ),
+        Binding("d", "delete", "Delete", id="home.delete", tooltip="Delete a run that has ended"),
+        Binding("q", "app.quit", "Quit", id="home.quit", tooltip="Leave; live runs go on"),
+    ]
+
+    @dataclass
+    class RunsRead(Message):
+        """A thread has read the runs, and the detail of the highlighted one."""
+
+        cards: list[RunCard]
+        detail: RunDetail | None
+        error: str = ""
+
+    @dataclass
+    class OutlookReady(Message):
+        """A thread has built a preset's maze, or solved it."""
+
+        name: str
+        outlook: Outlook
+
+    @dataclass
+    class Done(Message):
+        """A thread has done something to a run: `path` is to be opened, `error` to be said."""
+
+        path: Path | None = None
+        error: str = ""
+
+    def __init__(self, runs_dir: Path | None = None) -> None:
+        """`runs_dir` holds the runs; the user's own folder by default."""
+        super().__init__()
+        self._shelf = shelf.RunShelf(runs_dir)
+        self._presets: dict[str, PresetCard] = {}
+        self._outlooks: dict[str, Outlook] = {}
+        self._runs: dict[str, RunCard] = {}
+        self._details: dict[str, RunDetail] = {}
+        self._reading = False
+        self._read_again = False
+        self._said = ""
+
+    def compose(self) -> ComposeResult:
+        title = ("Ice Maze", "bold $text-primary")
+        about = ("  reinforcement learning, one step at a time", "$text-muted")
+        yield Static(Content.assemble(title, about), id="title")
+        yield Static(Content("\n".join(WELCOME)), id="welcome")
+        with Horizontal(id="body"):
+            with Vertical(id="lists"):
+                yield Input(placeholder="words to look for", id="filter", compact=True)
+                yield PresetList("presets")
+                yield RunList("runs")
+            yield Preview(id="preview")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Read the presets as soon as the first frame is out."""
+        self.query_one("#presets").border_title = "Presets"
+        self.query_one("#runs").border_title = "Runs"
+        self.query_one("#filter").display = False
+        # Not in a thread: it takes a moment once, and a key pressed meanwhile must find the list.
+        self.call_after_refresh(self._load_presets)
+
+    def _load_presets(self) -> None:
+        self._presets = {card.name: card for card in shelf.read_presets()}
+        self._list_presets()
+        self.set_interval(REFRESH_SECONDS, self._request_runs)
+        self._request_runs()
+
+    def on_screen_resume(self) -> None:
+        """Back from a run: what happened to it meanwhile?"""
+        if self._presets:
+            self._request_runs()
+
+    # ------------------------------------------------------------ the lists
+
+    @property
+    def _preset_list(self) -> PresetList:
+        return self.query_one(PresetList)
+
+    @property
+    def _run_list(self) -> RunList:
+        return self.query_one(RunList)
+
+    @property
+    def _words(self) -> str:
+        return self.query_one("#filter", Input).value
+
+    def _list_presets(self) -> None:
+        """Show the presets that fit the filter, under the headings of their groups."""
+        options: list[Option] = []
+        for group, heading in GROUPS.items():
+            cards = [card for card in self._presets.values() if card.group == group]
+            fitting = [c for c in cards if matches(self._words, c.name, c.title, c.summary)]
+            if fitting:
+                style = "bold $text-secondary"
+                options.append(Option(Content.styled(heading, style), disabled=True))
+                options += [Option(preset_prompt(card), id=card.name) for card in fitting]
+        self._preset_list.show(options, "No preset has these words.")
+
+    def _list_runs(self) -> None:
+        """Show the runs that fit the filter; only what changed is drawn again."""
+        cards = [
+            card
+            for card in self._runs.values()
+            if matches(self._words, card.title, card.summary.id, card.summary.state)
+        ]
+        options = [Option(run_prompt(card), id=card.summary.id) for card in cards]
+        nothing = "No run has these words." if self._runs else "None yet. Enter starts one."
+        self._run_list.show(options, nothing)
+        count = f" {len(cards)}" if cards else ""
+        self._run_list.border_title = f"Runs{count}"
+        self.query_one("#welcome").display = not self._runs
+
+    @property
+    def _preset(self) -> PresetCard | None:
+        """The highlighted preset, unless the runs have the focus."""
+        name = self._preset_list.chosen
+        return None if self._run_list.has_focus or name is None else self._presets.get(name)
+
+    @property
+    def _run(self) -> RunCard | None:
+        """The highlighted run, if the runs have the focus."""
+        run_id = self._run_list.chosen
+        return self._runs.get(run_id) if self._run_list.has_focus and run_id else None
+
+    # ------------------------------------------------------------ the preview
+
+    @on(OptionList.OptionHighlighted)
+    def _moved(self) -> None:
+        self._show_preview()
+
+    def on_descendant_focus(self) -> None:
+        """The preview follows the list that has the focus."""
+        runs = self._run_list
+        if runs.has_focus and runs.highlighted is None and self._runs:
+            runs.action_first()
+        if self._run_list.has_focus or self._preset_list.has_focus:
+            self._show_preview()
+
+    def _show_preview(self) -> None:
+        preview = self.query_one(Preview)
+        self.refresh_bindings()
+        if run := self._run:
+            detail = self._details.get(run.summary.id)
+            preview.show_run(run, detail)
+            if detail is None:
+                self._request_runs()
+        elif preset := self._preset:
+            known = self._outlooks.get(preset.name)
+            preview.show_preset(preset, known)
+            if preset.preset and (known is None or not (known.figures or known.error)):
+                self._look_ahead(preset.name, preset.preset)
+        elif self._run_list.has_focus:
+            preview.show_nothing("Your runs will be listed here, newest first.")
+        else:
+            preview.show_nothing("")
+
+    @work(thread=True, exclusive=True, group="outlook", exit_on_error=False)
+    def _look_ahead(self, name: str, preset: Preset) -> None:
+        """The maze first, then its optimum, which may take a second on a large one."""
+        worker = get_current_worker()
+        for solve_too in (False, True):
+            if not worker.is_cancelled:
+                found = shelf.outlook(preset, solve_too)
+                self.post_message(self.OutlookReady(name, found))
+
+    def on_home_screen_outlook_ready(self, message: OutlookReady) -> None:
+        """Keep it, and show it if it is still wanted."""
+        self._outlooks[message.name] = message.outlook
+        preset = self._preset
+        if preset and preset.name == message.name:
+            self.query_one(Preview).show_preset(preset, message.outlook)
+
+    def terms(self) -> list[Term]:
+        """The glossary terms of the preview."""
+        return self.query_one(Preview).terms()
+
+    # ------------------------------------------------------------ reading the runs
+
+    def _request_runs(self) -> None:
+        """Ask for a reading; at most one is under way and one more is wanted."""
+        if self._reading:
+            self._read_again = True
+        elif self.is_active:
+            self._reading = True
+            self._read_runs(self._run.summary.path if self._run else None)
+
+    @work(thread=True, group="runs", exit_on_error=False)
+    def _read_runs(self, detailed: Path | None) -> None:
+        from engine.errors import UserError
+
+        worker = get_current_worker()
+        detail, error, cards = None, "", []
+        try:
+            cards = self._shelf.read()
+            if detailed is not None:
+                detail = shelf.read_detail(detailed, lambda: worker.is_cancelled)
+        except (UserError, OSError) as problem:
+            error = clean(str(problem))
+        if not worker.is_cancelled:
+            self.post_message(self.RunsRead(cards, detail, error))
+
+    def on_home_screen_runs_read(self, message: RunsRead) -> None:
+        """Show what the thread has read."""
+        self._reading = False
+        if message.error and message.error != self._said:
+            self.notify(message.error, severity="error", markup=False)
+        self._said = message.error
+        shown = self._run
+        changed = {card.summary.id: card for card in message.cards} != self._runs
+        self._runs = {card.summary.id: card for card in message.cards}
+        if message.detail:
+            self._details[message.detail.id] = message.detail
+        if changed or not self._run_list.option_count:
+            self._list_runs()
+        if message.detail or (changed and shown):
+            self._show_preview()
+        if self._read_again:
+            self._read_again = False
+            self._request_runs()
+
+    # ------------------------------------------------------------ filter
+
+    def action_filter(self) -> None:
+        """Show the filter and type into it."""
+        words = self.query_one("#filter", Input)
+        words.display = True
+        words.focus()
+
+    def action_unfilter(self) -> None:
+        """Show everything again."""
+        words = self.query_one("#filter", Input)
+        if words.display:
+            words.value = ""
+            words.display = False
+            self._preset_list.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filtered(self) -> None:
+        self._list_presets()
+        self._list_runs()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        empty = self._preset_list.chosen is None
+        (self._run_list if empty else self._preset_list).focus()
+
+    # ------------------------------------------------------------ what can be done
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys for runs are there when the highlighted run allows them."""
+        if action not in ("resume", "stop", "delete") or not self.is_mounted:
+            return True
+        state = self._run.summary.state if self._run else ""
+        allowed = {
+            "resume": state in RESUMABLE,
+            "stop": state in LIVE,
+            "delete": bool(state) and state not in LIVE,
+        }
+        return allowed[action]
+
+    @property
+    def _host(self) -> Host:
+        return cast(Host, self.app)
+
+    @on(OptionList.OptionSelected, "#presets")
+    def _choose(self, event: OptionList.OptionSelected) -> None:
+        from tui.screens.start_form import StartForm
+
+        card = self._presets[event.option.id or ""]
+        if card.preset is None:
+            self.notify(card.error, severity="error", markup=False)
+            return
+        self.app.push_screen(StartForm(card.preset), partial(self._start, card.name))
+
+    def _start(self, name: str, preset: Preset | None) -> None:
+        if preset is not None:
+            self._host.start_run(preset, name)
+
+    @on(OptionList.OptionSelected, "#runs")
+    def _open(self, event: OptionList.OptionSelected) -> None:
+        card = self._runs[event.option.id or ""]
+        if card.summary.state == "broken":
+            self.notify(clean(card.summary.broken), severity="error", markup=False)
+        else:
+            self._host.open_run(card.summary.path)
+
+    def action_resume(self) -> None:
+        """Go on with the highlighted run and show it."""
+        if self._run:
+            self.notify("Starting the worker…", timeout=2)
+            self._resume(self._run.summary.path)
+
+    @work(thread=True, group="resume", exclusive=True, exit_on_error=False)
+    def _resume(self, path: Path) -> None:
+        from engine.errors import UserError
+        from engine.runs.launch import start_worker
+        from engine.runs.reader import RunReader
+
+        try:
+            with RunReader(path) as reader:
+                pace = reader.head().pace
+            start_worker(path, resume=True, pace=pace)
+            self.post_message(self.Done(path))
+        except UserError as error:
+            self.post_message(self.Done(error=clean(str(error))))
+
+    def action_stop(self) -> None:
+        """Ask the highlighted run to stop; the list shows when it has."""
+        if self._run:
+            self._stop(self._run.summary.path)
+
+    @work(thread=True, group="stop", exit_on_error=False)
+    def _stop(self, path: Path) -> None:
+        from engine.errors import UserError
+        from engine.runs.reader import RunReader
+
+        try:
+            with RunReader(path) as reader:
+                reader.send("stop")
+            self.post_message(self.Done())
+        except UserError as error:
+            self.post_message(self.Done(error=clean(str(error))))
+
+    def action_delete(self) -> None:
+        """Delete the highlighted run, after a question."""
+        if run := self._run:
+            question = f"Delete the run {run.title} ({run.summary.id}) for good?"
+            asked = YesNo(glyphs.plain(question), yes="Delete it", no="Keep it")
+            self.app.push_screen(asked, partial(self._delete_if, run.summary.path))
+
+    def _delete_if(self, path: Path, sure: bool | None) -> None:
+        if sure:
+            self._delete(path)
+
+    @work(thread=True, group="delete", exit_on_error=False)
+    def _delete(self, path: Path) -> None:
+        from engine.errors import UserError
+        from engine.runs.library import remove
+
+        try:
+            remove(path)
+            self.post_message(self.Done())
+        except UserError as error:
+            self.post_message(self.Done(error=clean(str(error))))
+
+    def on_home_screen_done(self, message: Done) -> None:
+        """Say what went wrong, or show what was asked for."""
+        if message.error:
+            self.notify(message.error, severity="error", markup=False)
+        if message.path is not None:
+            self._host.open_run(message.path)
+        self._request_runs()

@@ -1,0 +1,94 @@
+"""The two lists of the home screen, and how a preset or a run looks in them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui.screens.facts_of import STATES, symbol
+from tui.screens.shelf import PresetCard, RunCard
+from tui.widgets import glyphs
+from tui.widgets.text import percent
+
+
+class HomeList(OptionList):
+    """A list that keeps its highlight when its rows change."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id, markup=False)
+
+    @property
+    def chosen(self) -> str | None:
+        """The id of the highlighted row."""
+        option = self.highlighted_option
+        return option.id if option else None
+
+    def show(self, options: list[Option], nothing: str) -> None:
+        """Show these rows, or the sentence `nothing`; draw only what changed."""
+        if not options:
+            options = [Option(Content.styled(nothing, "$text-muted"), disabled=True)]
+        before = [(option.id, option.disabled) for option in self.options]
+        if before == [(option.id, option.disabled) for option in options]:
+            for i, option in enumerate(options):
+                if self.options[i].prompt != option.prompt:
+                    self.replace_option_prompt_at_index(i, option.prompt)
+            return
+        kept = self.chosen
+        self.set_options(options)
+        choices = [i for i, option in enumerate(options) if not option.disabled]
+        same = [i for i in choices if kept is not None and options[i].id == kept]
+        self.highlighted = next(iter(same or choices), None)
+
+
+class PresetList(HomeList):
+    """The presets."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "enter",
+            "select",
+            "Choose",
+            id="presets.choose",
+            tooltip="Show the settings of this preset; Enter there starts it",
+        )
+    ]
+
+
+class RunList(HomeList):
+    """The runs."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "enter",
+            "select",
+            "Open",
+            id="runs.open",
+            tooltip="Watch this run if it is live, look back at it if it has ended",
+        )
+    ]
+
+
+def preset_prompt(card: PresetCard) -> Content:
+    """A preset in the list."""
+    if card.error:
+        return Content.assemble((f"{symbol('broken')} ", "$text-error"), glyphs.plain(card.title))
+    return Content(glyphs.plain(card.title))
+
+
+def run_prompt(card: RunCard) -> Content:
+    """A run in the list: what it is, and below how it stands."""
+    state = card.summary.state
+    parts: list[str] = [state]
+    if card.progress is not None and state != "finished":
+        parts.append(percent(card.progress))
+    if card.summary.success_rate is not None:
+        parts.append(f"success {percent(card.summary.success_rate)}")
+    return Content.assemble(
+        (f"{symbol(state)} ", STATES[state].colour),
+        glyphs.plain(card.title),
+        (f"\n  {', '.join(parts)}", "$text-muted"),
+    )

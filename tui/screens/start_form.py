@@ -1,0 +1,200 @@
+"""Forms for settings: before a start, and while a run is going."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Collapsible, Footer, Input, Static
+
+from engine.errors import UserError
+from engine.events import Tuned
+from engine.presets import Preset
+from engine.tabular.tuning import tuned_settings
+from tui.screens.facts_of import budget_text, pace_text
+from tui.widgets import glyphs
+from tui.widgets.setting_field import SettingField, tunable_mark
+from tui.widgets.setting_spec import Draft, Sections, sections
+from tui.widgets.text import clean
+
+Result = TypeVar("Result")
+
+
+class SettingsForm(ModalScreen[Result]):
+    """Fields for the settings of a preset, each checked at every change. Enter submits."""
+
+    CSS_PATH = "start_form.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (Textual's own type)
+    AUTO_FOCUS = "#submit"
+    SUBMIT: ClassVar[str]
+    """The word on the button."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Back", id="form.cancel", tooltip="Change nothing, go back"),
+        Binding(
+            "up",
+            "app.focus_previous",
+            "Previous",
+            id="form.previous",
+            tooltip="Go to the setting above",
+        ),
+        Binding(
+            "down", "app.focus_next", "Next", id="form.next", tooltip="Go to the setting below"
+        ),
+    ]
+
+    def __init__(self, preset: Preset, shown: Sections) -> None:
+        super().__init__()
+        self._preset, self._shown = preset, shown
+        self._draft = Draft(preset)
+        self._valid = preset
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="form"):
+            with Horizontal(id="form-head"):
+                yield Static(Content(glyphs.plain(clean(self._preset.title))), id="form-title")
+                yield Button(f"{self.SUBMIT} (Enter)", id="submit", variant="success", compact=True)
+                yield Button("Back (Esc)", id="cancel", compact=True)
+            yield Static(id="form-status", markup=False)
+            with VerticalScroll(id="form-fields", can_focus=False):
+                for heading, group in self._shown.main.items():
+                    yield Static(Content(heading), classes="form-heading")
+                    yield from (SettingField(setting) for setting in group)
+                if self._shown.advanced:
+                    with Collapsible(title="More settings", id="form-advanced"):
+                        yield from (SettingField(setting) for setting in self._shown.advanced)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Say what the form is for, and what is wrong with the preset as it is."""
+        self._show_errors()
+
+    # ------------------------------------------------------------ what is typed
+
+    @on(SettingField.Changed)
+    def _changed(self, event: SettingField.Changed) -> None:
+        event.stop()
+        self._draft.set(event.field.setting.key, event.text)
+        self._show_errors()
+
+    def _show_errors(self) -> str:
+        """Show each mistake under its field, those of no field on top. Gives the first of them."""
+        errors = self._draft.errors
+        rest = "" if errors else self._check()
+        for field in self.query(SettingField):
+            key = field.setting.key
+            own = errors.get(key, "")
+            if not own and rest.startswith((f"{key}:", f"{key} ")):
+                own, rest = rest, ""
+            field.show_error(own)
+        self._show_status(rest)
+        return next(iter(errors.values()), rest) or next(
+            (field.error for field in self.query(SettingField) if field.error), ""
+        )
+
+    def _check(self) -> str:
+        try:
+            self._valid = self._draft.preset()
+        except UserError as error:
+            return clean(str(error))
+        return ""
+
+    def _show_status(self, wrong: str) -> None:
+        status = self.query_one("#form-status", Static)
+        status.set_class(bool(wrong), "-wrong")
+        status.update(Content(glyphs.plain(wrong or self.purpose())))
+
+    def purpose(self) -> str:
+        """What the form is for, in a line or two, with the values as they are."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ leaving
+
+    @on(Button.Pressed, "#submit")
+    @on(Input.Submitted)
+    def _submit(self) -> None:
+        if self._show_errors():
+            wrong = [field for field in self.query(SettingField) if field.error]
+            if wrong:
+                self._reveal(wrong[0])
+            return
+        self.finish()
+
+    def _reveal(self, field: SettingField) -> None:
+        for fold in self.query(Collapsible):
+            if field in fold.query(SettingField):
+                fold.collapsed = False
+        field.focus_control()
+
+    def finish(self) -> None:
+        """All values are valid: dismiss with the result."""
+        raise NotImplementedError
+
+    @on(Button.Pressed, "#cancel")
+    def action_cancel(self) -> None:
+        """Go back without a result."""
+        self.dismiss(None)
+
+
+class StartForm(SettingsForm[Preset | None]):
+    """Before a start. Dismisses with the preset to run, or None. The start button has the focus."""
+
+    SUBMIT = "Start"
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__(preset, sections(preset))
+
+    def purpose(self) -> str:
+        length = f"{budget_text(self._valid)}; {pace_text(self._valid)}."
+        return f"{length} {tunable_mark()} marks what may also be changed while it runs."
+
+    def finish(self) -> None:
+        self.dismiss(self._valid)
+
+
+class TuneForm(SettingsForm[dict[str, Any] | None]):
+    """While a run is going. Dismisses with {key: new value}, ready for `tune`, or None.
+
+    The keys are dotted (`algorithm.learning_rate`); unchanged settings are not in it.
+    """
+
+    SUBMIT = "Apply"
+
+    def __init__(self, preset: Preset, tunes: Iterable[Tuned] = ()) -> None:
+        """`preset` is the run's; `tunes` is what was changed since it started, in order."""
+        preset = as_tuned(preset, tunes)
+        shown = sections(preset)
+        main = {
+            heading: [setting for setting in group if setting.tunable]
+            for heading, group in shown.main.items()
+        }
+        super().__init__(
+            preset,
+            Sections(
+                {heading: group for heading, group in main.items() if group},
+                [setting for setting in shown.advanced if setting.tunable],
+            ),
+        )
+
+    def purpose(self) -> str:
+        if not self._shown.main:
+            return "This algorithm has no setting that may change while it runs."
+        return "These may change while the run is going; the new values hold from the next step on."
+
+    def finish(self) -> None:
+        self.dismiss(self._draft.changes())
+
+
+def as_tuned(preset: Preset, tunes: Iterable[Tuned]) -> Preset:
+    """The preset with the settings a run has now, after these changes."""
+    algorithm = preset.algorithm
+    for tune in tunes:
+        algorithm, _ = tuned_settings(algorithm, tune.key, tune.value)
+    return msgspec.structs.replace(preset, algorithm=algorithm)
