@@ -24,7 +24,7 @@ N_STATS = 9
 
 
 class Env(NamedTuple):
-    """The worlds of a run, stacked."""
+    """The worlds of a run, stacked in the order of their ids."""
 
     next_state: Array  # [W,S,A,K] int32
     cumulative: Array  # [W,S,A,K] float64: P(outcome <= k)
@@ -32,7 +32,7 @@ class Env(NamedTuple):
     flags: Array  # [W,S,A,K] uint8: TERMINAL | SUCCESS | FALL
     start: Array  # [W,S] float64: cumulative start distribution
     observation: Array  # [W,S] int32
-    from_step: Array  # [W] int64: a world holds from this step count on
+    from_step: Array  # [W] int64: the newest world from then or before holds
     max_steps: Array  # [W] int64
 
 
@@ -111,9 +111,10 @@ def draw(cumulative: Array, random: Array) -> int:
 @kernel
 def begin_episode(env: Env, agents: Agents, i: int) -> None:
     """Put agent i on a start cell of the world that holds now."""
-    w = agents.world[i]
-    while w + 1 < env.from_step.size and env.from_step[w + 1] <= agents.steps[i]:
-        w += 1
+    w = 0
+    for v in range(1, env.from_step.size):
+        if env.from_step[w] <= env.from_step[v] <= agents.steps[i]:
+            w = v
     agents.world[i] = w
     agents.state[i] = draw(env.start[w], agents.random[i])
     agents.time[i] = 0

@@ -120,7 +120,7 @@ class PlanningLearner:
     @property
     def settled(self) -> bool:
         """Whether the last sweep changed nothing, with no other world to come."""
-        coming = self.worlds.from_steps[-1] > self.clock
+        coming = max(self.worlds.from_steps) > self.clock
         return self.change <= self.tolerance and not coming
 
     @property

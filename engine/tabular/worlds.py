@@ -27,7 +27,10 @@ def summarise(values: Array) -> Metric:
 
 
 class Worlds:
-    """An ordered list of worlds with one shared numbering of observations."""
+    """The worlds by id, with one shared numbering of observations.
+
+    A world holds from its step on until the next one's; of two with the same step the newer id.
+    """
 
     def __init__(self, settings: MazeSettings, gamma: float) -> None:
         self.gamma = gamma
@@ -48,18 +51,17 @@ class Worlds:
 
     def current(self, step: int) -> int:
         """The world that holds at a step count."""
-        return max(w for w, start in enumerate(self.from_steps) if start <= step or w == 0)
+        held = [(start, w) for w, start in enumerate(self.from_steps) if start <= step]
+        return max(held)[1]
 
     def edit(self, rows: list[str], step: int) -> World:
         """Add a world with another map that holds from `step` on; planned changes after it stay."""
-        timed = list(zip(self.from_steps, self.mazes, strict=True))
         edited = edit_map(self.mazes[self.current(step)], rows)
-        later = [pair for pair in timed if pair[0] > step]
-        earlier = [pair for pair in timed if pair[0] <= step]
-        self._set([*earlier, (step, edited), *later])
+        timed = zip(self.from_steps, self.mazes, strict=True)
+        self._set([*timed, (step, edited)])
         self._optimum.clear()
         self._exact.clear()
-        return self.event(len(earlier))
+        return self.event(len(self.mazes) - 1)
 
     def save(self) -> Array:
         """All worlds as bytes [B] uint8."""

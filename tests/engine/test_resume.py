@@ -115,7 +115,7 @@ def test_killed_between_checkpoint_zero_and_the_next_it_repeats_from_zero(tmp_pa
 
 
 def test_tunes_and_edits_are_replayed_at_exactly_their_steps(tmp_path: Path) -> None:
-    preset = presets.parse(LAKE, overrides=["maze.changes=[]"])
+    preset = presets.parse(LAKE)
     rows_of_edit = ["SFFF", "FFFH", "FHFF", "HFFG"]
     with launched(preset, tmp_path, pace=3000.0, paused=True) as reader:
         assert ask(reader, "step", n=1000) == "done"

@@ -208,6 +208,19 @@ def test_the_optimal_policy_earns_its_value_even_if_it_may_stay_for_ever():
     assert earned == pytest.approx(mdp.start @ solution.values, abs=1e-6)
 
 
+def test_pay_that_surely_runs_out_is_bounded():
+    """Every fall pays, but sooner or later it lands one on the start at the right, cut off by wind.
+
+    Rounding must not pass for improvement on the way, or the policy found would never end.
+    """
+    pay = Rewards(goal=0, hole=0.5, bonus=0.2)
+    mdp = mdp_of("SSH#S\nFFSHG", slip=0.2, wind=[2, 1, 0, 1, 0], fall="restart", rewards=pay)
+    solution = solve(mdp, 1.0)
+    earned = evaluate(mdp, solution.policy, 1.0, 20_000, by_state=True).expected_return
+    assert earned == pytest.approx(mdp.start @ solution.values, abs=1e-6)
+    assert solution.values[4] == pytest.approx(0, abs=1e-9) and solution.values[0] > 1
+
+
 def test_large_mazes_are_solved_to_the_same_bound():
     settings = MazeSettings(size=40, slip=0.5, fall="restart", rewards=Rewards(step=-1), seed=4)
     for gamma in (0.99, 1.0):

@@ -328,6 +328,18 @@ def test_an_edit_is_a_new_world_and_survives_a_save() -> None:
         learner.edit(["SHFF", "HHFH", "FFFH", "HGFF"])
 
 
+def test_an_edit_leaves_planned_changes_as_they_are() -> None:
+    text = CHANGING.format(name="q-learning", budget="env_steps = 900", agents=2, settings="")
+    learner = factory.make_learner(presets.parse(text))
+    learner.begin()
+    learner.advance(100)
+    (world,) = learner.edit(["SFFF", "FFFF", "FFFH", "HFFG"])
+    assert (world.step, world.id) == (100, 2)  # type: ignore[attr-defined]
+    learner.advance(800)
+    met = [s.world_id for s in learner.live(0).steps if s.t == 0]
+    assert list(dict.fromkeys(met)) == [0, 2, 1]
+
+
 def test_tuning_changes_the_steps_that_follow() -> None:
     learner = make()
     learner.begin()

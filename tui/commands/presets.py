@@ -112,8 +112,6 @@ def check_presets(
 
 
 def _tell(verdict: Verdict, as_json: bool) -> None:
-    from tui.widgets.text import number
-
     if as_json:
         emit(**_fields(verdict))
         return
@@ -125,11 +123,11 @@ def _tell(verdict: Verdict, as_json: bool) -> None:
     say(f"{'ok    ' if verdict.kept else 'FAILED'}  {verdict.name}  ({how})")
     for claim in verdict.claims:
         wanted = " and ".join(
-            f"{word} {number(bound)}"
+            f"{word} {bound:.9g}"
             for word, bound in (("at least", claim.at_least), ("at most", claim.at_most))
             if bound is not None
         )
-        found = claim.problem or number(claim.found, 6)
+        found = claim.problem or f"{claim.found:.9g}"
         say(f"  {'ok    ' if claim.kept else 'FAILED'}  {claim.metric} {wanted}: {found}")
 
 

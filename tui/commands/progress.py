@@ -47,7 +47,9 @@ class Speedometer:
     def measure(self, step: int, share: float, now: float | None = None) -> tuple[float, float]:
         """(steps per second, seconds left) after seeing that the run is at `step` and `share`."""
         now = time.monotonic() if now is None else now
-        if self._seen and step < self._seen[-1][1]:
+        first_look = len(self._seen) == 1
+        if self._seen and (step < self._seen[-1][1] or (first_look and step == self._seen[0][1])):
+            # After a resume it has gone back; and the worker's start says nothing about its speed.
             self._seen.clear()
         self._seen.append((now, step, share))
         while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW_SECONDS:
@@ -242,7 +244,7 @@ def make_reporter(as_json: bool) -> Reporter:
 def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     """A run's last figures in a few lines."""
     status, seconds = figures["status"], figures["seconds"]
-    lines = [f"{status.capitalize()} after {seconds:.1f} s: {_counts(figures)}."]
+    lines = [f"{status.capitalize()} after {seconds:.1f} s: {counts(figures)}."]
     kind = figures["success_kind"]
     lines += [
         f"  success rate     {percent(figures['success_rate']):>8}   ({kind}, target policy; "
@@ -259,7 +261,8 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _counts(figures: dict[str, Any]) -> str:
+def counts(figures: dict[str, Any]) -> str:
+    """How much was done: steps and episodes per agent, or sweeps."""
     if not figures["env_steps"]:
         return _count(figures["updates"], "sweep")
     return (

@@ -68,6 +68,7 @@ def status(run: RunId = None, as_json: Json = False) -> None:
 def _say_status(reader: RunReader, as_json: bool) -> None:
     from engine.presets import algorithm_name
     from tui.commands.follow import budget_used, why_it_failed
+    from tui.commands.progress import counts
     from tui.widgets.text import number, percent
 
     head, info, figures = reader.head(), reader.info(), reader.final()
@@ -83,9 +84,9 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
         )  # fmt: skip
         return
     say(f"{reader.id}: {head.state}, {percent(share)} of its budget used")
-    say(f"  {info.preset.title} ({algorithm_name(info.preset)}, {info.preset_name})")
+    say(f"  preset {info.preset_name}: {info.preset.title}")
     say(
-        f"  {head.step:,} steps per agent, {head.episodes:,} episodes in {head.seconds:.1f} s; "
+        f"  {counts(figures)} of {algorithm_name(info.preset)} in {head.seconds:.1f} s; "
         f"success {percent(figures['success_rate'])}, return "
         f"{number(figures['expected_return'])} (π* {number(figures['optimal_return'])})"
     )

@@ -22,10 +22,10 @@ class StateLook(NamedTuple):
 
 
 STATES = {
-    "starting": StateLook("…", "~", "$text-muted"),
+    "starting": StateLook("…", "~", "$foreground 60%"),
     "running": StateLook("▶", ">", "$text-success"),
     "paused": StateLook("‖", "=", "$text-warning"),
-    "stopped": StateLook("■", "#", "$text-muted"),
+    "stopped": StateLook("■", "#", "$foreground 60%"),
     "finished": StateLook("✓", "+", "$text-primary"),
     "failed": StateLook("✗", "x", "$text-error"),
     "dead": StateLook("†", "!", "$text-error"),

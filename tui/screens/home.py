@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
-from textual.worker import get_current_worker
+from textual.worker import Worker, WorkerState, get_current_worker
 
-from tui.screens import shelf
+from tui.screens import run_actions, shelf
 from tui.screens.facts_of import LIVE, RESUMABLE
 from tui.screens.lists import PresetList, RunList, preset_prompt, run_prompt
 from tui.screens.preview import Preview
@@ -134,7 +135,7 @@ class HomeScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         title = ("Ice Maze", "bold $text-primary")
-        about = ("  reinforcement learning, one step at a time", "$text-muted")
+        about = ("  reinforcement learning, one step at a time", "$foreground 60%")
         yield Static(Content.assemble(title, about), id="title")
         yield Static(Content("\n".join(WELCOME)), id="welcome")
         with Horizontal(id="body"):
@@ -312,6 +313,13 @@ class HomeScreen(Screen[None]):
             self._read_again = False
             self._request_runs()
 
+    @on(Worker.StateChanged)
+    def _failed(self, event: Worker.StateChanged) -> None:
+        """A thread broke: say it, and read again at the next tick."""
+        if event.state is WorkerState.ERROR:
+            self._reading = False
+            self.notify(clean(repr(event.worker.error)), severity="error", markup=False)
+
     # ------------------------------------------------------------ filter
 
     def action_filter(self) -> None:
@@ -382,38 +390,12 @@ class HomeScreen(Screen[None]):
         """Go on with the highlighted run and show it."""
         if self._run:
             self.notify("Starting the worker…", timeout=2)
-            self._resume(self._run.summary.path)
-
-    @work(thread=True, group="resume", exclusive=True, exit_on_error=False)
-    def _resume(self, path: Path) -> None:
-        from engine.errors import UserError
-        from engine.runs.launch import start_worker
-        from engine.runs.reader import RunReader
-
-        try:
-            with RunReader(path) as reader:
-                pace = reader.head().pace
-            start_worker(path, resume=True, pace=pace)
-            self.post_message(self.Done(path))
-        except UserError as error:
-            self.post_message(self.Done(error=clean(str(error))))
+            self._carry_out(run_actions.resume, self._run.summary.path, then_open=True)
 
     def action_stop(self) -> None:
         """Ask the highlighted run to stop; the list shows when it has."""
         if self._run:
-            self._stop(self._run.summary.path)
-
-    @work(thread=True, group="stop", exit_on_error=False)
-    def _stop(self, path: Path) -> None:
-        from engine.errors import UserError
-        from engine.runs.reader import RunReader
-
-        try:
-            with RunReader(path) as reader:
-                reader.send("stop")
-            self.post_message(self.Done())
-        except UserError as error:
-            self.post_message(self.Done(error=clean(str(error))))
+            self._carry_out(run_actions.stop, self._run.summary.path)
 
     def action_delete(self) -> None:
         """Delete the highlighted run, after a question."""
@@ -424,16 +406,17 @@ class HomeScreen(Screen[None]):
 
     def _delete_if(self, path: Path, sure: bool | None) -> None:
         if sure:
-            self._delete(path)
+            self._carry_out(run_actions.delete, path)
 
-    @work(thread=True, group="delete", exit_on_error=False)
-    def _delete(self, path: Path) -> None:
+    @work(thread=True, group="actions", exit_on_error=False)
+    def _carry_out(
+        self, action: Callable[[Path], None], path: Path, then_open: bool = False
+    ) -> None:
         from engine.errors import UserError
-        from engine.runs.library import remove
 
         try:
-            remove(path)
-            self.post_message(self.Done())
+            action(path)
+            self.post_message(self.Done(path if then_open else None))
         except UserError as error:
             self.post_message(self.Done(error=clean(str(error))))
 

@@ -30,7 +30,7 @@ class HomeList(OptionList):
     def show(self, options: list[Option], nothing: str) -> None:
         """Show these rows, or the sentence `nothing`; draw only what changed."""
         if not options:
-            options = [Option(Content.styled(nothing, "$text-muted"), disabled=True)]
+            options = [Option(Content.styled(nothing, "$foreground 60%"), disabled=True)]
         before = [(option.id, option.disabled) for option in self.options]
         if before == [(option.id, option.disabled) for option in options]:
             for i, option in enumerate(options):
@@ -90,5 +90,5 @@ def run_prompt(card: RunCard) -> Content:
     return Content.assemble(
         (f"{symbol(state)} ", STATES[state].colour),
         glyphs.plain(card.title),
-        (f"\n  {', '.join(parts)}", "$text-muted"),
+        (f"\n  {', '.join(parts)}", "$foreground 60%"),
     )

@@ -60,7 +60,9 @@ class Facts(Widget):
         for fact in self._facts:
             text = Content(glyphs.plain(fact.text))
             for i, line in enumerate(text.wrap(max(width - column, 8))):
-                label = Content.styled(glyphs.plain(fact.label) if i == 0 else "", "$text-muted")
+                label = Content.styled(
+                    glyphs.plain(fact.label) if i == 0 else "", "$foreground 60%"
+                )
                 label = label.stylize(content_style(Style(), fact.slug))
                 lines.append(label.pad_right(column - label.cell_length) + line.rstrip())
         return lines

@@ -42,13 +42,14 @@ ADVANTAGE = Column("advantage", "A(s,a)", "advantage", 8)
 ARROW = Column("arrow", "a", "action", 2)
 MARK = Column("mark", "?", "exploration", 2)
 
+NARROW = (T._replace(width=4), STATE._replace(width=8), ARROW, MARK, REWARD._replace(width=7))
+
 MOVES = (
     (T, STATE, ACTION, HOW, REWARD, TARGET, ERROR, TO_GO, ADVANTAGE),
     (T, STATE, ARROW, MARK, REWARD, TARGET, ERROR, TO_GO, ADVANTAGE),
     (T, STATE, ARROW, MARK, REWARD, ERROR, TO_GO, ADVANTAGE),
-    tuple(c._replace(width=c.width - (c.width > 4)) for c in (T, STATE, ARROW, MARK, REWARD))
-    + (ERROR._replace(title="δ", width=7), TO_GO._replace(title="G", width=7)),
-    (T, STATE, ARROW, MARK, REWARD, ERROR._replace(title="δ", width=6)),
+    (*NARROW, ERROR._replace(title="δ", width=7), TO_GO._replace(title="G", width=7)),
+    (*NARROW, ERROR._replace(title="δ", width=7)),
 )
 """Layouts for moves, from wide to narrow."""
 
@@ -130,9 +131,7 @@ def step_cells(
     return cells
 
 
-def _cell(
-    column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs
-) -> tuple[str, str]:
+def _cell(column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs) -> tuple[str, str]:
     """Text and style of one value."""
     width = column.width - 1
     chosen = "explored" if step.explored else "exploited"

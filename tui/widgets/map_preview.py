@@ -31,7 +31,7 @@ class Cell(NamedTuple):
     height: int
 
 
-CELLS = (Cell(7, 3), Cell(5, 2), Cell(3, 1), Cell(2, 1), Cell(1, 1))
+CELLS = (Cell(7, 3), Cell(5, 3), Cell(3, 1), Cell(2, 1), Cell(1, 1))
 """From the largest to the smallest."""
 
 

@@ -1,0 +1,194 @@
+"""One step's update, explained: the formula, the numbers in it, the words, and the facts around it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.content import Content
+from textual.style import Style
+from textual.widget import Widget
+
+from engine.events import Step
+from engine.maze import Maze
+from engine.tabular.algorithm import Algorithm
+from tui.widgets import glyphs as glyph_sets
+from tui.widgets.glyphs import Glyphs
+from tui.widgets.steps import action_name, arrow, ending, place, result
+from tui.widgets.terms import Term, content_style, post_term, unique
+from tui.widgets.text import clean, number, signed
+
+if TYPE_CHECKING:
+    from tui.snapshot import Snapshot
+
+PREFIX = "explain--"
+
+Fact = tuple[str, str, str]
+"""Label, glossary slug, and what to say."""
+
+
+class ExplainView(Widget):
+    """Text of its own height, for a panel or a dialog that scrolls."""
+
+    ALLOW_SELECT = True
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        PREFIX + part for part in ("title", "formula", "numbers", "words", "term", "fact")
+    }
+
+    DEFAULT_CSS = """
+    ExplainView {
+        height: auto;
+        & > .explain--title { color: $text-accent; text-style: bold; }
+        & > .explain--formula { color: $text-primary; text-style: bold; }
+        & > .explain--numbers { color: $foreground; }
+        & > .explain--words { color: $foreground; }
+        & > .explain--term { color: $foreground 70%; text-style: underline; }
+        & > .explain--fact { color: $foreground; }
+    }
+    """
+
+    def __init__(
+        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
+    ) -> None:
+        """`ascii_only` overrides the one setting (for tests and pictures)."""
+        super().__init__(id=id, classes=classes)
+        self._ascii_only = ascii_only
+        self._told: tuple[Step, Algorithm, Maze] | None = None
+
+    def show(self, step: Step, snapshot: Snapshot) -> None:
+        """Explain `step` of the snapshot's run."""
+        self._told = (step, snapshot.algorithm, snapshot.world.maze)
+        self.refresh(layout=True)
+
+    def terms(self) -> list[Term]:
+        """The labels of the facts."""
+        if self._told is None:
+            return []
+        return unique([Term(label, slug) for label, slug, _ in facts(*self._told, self._glyphs)])
+
+    @property
+    def _glyphs(self) -> Glyphs:
+        if self._ascii_only is None:
+            return glyph_sets.current()
+        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
+
+    def render(self) -> Content:
+        """The whole text."""
+        if self._told is None:
+            return Content("")
+        step, algorithm, maze = self._told
+        told = algorithm.explain(step)
+        source = clean(f"{algorithm.title}: {algorithm.source}")
+        paragraphs = [
+            self._text(source, "title"),
+            self._text(clean(told.formula, lines=True), "formula"),
+            self._text(clean(told.numbers, lines=True), "numbers"),
+            self._text(clean(told.words, lines=True), "words"),
+            self._facts(facts(step, algorithm, maze, self._glyphs)),
+        ]
+        return Content("\n\n").join(paragraphs)
+
+    def _facts(self, told: list[Fact]) -> Content:
+        lines = []
+        for label, slug, text in told:
+            style = content_style(self._style("term"), slug)
+            plain = glyph_sets.plain(label, self._glyphs.ascii)
+            gap = " " * (LABELS - len(plain))
+            lines.append(Content.assemble((plain, style), gap, self._text(text, "fact")))
+        return Content("\n").join(lines)
+
+    def _text(self, text: str, part: str) -> Content:
+        return Content.styled(glyph_sets.plain(text, self._glyphs.ascii), self._style(part))
+
+    def _style(self, part: str) -> Style:
+        return self.get_visual_style(PREFIX + part, partial=True)
+
+    async def _on_click(self, event: events.Click) -> None:
+        post_term(self, event)
+
+
+LABELS = 18
+"""Columns for the labels of the facts."""
+
+
+def facts(step: Step, algorithm: Algorithm, maze: Maze, glyphs: Glyphs) -> list[Fact]:
+    """What else there is to know about a step, each under the glossary term it belongs to."""
+    return (
+        _planned(step, maze, glyphs)
+        if step.kind == "backup"
+        else [
+            *_moved(step, maze, glyphs),
+            *_learned(step),
+            *_policies(step, algorithm),
+            _ended(step, glyphs),
+        ]
+    )
+
+
+def _planned(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
+    best = arrow(maze, step.action, glyphs.solid)
+    return [
+        ("state", "state", place(maze, step.state)),
+        ("best action", "action", f"{best} {action_name(maze, step.action)}"),
+        ("expected reward", "reward", signed(step.reward)),
+        ("sweep", "sweep", f"{step.episode}: every state is updated once, nobody moves"),
+        ("model", "model-based", "the rules of the ice are known, so nothing has to be tried"),
+    ]
+
+
+def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
+    """What the agent saw and did, and what came back."""
+    chosen = arrow(maze, step.action, glyphs.solid)
+    landed = f"{result(maze, step)}: from {place(maze, step.state)} to "
+    seen = [("observation", "observation", f"o{step.observation}, all it sees of its state")]
+    return [
+        ("time step", "time-step", f"t = {step.t} of episode {step.episode}"),
+        *(seen if maze.observation != "cell" else []),
+        ("action", "action", f"{chosen} {action_name(maze, step.action)}"),
+        ("environment", "environment", landed + place(maze, step.next_state)),
+        ("reward", "reward", f"{signed(step.reward)}, paid now for this one move"),
+        ("return", "return", "not this number: the discounted sum of all rewards to come"),
+    ]
+
+
+def _learned(step: Step) -> list[Fact]:
+    told: list[Fact] = [
+        ("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
+        ("step size α", "step-size", f"{number(step.step_size)} of that error is corrected"),
+    ]
+    if not math.isnan(step.advantage):
+        better = "the best known action" if step.advantage == 0 else "worse than the best known"
+        told.append(("advantage A(s,a)", "advantage", f"{number(step.advantage)}: {better}"))
+    return told
+
+
+def _policies(step: Step, algorithm: Algorithm) -> list[Fact]:
+    """Who acts, who is learned about, and whether that is the same."""
+    chance = number(math.exp(step.log_prob), 2)
+    chosen = "explored" if step.explored else "exploited"
+    behaviour = f"{algorithm.behaviour_policy}; {chosen}, with probability {chance}"
+    told: list[Fact] = [("behaviour policy", "behaviour-policy", behaviour)]
+    told.append(("target policy", "target-policy", algorithm.target_policy))
+    if algorithm.policy_type == "off-policy":
+        told.append(("off-policy", "off-policy", "it learns about another policy than it follows"))
+    elif algorithm.policy_type == "on-policy":
+        told.append(("on-policy", "on-policy", "it learns about the policy it follows"))
+    return told
+
+
+def _ended(step: Step, glyphs: Glyphs) -> Fact:
+    """Whether the episode ended here, how, and what that does to the target."""
+    if step.terminated:
+        symbol, word = ending(step, glyphs)
+        text = f"{symbol} {word}: nothing follows, so the target is the reward alone"
+        return ("terminated", "terminated", text)
+    if step.truncated:
+        text = (
+            "only the time limit stopped it; more could have followed, so the target still "
+            f"looks ahead ({number(step.bootstrap)})"
+        )
+        return ("truncated", "truncated", text)
+    text = f"the episode goes on: the target adds γ × {number(step.bootstrap)}, itself an estimate"
+    return ("bootstrapping", "bootstrap", text)
