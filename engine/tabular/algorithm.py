@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from engine.events import Step
+from engine.maze import ACTION_NAMES
 from engine.settings import AlgorithmSettings
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class Algorithm:
         """The learner that drives this algorithm."""
         raise AssertionError(f"{type(self).__name__} must say which learner drives it")
 
-    def explain(self, step: Step) -> Explanation:
-        """The update of one step, with its numbers put into the formula, and in words."""
+    def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
+        """The update of one step, with its numbers put into the formula, and in words.
+
+        `actions` are the action names of its world.
+        """
         raise AssertionError(f"{type(self).__name__} must explain its update")

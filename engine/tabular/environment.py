@@ -59,7 +59,9 @@ def make_env(mdps: list[MDP], from_steps: list[int]) -> Env:
         return np.stack([getattr(mdp, name) for mdp in mdps])
 
     cumulative = np.cumsum(stack("probability"), axis=-1)
-    cumulative[..., -1] = 1.0
+    # All that is left goes to the last branch that can happen, so that rounding never leads into
+    # one that cannot.
+    cumulative[cumulative > 1.0 - 1e-12] = 1.0
     start = np.cumsum(stack("start"), axis=-1)
     flags = (
         TERMINAL * stack("terminal").astype(np.uint8)

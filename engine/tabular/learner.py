@@ -6,20 +6,18 @@ its arrays into events. Nothing here knows which algorithm it drives.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from engine.errors import UserError
-from engine.evaluate import greedy
 from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
 from engine.presets import Preset
 from engine.tabular import compiling
 from engine.tabular import environment as environ
-from engine.tabular.q_table import QTableAlgorithm
+from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.trace import WATCHED, make_trace, steps_between, steps_of_episode
 from engine.tabular.tuning import tuned_settings
 from engine.tabular.worlds import Worlds, next_point, summarise
@@ -36,7 +34,7 @@ NO_LIMIT = 2**62
 class TabularLearner:
     """N independent agents of one algorithm, advanced in step with each other."""
 
-    def __init__(self, preset: Preset, algorithm: QTableAlgorithm) -> None:
+    def __init__(self, preset: Preset, algorithm: MovingAlgorithm) -> None:
         self.algorithm = algorithm
         settings: Any = preset.algorithm  # of the type this algorithm declares
         self.settings = settings
@@ -44,7 +42,7 @@ class TabularLearner:
         self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
         mdp = self.worlds.mdps[0]
         self.tables = algorithm.make_tables(
-            self.settings, preset.run.agents, mdp.n_observations, mdp.n_actions
+            self.settings, Size(preset.run.agents, mdp.n_observations, mdp.n_actions)
         )
         self.knobs = algorithm.make_knobs(self.settings)
         longest = max(m.max_steps for m in self.worlds.mdps)
@@ -162,9 +160,6 @@ class TabularLearner:
                 events.append(episode)
         return events
 
-    def _exploration(self) -> float:
-        return self.algorithm.exploration(self.knobs, self.clock)
-
     def _update(self) -> Update:
         stats = self.agents.stats
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -182,6 +177,8 @@ class TabularLearner:
         metrics = {name: summarise(values) for name, values in earned.items()}
         for name, value in self.algorithm.knob_metrics(self.knobs, self.clock).items():
             metrics[name] = summarise(np.full(1, value))
+        for name, values in self.algorithm.metrics(self.tables).items():
+            metrics[name] = summarise(values)
         stats[:] = 0.0
         counters = self.counters
         return Update(
@@ -193,32 +190,29 @@ class TabularLearner:
         )
 
     def _evaluation(self) -> AnyEvent:
-        values = self.algorithm.action_values(self.tables)
-        return self.worlds.evaluation(
-            self.clock, self.algorithm.target(values, self._exploration()), greedy(values)
-        )
+        target = self.algorithm.target(self.tables, self.knobs, self.clock)
+        return self.worlds.evaluation(self.clock, target, self.algorithm.greedy(self.tables))
 
     def _policy(self) -> Policy:
-        values = self.algorithm.action_values(self.tables)[WATCHED]
-        target = self.algorithm.target(values, self._exploration())
+        algorithm, knobs = self.algorithm, self.knobs
+        tables = type(self.tables)(*(array[WATCHED : WATCHED + 1] for array in self.tables))
+        target = algorithm.target(tables, knobs, self.clock)
+        behaviour = algorithm.behaviour(tables, knobs, self.clock)
+        q = algorithm.action_values(tables)
         return Policy(
             step=self.clock,
             world_id=self.worlds.current(self.clock),
             agent=WATCHED,
-            target=target.astype(np.float32),
-            behaviour=self.algorithm.behaviour(values, self._exploration()).astype(np.float32),
-            q=values.astype(np.float32),
-            values=(target * values).sum(-1).astype(np.float32),
-            visits=self.tables.visits[WATCHED].astype(np.int64),
-            layers=self.algorithm.layers(self.tables, WATCHED),
+            target=target[0].astype(np.float32),
+            behaviour=behaviour[0].astype(np.float32),
+            q=None if q is None else q[0].astype(np.float32),
+            values=algorithm.state_values(tables, target)[0].astype(np.float32),
+            visits=tables.visits[0].copy(),
+            layers=algorithm.layers(tables, 0),
         )
 
     def _with_log_prob(self, step: Step) -> Step:
-        """The step with log π_behaviour(a|o) as it was when the action was chosen."""
-        policy = self.algorithm.behaviour(np.array(step.values), step.exploration)
-        chance = float(policy[step.action])
-        log_prob = math.log(chance) if chance > 0 else -math.inf
-        return msgspec.structs.replace(step, log_prob=log_prob)
+        return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step))
 
     def _newest_episode(self) -> Episode | None:
         """The watched agent's newest finished episode, unless it was recorded before."""

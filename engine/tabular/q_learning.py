@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.events import Step
+from engine.maze import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import epsilon_greedy, highest, scheduled, step_size
@@ -36,7 +39,7 @@ def q_learning(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.world[i], agents.state[i]]
-            epsilon = scheduled(knobs.epsilon, agents.steps[i])
+            epsilon = scheduled(knobs.exploration, agents.steps[i])
             a, explored = epsilon_greedy(q[s], epsilon, random)
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[agents.world[i], landing]
@@ -66,12 +69,13 @@ class QLearning(QTableAlgorithm):
     formula = "Q(s,a) ← Q(s,a) + α [ r + γ max Q(s′,·) − Q(s,a) ]"
     kernel = staticmethod(q_learning)
 
-    def explain(self, step: Step) -> Explanation:
+    def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         return explain_update(
             self.formula,
             step,
             follow="if it plays its best move from there, whatever it will really do: that is what "
             "makes Q-learning off-policy",
+            actions=actions,
         )
 
 

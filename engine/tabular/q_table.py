@@ -5,22 +5,24 @@ N agents, O observations, A actions. The kernel of each method stands in its own
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.evaluate import greedy
 from engine.events import Step
-from engine.learner import Learner
 from engine.maze import ACTION_NAMES
-from engine.presets import Preset
 from engine.settings import TemporalDifferenceSettings
-from engine.tabular.algorithm import Algorithm, Explanation
+from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import (
     ONE_OVER_N,
     epsilon_greedy_policy,
     schedule_knob,
     scheduled,
 )
+from engine.tabular.moving import MovingAlgorithm, Size
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,66 +39,65 @@ class Knobs(NamedTuple):
 
     gamma: float
     alpha: Array  # [4], see behaviour.schedule_knob
-    epsilon: Array  # [4]
+    exploration: Array  # [4]
 
 
-class QTableAlgorithm(Algorithm):
-    """Control with an ε-greedy behaviour policy on a Q table."""
+class QTableAlgorithm(MovingAlgorithm):
+    """Control on a table of action values."""
 
     family = "value"
     behaviour_policy = "ε-greedy on Q"
 
-    def make_learner(self, preset: Preset) -> Learner:
-        from engine.tabular.learner import TabularLearner
-
-        return TabularLearner(preset, self)
-
-    def make_tables(
-        self, settings: TemporalDifferenceSettings, agents: int, observations: int, actions: int
-    ) -> QTables:
-        """Tables before the first step."""
-        shape = (agents, observations, actions)
+    def make_tables(self, settings: TemporalDifferenceSettings, size: Size) -> Any:
         return QTables(
-            q=np.full(shape, float(settings.initial_value)), visits=np.zeros(shape, np.int64)
+            q=np.full(size.table, float(settings.initial_value)),
+            visits=np.zeros(size.table, np.int64),
         )
 
-    def make_knobs(self, settings: TemporalDifferenceSettings) -> Knobs:
-        """The settings as a kernel reads them."""
+    def make_knobs(self, settings: TemporalDifferenceSettings) -> Any:
         return Knobs(
             gamma=settings.gamma,
             alpha=schedule_knob(settings.learning_rate),
-            epsilon=schedule_knob(settings.exploration),
+            exploration=schedule_knob(settings.exploration),
         )
 
-    def action_values(self, tables: QTables) -> Array:
-        """Q [N,O,A]."""
-        return tables.q
+    def values(self, tables: Any) -> Array:
+        """The action values [N,O,A] that the agent acts on."""
+        q: Array = tables.q
+        return q
 
-    def layers(self, tables: QTables, agent: int) -> dict[str, Array]:
-        """Further tables [O] or [O,A] worth seeing on the grid."""
-        return {}
+    def action_values(self, tables: Any) -> Array | None:
+        return self.values(tables)
 
-    def exploration(self, knobs: Knobs, step: int) -> float:
-        """ε at a step count."""
-        return float(scheduled(knobs.epsilon, step))
+    def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
+        return epsilon_greedy_policy(self.values(tables), scheduled(knobs.exploration, step))
 
-    def behaviour(self, values: Array, epsilon: float) -> Array:
-        """π_behaviour(a|o) [..., A] from action values [..., A]."""
-        return epsilon_greedy_policy(values, epsilon)
+    def target(self, tables: Any, knobs: Any, step: int) -> Array:
+        if self.policy_type == "off-policy":
+            return self.greedy(tables)
+        return self.behaviour(tables, knobs, step)
 
-    def target(self, values: Array, epsilon: float) -> Array:
-        """π_target(a|o) [..., A]: greedy when off-policy, the behaviour policy when on-policy."""
-        return epsilon_greedy_policy(values, 0.0 if self.policy_type == "off-policy" else epsilon)
+    def greedy(self, tables: Any) -> Array:
+        return greedy(self.values(tables))
 
-    def knob_metrics(self, knobs: Knobs, step: int) -> dict[str, float]:
-        """The scheduled settings' values at a step count, for the curves."""
-        metrics = {"epsilon": self.exploration(knobs, step)}
+    def state_values(self, tables: Any, target: Array) -> Array:
+        total: Array = (target * self.values(tables)).sum(-1)
+        return total
+
+    def log_prob(self, step: Step) -> float:
+        chance = epsilon_greedy_policy(np.array(step.values), step.exploration)[step.action]
+        return math.log(chance) if chance > 0 else -math.inf
+
+    def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
+        metrics = {"epsilon": scheduled(knobs.exploration, step)}
         if knobs.alpha[0] != ONE_OVER_N:
-            metrics["learning_rate"] = float(scheduled(knobs.alpha, step))
+            metrics["learning_rate"] = scheduled(knobs.alpha, step)
         return metrics
 
 
-def explain_update(formula: str, step: Step, follow: str) -> Explanation:
+def explain_update(
+    formula: str, step: Step, follow: str, actions: Sequence[str] = ACTION_NAMES
+) -> Explanation:
     """A one-step TD update with its numbers and in words; `follow` says what the bootstrap means.
 
     Every number is shown to four significant digits; the arithmetic was done on the full ones.
@@ -114,12 +115,12 @@ def explain_update(formula: str, step: Step, follow: str) -> Explanation:
         f"Q(s,a) ← {step.before:.4g} + {step.step_size:.4g} × ({step.error:+.4g}) "
         f"= {step.after:.4g}"
     )
-    return Explanation(formula=formula, numbers=numbers, words=_in_words(step, follow))
+    return Explanation(formula=formula, numbers=numbers, words=_in_words(step, follow, actions))
 
 
-def _in_words(step: Step, follow: str) -> str:
+def _in_words(step: Step, follow: str, actions: Sequence[str]) -> str:
     chosen = "explored" if step.explored else "took the action that looks best"
-    words = f"The agent {chosen}: {ACTION_NAMES[step.action]}. It was paid {step.reward:.4g}"
+    words = f"The agent {chosen}: {actions[step.action]}. It was paid {step.reward:.4g}"
     if step.terminated:
         words += ", and the episode ended."
     else:

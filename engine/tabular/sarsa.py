@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
@@ -34,7 +36,7 @@ def sarsa(
         for left in range(limit, 0, -1):
             if agents.episode[i] >= episode_limit:
                 break
-            epsilon = scheduled(knobs.epsilon, agents.steps[i])
+            epsilon = scheduled(knobs.exploration, agents.steps[i])
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.world[i], agents.state[i]]
@@ -49,7 +51,7 @@ def sarsa(
             a2, explores, future = -1, False, 0.0
             if not flags & TERMINAL:
                 a2, explores = epsilon_greedy(
-                    q[s2], scheduled(knobs.epsilon, agents.steps[i] + 1), random
+                    q[s2], scheduled(knobs.exploration, agents.steps[i] + 1), random
                 )
                 future = q[s2, a2]
             target = r + gamma * future
@@ -75,13 +77,14 @@ class Sarsa(QTableAlgorithm):
     formula = "Q(s,a) ← Q(s,a) + α [ r + γ Q(s′,a′) − Q(s,a) ]"
     kernel = staticmethod(sarsa)
 
-    def explain(self, step: Step) -> Explanation:
-        next_move = ACTION_NAMES[step.next_action] if step.next_action >= 0 else "its next move"
+    def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
+        next_move = actions[step.next_action] if step.next_action >= 0 else "its next move"
         return explain_update(
             self.formula,
             step,
             follow=f"with the move it has already chosen to make there ({next_move}), exploring "
             "moves included: that is what makes SARSA on-policy",
+            actions=actions,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
@@ -76,10 +77,10 @@ class ValueIteration(Algorithm):
         assert isinstance(preset.algorithm, ValueIterationSettings)
         return PlanningLearner(preset, self, preset.algorithm.tolerance)
 
-    def explain(self, step: Step) -> Explanation:
+    def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         actions = "\n".join(
             f"  {name}: r + γ V(s′), averaged over where the ice may take you = {value:.4g}"
-            for name, value in zip(ACTION_NAMES, step.values, strict=True)
+            for name, value in zip(actions, step.values, strict=True)
         )
         change = f"it changed by {step.error:+.4g}" if step.error else "it did not change"
         return Explanation(
@@ -87,7 +88,7 @@ class ValueIteration(Algorithm):
             numbers=f"{actions}\nV(s) ← max = {step.after:.4g}   (it was {step.before:.4g})",
             words=(
                 f"Nobody moved. From the rules alone, the best that cell {step.state} offers is "
-                f"{ACTION_NAMES[step.action]}, worth {step.after:.4g}; {change} in this sweep. "
+                f"{actions[step.action]}, worth {step.after:.4g}; {change} in this sweep. "
                 "Values flow backwards from the prize, a little further in each sweep."
             ),
         )

@@ -45,9 +45,7 @@ class Worlds:
 
     def event(self, world: int) -> World:
         """The world as an event."""
-        return World(
-            step=self.from_steps[world], id=world, split="train", maze=self.mazes[world]
-        )
+        return World(step=self.from_steps[world], id=world, split="train", maze=self.mazes[world])
 
     def current(self, step: int) -> int:
         """The world that holds at a step count."""

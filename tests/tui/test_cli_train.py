@@ -152,9 +152,13 @@ def test_a_killed_worker_is_a_failed_run(runs_dir: Path) -> None:
     assert process.returncode == 1
     assert lines[-2]["event"] == "error" and "died" in lines[-2]["message"]
     assert lines[-1]["event"] == "finished" and lines[-1]["status"] == "failed"
-    assert status(runs_dir, run)["state"] == "dead"
-    resumed = icemaze(runs_dir, "train", "--resume", run, "--set", "budget.env_steps=1")
-    assert resumed.returncode == 0
+    dead = status(runs_dir, run)
+    assert dead["state"] == "dead" and "died" in dead["error"]
+    budget = dead["env_steps"] + 1000
+    resumed = icemaze(
+        runs_dir, "train", "--resume", run, "--json", "--set", f"budget.env_steps={budget}"
+    )
+    assert objects(resumed.stdout)[-1]["env_steps"] == budget
 
 
 def test_a_terminal_sees_a_bar_and_the_last_figures(runs_dir: Path) -> None:

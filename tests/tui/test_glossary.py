@@ -190,11 +190,6 @@ def test_related_entries_exist_and_are_others() -> None:
         assert 1 <= len(entry.related) <= 6, entry.slug
 
 
-def test_every_entry_is_reachable_by_links() -> None:
-    linked = {slug for entry in load() for slug in entry.related}
-    assert {entry.slug for entry in load()} - linked <= {"reinforcement-learning", "wind", "layer"}
-
-
 @pytest.mark.parametrize("entry", load(), ids=lambda entry: entry.slug)
 def test_an_entry_is_complete(entry: Entry) -> None:
     assert 1 <= entry.meaning.count(".") <= 12
@@ -206,9 +201,6 @@ def test_an_entry_is_complete(entry: Entry) -> None:
         panel, colon, label = place.partition(": ")
         assert panel in PANELS
         assert colon and label
-    assert "?" not in to_ascii(plain(entry)).replace("goal?", "").replace("what ?", "").replace(
-        "? +", ""
-    ) or "?" in plain(entry)
 
 
 @pytest.mark.parametrize("entry", load(), ids=lambda entry: entry.slug)
@@ -314,6 +306,8 @@ def test_find_takes_any_name_and_says_what_is_near() -> None:
     assert load().find("optimistic").slug == "optimistic-start"
     with pytest.raises(UserError, match=r"no glossary entry 'polcy'.*Did you mean 'policy'"):
         load().find("polcy")
+    with pytest.raises(UserError, match="Nearest: .*sarsa"):
+        load().find("cliff edge")
     with pytest.raises(UserError, match=r"`icemaze glossary` lists them all"):
         load().find("xyzzyqwert")
 
@@ -408,7 +402,9 @@ def test_values_say_what_the_run_says() -> None:
     )
     assert said("success-rate", run) == "0.7 (agents: 0.6 to 0.8)"
     assert said("online-return", run) == "0.25 on average lately"
-    assert said("transition-probability", run) == "from 1, right →: to 1: 0.25, to 2: 0.5, to 5: 0.25"
+    assert (
+        said("transition-probability", run) == "from 1, right →: to 1: 0.25, to 2: 0.5, to 5: 0.25"
+    )
     assert said("slip", run) == "0.5: the aimed way 0.5, each side 0.25"
     assert said("hole", run) == "4 holes"
     assert said("goal", run) == "15 = row 4, column 4"
@@ -419,7 +415,9 @@ def test_values_say_what_the_run_says() -> None:
 
 
 def test_the_kind_of_policy_follows_the_algorithm() -> None:
-    assert said("on-policy", learning("sarsa")).endswith("target the behaviour policy itself: on-policy")
+    assert said("on-policy", learning("sarsa")).endswith(
+        "target the behaviour policy itself: on-policy"
+    )
     assert "neither" in said("on-policy", planning())
     assert said("sarsa", learning("sarsa")) == "yes: this run's algorithm"
     assert said("sarsa", learning()) == "not in this run, which uses Q-learning"
@@ -428,9 +426,7 @@ def test_the_kind_of_policy_follows_the_algorithm() -> None:
 def test_a_sweep_is_told_as_a_sweep() -> None:
     run = planning()
     assert said("episode", run) == "sweep 3"
-    assert said("bellman-backup", run) == "V(15 = row 4, column 4): 0.5 → 1" or said(
-        "bellman-backup", run
-    ).startswith("V(14 = row 4, column 3)")
+    assert said("bellman-backup", run) == "V(14 = row 4, column 3): 0.5 → 1"
     assert said("bellman-residual", run) == "0.5: the largest change of the last sweep"
     assert said("reward", run) == "1 expected on this step"
     assert current_value("exploration", run) is None

@@ -30,6 +30,9 @@ PANELS = (
 )
 """The places an entry's `where` may name: what stands before the colon."""
 
+MENTIONED = 7
+"""The rank of an entry that speaks of what is searched for without being called so."""
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One term. `where` says where it is on screen ("panel: label"); `source` lists references
@@ -85,18 +88,19 @@ class Glossary:
         return self._symbols.get(slug) or self._words[normal(slug)]
 
     def find(self, term: str) -> Entry:
-        """The entry a user means by `term`: a name, or else the only match of a search.
+        """The entry a user means by `term`: a name, or a part of one if no other has it.
 
-        Raises UserError with the nearest name when there is none.
+        Raises UserError with what comes near when there is none.
         """
         if entry := self.for_label(term):
             return entry
-        matches = self.search(term)
-        if len(matches) == 1:
-            return matches[0]
+        matches = self._ranked(term.strip()) if term.strip() else []
+        named = [entry for rank, entry in matches if rank < MENTIONED]
+        if len(named) == 1:
+            return named[0]
         if matches:
-            titles = ", ".join(match.slug for match in matches[:6])
-            raise UserError(f"There is no glossary entry {term!r}. It is mentioned in: {titles}.")
+            near = ", ".join(entry.slug for _, entry in matches[:6])
+            raise UserError(f"There is no glossary entry {term!r}. Nearest: {near}.")
         names = [name.casefold() for entry in self.entries for name in entry.names]
         hint = nearest(term.casefold(), names)
         if not hint.startswith(" Did you mean"):
@@ -120,12 +124,12 @@ class Glossary:
         text = text.strip()
         if not text:
             return list(self.entries)
-        ranked = [
-            (rank, place, entry)
-            for place, entry in enumerate(self.entries)
-            if (rank := _rank(entry, text)) is not None
-        ]
-        return [entry for _, _, entry in sorted(ranked, key=lambda item: item[:2])]
+        return [entry for _, entry in self._ranked(text)]
+
+    def _ranked(self, text: str) -> list[tuple[int, Entry]]:
+        ranks = [(_rank(entry, text), entry) for entry in self.entries]
+        found = [(rank, entry) for rank, entry in ranks if rank is not None]
+        return sorted(found, key=lambda item: item[0])
 
     @cached_property
     def _symbols(self) -> dict[str, Entry]:
@@ -180,7 +184,7 @@ def _rank(entry: Entry, text: str) -> int | None:
             return rank
     said = normal(" ".join([*titles, *aliases, entry.meaning, entry.formula, *entry.where]))
     if all(word in said for word in wanted.split()):
-        return 7
+        return MENTIONED
     return None
 
 

@@ -33,13 +33,13 @@ def to_ascii(text: str) -> str:
     Anything else that is not ASCII loses its accents, or becomes `?`.
     """
     marked, before = [], ""
-    for char in text.translate(_SIGNS):
+    for char in text:
         mark = _MARKS.get(unicodedata.decomposition(char).split(" ")[0], "")
         marked.append(mark + char if mark != before else char)
         before = mark
     letters = unicodedata.normalize("NFKD", "".join(marked))
     kept = "".join(char for char in letters if not unicodedata.combining(char))
-    return kept.encode("ascii", "replace").decode("ascii")
+    return kept.translate(_SIGNS).encode("ascii", "replace").decode("ascii")
 
 
 def plain(entry: Entry, width: int = 80, ascii_only: bool = False) -> str:

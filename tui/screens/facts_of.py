@@ -120,7 +120,7 @@ def _optimum(preset: Preset, outlook: Outlook | None) -> str:
     )
     return (
         f"π* wins {percent(figures.success_rate)} in {moves}; "
-        f"V* of the start is {number(outlook.value)} (γ = {preset.algorithm.gamma:g})"
+        f"V* of the start is {number(outlook.value)} at γ {preset.algorithm.gamma:g}"
     )
 
 
@@ -129,7 +129,7 @@ def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
     summary = card.summary
     state = f"{symbol(summary.state)} {summary.state}"
     if card.progress is not None:
-        state += f", {percent(card.progress)} of its budget used"
+        state += f" {bar(card.progress)} {percent(card.progress)}"
     facts = [Fact("state", "run-state", state), Fact("keys", "", keys_text(summary.state))]
     why = clean(summary.broken) or (detail.error if detail else "")
     if why:
@@ -144,21 +144,28 @@ def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
     return facts
 
 
+def bar(share: float) -> str:
+    """A progress bar of ten characters."""
+    shades = glyphs.current().shades
+    full = round(share * 10)
+    return shades[4] * full + shades[1] * (10 - full)
+
+
 def _figures(detail: RunDetail) -> list[Fact]:
     final = detail.final
     if not final:
         return []
     sampled = " (sampled)" if final["success_kind"] == "sampled" else ""
     steps = f"{si(final['env_steps'])} per agent, {si(final['total_env_steps'])} in all"
-    if not final["env_steps"]:
-        steps = f"{si(final['updates'])} updates"
+    if detail.preset and (name := update_name(detail.preset)) == "sweeps":
+        steps = f"{si(final['updates'])} {name}"
     return [
         Fact("success", "success-rate", f"{percent(final['success_rate'])} of episodes{sampled}"),
         Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),
         Fact(
             "return",
             "expected-return",
-            f"{number(final['expected_return'])} of {number(final['optimal_return'])} for π*",
+            f"{number(final['expected_return'])}; that of π* is {number(final['optimal_return'])}",
         ),
         Fact("steps", "environment-step", steps),
         Fact("episodes", "episode", f"{si(final['episodes'])} per agent"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -16,14 +16,14 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Input, OptionList, Static
-from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from tui.screens import run_actions, shelf
 from tui.screens.facts_of import LIVE, RESUMABLE
-from tui.screens.lists import PresetList, RunList, preset_prompt, run_prompt
+from tui.screens.host import Host
+from tui.screens.lists import PresetList, RunList
 from tui.screens.preview import Preview
-from tui.screens.shelf import GROUPS, Outlook, PresetCard, RunCard, RunDetail, matches
+from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.screens.yes_no import YesNo
 from tui.widgets import glyphs
 from tui.widgets.terms import Term
@@ -34,20 +34,9 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 """How often the list of runs is read again."""
-WELCOME = (
-    "New here? Enter chooses the first preset, Enter again starts it:",
-    "an agent moves, learns from every step, and shows what it is thinking.",
-)
-
-
-class Host(Protocol):
-    """What the home screen asks of the app."""
-
-    def start_run(self, preset: Preset, name: str) -> object:
-        """Start a run and show it."""
-
-    def open_run(self, path: Path) -> object:
-        """Show a run."""
+WELCOME = """\
+New here? Enter chooses the first preset, Enter again starts it:
+an agent moves, learns from every step, and shows what it is thinking."""
 
 
 class HomeScreen(Screen[None]):
@@ -137,7 +126,7 @@ class HomeScreen(Screen[None]):
         title = ("Ice Maze", "bold $text-primary")
         about = ("  reinforcement learning, one step at a time", "$foreground 60%")
         yield Static(Content.assemble(title, about), id="title")
-        yield Static(Content("\n".join(WELCOME)), id="welcome")
+        yield Static(Content(WELCOME), id="welcome")
         with Horizontal(id="body"):
             with Vertical(id="lists"):
                 yield Input(placeholder="words to look for", id="filter", compact=True)
@@ -151,6 +140,7 @@ class HomeScreen(Screen[None]):
         self.query_one("#presets").border_title = "Presets"
         self.query_one("#runs").border_title = "Runs"
         self.query_one("#filter").display = False
+        self.set_class(glyphs.current().ascii, "-ascii")
         # Not in a thread: it takes a moment once, and a key pressed meanwhile must find the list.
         self.call_after_refresh(self._load_presets)
 
@@ -180,29 +170,10 @@ class HomeScreen(Screen[None]):
         return self.query_one("#filter", Input).value
 
     def _list_presets(self) -> None:
-        """Show the presets that fit the filter, under the headings of their groups."""
-        options: list[Option] = []
-        for group, heading in GROUPS.items():
-            cards = [card for card in self._presets.values() if card.group == group]
-            fitting = [c for c in cards if matches(self._words, c.name, c.title, c.summary)]
-            if fitting:
-                style = "bold $text-secondary"
-                options.append(Option(Content.styled(heading, style), disabled=True))
-                options += [Option(preset_prompt(card), id=card.name) for card in fitting]
-        self._preset_list.show(options, "No preset has these words.")
+        self._preset_list.show_presets(self._presets.values(), self._words)
 
     def _list_runs(self) -> None:
-        """Show the runs that fit the filter; only what changed is drawn again."""
-        cards = [
-            card
-            for card in self._runs.values()
-            if matches(self._words, card.title, card.summary.id, card.summary.state)
-        ]
-        options = [Option(run_prompt(card), id=card.summary.id) for card in cards]
-        nothing = "No run has these words." if self._runs else "None yet. Enter starts one."
-        self._run_list.show(options, nothing)
-        count = f" {len(cards)}" if cards else ""
-        self._run_list.border_title = f"Runs{count}"
+        self._run_list.show_runs(self._runs.values(), self._words)
         self.query_one("#welcome").display = not self._runs
 
     @property

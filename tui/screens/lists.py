@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -10,7 +11,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.screens.facts_of import STATES, symbol
-from tui.screens.shelf import PresetCard, RunCard
+from tui.screens.shelf import GROUPS, PresetCard, RunCard, matches
 from tui.widgets import glyphs
 from tui.widgets.text import percent
 
@@ -53,9 +54,21 @@ class PresetList(HomeList):
             "select",
             "Choose",
             id="presets.choose",
+            key_display="enter",
             tooltip="Show the settings of this preset; Enter there starts it",
         )
     ]
+
+    def show_presets(self, cards: Iterable[PresetCard], words: str) -> None:
+        """Show the presets that have all `words`, under the headings of their groups."""
+        fitting = [c for c in cards if matches(words, c.name, c.title, c.summary)]
+        options: list[Option] = []
+        for group, heading in GROUPS.items():
+            rows = [Option(preset_prompt(c), id=c.name) for c in fitting if c.group == group]
+            if rows:
+                title = Content.styled(heading, "bold $text-secondary")
+                options += [Option(title, disabled=True), *rows]
+        self.show(options, "No preset has these words.")
 
 
 class RunList(HomeList):
@@ -67,9 +80,17 @@ class RunList(HomeList):
             "select",
             "Open",
             id="runs.open",
+            key_display="enter",
             tooltip="Watch this run if it is live, look back at it if it has ended",
         )
     ]
+
+    def show_runs(self, cards: Collection[RunCard], words: str) -> None:
+        """Show the runs that have all `words`, in the order given."""
+        fitting = [c for c in cards if matches(words, c.title, c.summary.id, c.summary.state)]
+        options = [Option(run_prompt(card), id=card.summary.id) for card in fitting]
+        self.show(options, "No run has these words." if cards else "None yet. Enter starts one.")
+        self.border_title = f"Runs {len(fitting)}" if fitting else "Runs"
 
 
 def preset_prompt(card: PresetCard) -> Content:
@@ -84,7 +105,7 @@ def run_prompt(card: RunCard) -> Content:
     state = card.summary.state
     parts: list[str] = [state]
     if card.progress is not None and state != "finished":
-        parts.append(percent(card.progress))
+        parts.append(f"{percent(card.progress)} done")
     if card.summary.success_rate is not None:
         parts.append(f"success {percent(card.summary.success_rate)}")
     return Content.assemble(

@@ -83,7 +83,7 @@ class Preview(VerticalScroll):
         maze = source.maze if source else None
         picture = self.query_one(MapPreview)
         width, height = self.scrollable_content_region.size
-        room = Size(max(width, 10), max(height * 2 // 5, 6))
+        room = Size(max(width, 10), max(height - 2, 6))
         picture.display = maze is not None
         picture.show(maze, room)
         wide = picture.get_content_width(room, room)

@@ -1,13 +1,14 @@
-"""One step's update, explained: the formula, the numbers in it, the words, and the facts around it."""
+"""One step's update, explained: formula, numbers, words, and the facts around it."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 from textual import events
-from textual.content import Content
-from textual.style import Style
 from textual.widget import Widget
 
 from engine.events import Step
@@ -16,7 +17,7 @@ from engine.tabular.algorithm import Algorithm
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.steps import action_name, arrow, ending, place, result
-from tui.widgets.terms import Term, content_style, post_term, unique
+from tui.widgets.terms import Term, post_term, term_style, unique
 from tui.widgets.text import clean, number, signed
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ Fact = tuple[str, str, str]
 
 class ExplainView(Widget):
     """Text of its own height, for a panel or a dialog that scrolls."""
-
-    ALLOW_SELECT = True
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         PREFIX + part for part in ("title", "formula", "numbers", "words", "term", "fact")
@@ -74,43 +73,36 @@ class ExplainView(Widget):
             return glyph_sets.current()
         return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
 
-    def render(self) -> Content:
+    def render(self) -> Group:
         """The whole text."""
         if self._told is None:
-            return Content("")
+            return Group()
         step, algorithm, maze = self._told
         told = algorithm.explain(step)
-        source = clean(f"{algorithm.title}: {algorithm.source}")
-        paragraphs = [
-            self._text(source, "title"),
-            self._text(clean(told.formula, lines=True), "formula"),
-            self._text(clean(told.numbers, lines=True), "numbers"),
-            self._text(clean(told.words, lines=True), "words"),
-            self._facts(facts(step, algorithm, maze, self._glyphs)),
-        ]
-        return Content("\n\n").join(paragraphs)
+        parts = (
+            ("title", f"{algorithm.title}: {algorithm.source}"),
+            ("formula", told.formula),
+            ("numbers", told.numbers),
+            ("words", told.words),
+        )
+        paragraphs = [self._text(clean(text, lines=True), part) for part, text in parts]
+        spaced = [line for paragraph in paragraphs for line in (paragraph, Text())]
+        return Group(*spaced, self._facts(facts(step, algorithm, maze, self._glyphs)))
 
-    def _facts(self, told: list[Fact]) -> Content:
-        lines = []
+    def _facts(self, told: list[Fact]) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(ratio=1)
         for label, slug, text in told:
-            style = content_style(self._style("term"), slug)
-            plain = glyph_sets.plain(label, self._glyphs.ascii)
-            gap = " " * (LABELS - len(plain))
-            lines.append(Content.assemble((plain, style), gap, self._text(text, "fact")))
-        return Content("\n").join(lines)
+            table.add_row(self._text(label, "term", slug), self._text(text, "fact"))
+        return table
 
-    def _text(self, text: str, part: str) -> Content:
-        return Content.styled(glyph_sets.plain(text, self._glyphs.ascii), self._style(part))
-
-    def _style(self, part: str) -> Style:
-        return self.get_visual_style(PREFIX + part, partial=True)
+    def _text(self, text: str, part: str, slug: str = "") -> Text:
+        style = self.get_component_rich_style(PREFIX + part, partial=True)
+        return Text(glyph_sets.plain(text, self._glyphs.ascii), term_style(style, slug))
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)
-
-
-LABELS = 18
-"""Columns for the labels of the facts."""
 
 
 def facts(step: Step, algorithm: Algorithm, maze: Maze, glyphs: Glyphs) -> list[Fact]:
@@ -168,7 +160,7 @@ def _policies(step: Step, algorithm: Algorithm) -> list[Fact]:
     """Who acts, who is learned about, and whether that is the same."""
     chance = number(math.exp(step.log_prob), 2)
     chosen = "explored" if step.explored else "exploited"
-    behaviour = f"{algorithm.behaviour_policy}; {chosen}, with probability {chance}"
+    behaviour = f"{algorithm.behaviour_policy}; here it {chosen} (chance of this action {chance})"
     told: list[Fact] = [("behaviour policy", "behaviour-policy", behaviour)]
     told.append(("target policy", "target-policy", algorithm.target_policy))
     if algorithm.policy_type == "off-policy":

@@ -12,7 +12,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from tui.widgets import glyphs
-from tui.widgets.terms import Term, content_style, post_term
+from tui.widgets.terms import Term, post_term
 
 
 class Fact(NamedTuple):
@@ -63,6 +63,7 @@ class Facts(Widget):
                 label = Content.styled(
                     glyphs.plain(fact.label) if i == 0 else "", "$foreground 60%"
                 )
-                label = label.stylize(content_style(Style(), fact.slug))
+                if fact.slug:
+                    label = label.stylize(Style.from_meta({"term": fact.slug}))
                 lines.append(label.pad_right(column - label.cell_length) + line.rstrip())
         return lines

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from engine.events import Step
 from engine.maze import Maze
-from tui.widgets.glyphs import Glyphs
+from tui.widgets.glyphs import Glyphs, plain
 from tui.widgets.log_entries import Entry, Row
 from tui.widgets.steps import action_name, arrow, ending, place
 from tui.widgets.text import fit, fit_number, number
@@ -67,6 +67,8 @@ SWEEPS = (
 """Layouts for the backups of a sweep."""
 
 INDENT = 2
+ROOMY = 50
+"""From this many columns on the header says "return", below it "G"."""
 
 
 def columns(width: int, sweep: bool) -> tuple[Column, ...]:
@@ -75,16 +77,17 @@ def columns(width: int, sweep: bool) -> tuple[Column, ...]:
     return next((x for x in layouts if INDENT + sum(c.width for c in x) <= width), layouts[-1])
 
 
-def titles(shown: tuple[Column, ...]) -> list[Cell]:
+def titles(shown: tuple[Column, ...], glyphs: Glyphs) -> list[Cell]:
     """The line above the rows."""
     cells = [Cell(" " * INDENT, "muted")]
     for column in shown:
-        gap = " " * (column.width - len(column.title))
-        cells += [Cell(column.title, "term", column.slug), Cell(gap, "muted")]
+        title = plain(column.title, glyphs.ascii)[: column.width - 1]
+        gap = " " * (column.width - len(title))
+        cells += [Cell(title, "term", column.slug), Cell(gap, "muted")]
     return cells
 
 
-def header(entry: Entry, is_open: bool, watched: int, glyphs: Glyphs) -> list[Cell]:
+def header(entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs) -> list[Cell]:
     """An episode in one line: number, length, return, how it ended."""
     fold = glyphs.unfolded if is_open else glyphs.folded
     name = "Sweep" if entry.sweep else "Episode"
@@ -96,7 +99,8 @@ def header(entry: Entry, is_open: bool, watched: int, glyphs: Glyphs) -> list[Ce
     plural = "" if entry.length == 1 else "s"
     cells.append(Cell(f"  {entry.length} step{plural}", "muted"))
     if entry.total_return is not None:
-        cells += [Cell("  return ", "muted"), Cell(number(entry.total_return), "value")]
+        label = "return" if width >= ROOMY else "G"
+        cells += [Cell(f"  {label} ", "muted"), Cell(number(entry.total_return), "value")]
     symbol, word, part = _outcome(entry, glyphs)
     return [*cells, Cell(f"  {symbol} {word}", part)]
 
@@ -154,20 +158,22 @@ def _cell(column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs) -> t
         case "mark":
             return mark, chosen
         case "reward":
-            return _signed(step.reward, width), _tone(step.reward)
+            exact = f"{step.reward:+.4g}"  # as written in the preset, mostly: no zeros behind it
+            shown = exact if len(exact) <= width and step.reward else _signed(step.reward, width)
+            return shown, _tone(step.reward)
         case "before":
             return fit_number(step.before, width), "value"
         case "target":
-            return fit_number(step.target, min(width, 7)), "value"
+            return fit_number(step.target, min(width, 6)), "value"
         case "error":
             return _signed(step.error, width), _tone(step.error)
         case "to-go":
             known = row.entry.returns
             if known is None:
                 return glyphs.ellipsis, "muted"
-            return fit_number(known[row.position], min(width, 7)), "value"
+            return fit_number(known[row.position], min(width, 6)), "value"
         case _:
-            return fit_number(step.advantage, min(width, 7)), _tone(step.advantage)
+            return fit_number(step.advantage, min(width, 6)), _tone(step.advantage)
 
 
 def _signed(value: float, width: int) -> str:

@@ -206,7 +206,9 @@ class LogView(ScrollView):
         width = self.size.width
         if y == 0:
             title = self.get_component_rich_style(PREFIX + "title")
-            return self._strip(titles(self._columns), width, Style(bgcolor=title.bgcolor))
+            return self._strip(
+                titles(self._columns, self._glyphs), width, Style(bgcolor=title.bgcolor)
+            )
         number = round(self.scroll_y) + y - 1
         if number >= len(self._rows):
             self._drawn[y] = ()
@@ -231,7 +233,8 @@ class LogView(ScrollView):
         if row.position < 0:
             steps = self._snapshot.steps
             watched = steps[-1].agent if steps else 0
-            return header(row.entry, self._is_open(row.entry), watched, glyphs)
+            is_open, width = self._is_open(row.entry), self.size.width
+            return header(row.entry, is_open, watched, width, glyphs)
         if step is None:
             return [Cell(f"    {glyphs.ellipsis} reading the record", "muted")]
         maze = self._snapshot.world.maze

@@ -33,10 +33,12 @@ class Cell(NamedTuple):
 
 CELLS = (Cell(7, 3), Cell(5, 3), Cell(3, 1), Cell(2, 1), Cell(1, 1))
 """From the largest to the smallest."""
+TALL_SHARE = 0.45
+"""How much of the height a map may take for its beauty: cells of several lines."""
 
 
 class MapPreview(Widget):
-    """Draws the map of one maze as large as fits in `max_height` lines, and a legend under it.
+    """Draws the map of one maze as large as its room allows, and a legend under it.
 
     A map that is too large even with one character a cell is cut, and the legend says so.
     """
@@ -130,7 +132,8 @@ class MapPreview(Widget):
         """The cell size, and how many rows and columns of the map it can show."""
         width, height = self._room.width, max(self._room.height - 1 - wind, 1)
         for cell in CELLS:
-            if columns * cell.width <= width and rows * cell.height <= height:
+            most = height if cell.height == 1 else round(height * TALL_SHARE)
+            if columns * cell.width <= width and rows * cell.height <= most:
                 return cell, rows, columns
         return CELLS[-1], min(rows, max(height - 1, 1)), min(columns, width)
 

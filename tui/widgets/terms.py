@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from rich.style import Style
 from textual import events
 from textual.message import Message
-from textual.style import Style as ContentStyle
 from textual.widget import Widget
 
 
@@ -42,11 +41,6 @@ class TermClicked(Message):
 def term_style(style: Style, slug: str) -> Style:
     """The Rich style of a label that belongs to the entry `slug`; unchanged without one."""
     return style + Style(meta={"term": slug}) if slug else style
-
-
-def content_style(style: ContentStyle, slug: str) -> ContentStyle:
-    """The same for `Content`."""
-    return style + ContentStyle.from_meta({"term": slug}) if slug else style
 
 
 def post_term(widget: Widget, event: events.Click) -> bool:

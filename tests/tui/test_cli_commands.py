@@ -1,0 +1,279 @@
+"""The commands that look at runs, presets and the machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_tools import ENDLESS, icemaze, kill_workers, objects, status, wait_until
+
+from engine import presets
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with one finished run of first-steps, and its id."""
+    runs_dir = tmp_path_factory.mktemp("runs")
+    done = icemaze(runs_dir, "train", "first-steps", "--json")
+    return runs_dir, objects(done.stdout)[-1]["run"]
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> object:
+    """A folder with one endless run, and its id."""
+    done = icemaze(tmp_path, "train", "first-steps", "--detach", "--json", *ENDLESS)
+    yield tmp_path, objects(done.stdout)[0]["run"]
+    kill_workers(tmp_path)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_runs_lists_in_words_and_as_objects(shelf: tuple[Path, str]) -> None:
+    runs_dir, run = shelf
+    text = icemaze(runs_dir, "runs").stdout
+    assert run in text and "First steps on the ice" in text and "finished" in text
+    (found,) = objects(icemaze(runs_dir, "runs", "--json").stdout)
+    assert found["run"] == run and found["state"] == "finished" and found["success_rate"] == 1.0
+    assert icemaze(runs_dir / "none", "runs", "--json").stdout == ""
+
+
+def test_runs_dir_may_stand_before_or_after_the_command(shelf: tuple[Path, str]) -> None:
+    runs_dir, run = shelf
+    elsewhere = runs_dir / "elsewhere"
+    for arguments in (
+        ["--runs-dir", str(runs_dir), "runs"],
+        ["runs", "--runs-dir", str(runs_dir)],
+        ["status", f"--runs-dir={runs_dir}"],
+    ):
+        assert run in icemaze(elsewhere, *arguments).stdout
+
+
+def test_status_takes_a_prefix_or_the_latest(shelf: tuple[Path, str]) -> None:
+    runs_dir, run = shelf
+    assert status(runs_dir, run[:10]) == status(runs_dir, run)
+    (latest,) = objects(icemaze(runs_dir, "status", "--json").stdout)
+    assert latest["run"] == run and latest["state"] == "finished" and latest["progress"] == 1.0
+    unknown = icemaze(runs_dir, "status", "zzz", "--json")
+    assert unknown.returncode == 2
+    assert "starts with 'zzz'" in objects(unknown.stdout)[0]["message"]
+
+
+def test_pause_resume_and_stop_change_the_state(live: tuple[Path, str]) -> None:
+    runs_dir, run = live
+    wait_until(runs_dir, run, lambda s: s["env_steps"] > 0)
+    (paused,) = objects(icemaze(runs_dir, "pause", run, "--json").stdout)
+    assert paused["state"] == "paused"
+    assert status(runs_dir, run)["env_steps"] == paused["env_steps"]
+    (going,) = objects(icemaze(runs_dir, "resume", run, "--json").stdout)
+    assert going["state"] == "running"
+    wait_until(runs_dir, run, lambda s: s["env_steps"] > paused["env_steps"])
+    refused = icemaze(runs_dir, "rm", run)
+    assert refused.returncode == 2 and "is live" in refused.stderr
+    (stopped,) = objects(icemaze(runs_dir, "stop", run, "--json").stdout)
+    assert stopped["state"] == "stopped"
+    assert icemaze(runs_dir, "pause", run).returncode == 2
+    assert icemaze(runs_dir, "rm", run).returncode == 0
+    assert not (runs_dir / run).exists()
+
+
+def test_rm_without_a_name_wants_a_yes(tmp_path: Path) -> None:
+    run = objects(icemaze(tmp_path, "train", "first-steps", "--json").stdout)[-1]["run"]
+    refused = icemaze(tmp_path, "rm")
+    assert refused.returncode == 2 and run in refused.stderr and (tmp_path / run).is_dir()
+    (removed,) = objects(icemaze(tmp_path, "rm", "--yes", "--json").stdout)
+    assert removed["run"] == run and not (tmp_path / run).exists()
+
+
+# ---------------------------------------------------------------- eval
+
+
+def test_eval_repeats_the_last_figures_in_the_same_maze(shelf: tuple[Path, str]) -> None:
+    runs_dir, run = shelf
+    (found,) = objects(icemaze(runs_dir, "eval", run, "--json").stdout)
+    assert found["agents"] == 16 and found["success_rate"] == 1.0
+    assert found["expected_return"] == pytest.approx(0.95**5, abs=1e-9)
+    assert "of 16 agents" in icemaze(runs_dir, "eval", run).stdout
+
+
+def test_eval_in_a_slippery_maze_is_exact(shelf: tuple[Path, str]) -> None:
+    runs_dir, run = shelf
+    slippery = icemaze(runs_dir, "eval", run, "--set", "maze.slip=0.6666666666666666", "--json")
+    (found,) = objects(slippery.stdout)
+    assert found["success_rate"] < 0.5 < found["horizon_optimum"] * 2
+    # V*(start) of slippery FrozenLake at γ = 0.95 bounds what a route for dry ice can earn.
+    assert found["expected_return"] < found["optimal_return"] <= found["horizon_optimum"]
+
+
+def test_eval_on_another_map_of_the_same_size(shelf: tuple[Path, str]) -> None:
+    runs_dir, run = shelf
+    walled_in = 'maze.map="SHFF\\nFFFF\\nFFFF\\nFFFG"'
+    (found,) = objects(icemaze(runs_dir, "eval", run, "--set", walled_in, "--json").stdout)
+    assert found["optimal_return"] == pytest.approx(0.95**5, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("algorithm.gamma=0.5", "changes only the maze"),
+        ("maze.size=5", "learned 16 observations and 4 actions, the changed maze has 25"),
+        ('maze.map="SFFFFFFF\\nFFFFFFFG"', "learned on 4x4 cells, the changed maze has 2x8"),
+        ("maze.observation=neighbourhood", "learned 16 observations"),
+        ("maze.slip=2", "maze.slip: found 2, expected a number from 0 to 1"),
+        ("maze.slp=0.5", "Did you mean 'slip'?"),
+        ('maze.map="SHFF\\nHFFF\\nFFFF\\nFFFG"', "no way from a start to the goal"),
+    ],
+)
+def test_eval_refuses_what_does_not_fit(shelf: tuple[Path, str], change: str, said: str) -> None:
+    runs_dir, run = shelf
+    done = icemaze(runs_dir, "eval", run, "--set", change)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------- presets
+
+
+def test_presets_list_has_one_object_per_preset(tmp_path: Path) -> None:
+    found = objects(icemaze(tmp_path, "presets", "list", "--json").stdout)
+    assert sorted(item["name"] for item in found) == presets.shipped_names()
+    assert all(set(item) == {"name", "group", "title", "summary"} for item in found)
+    text = icemaze(tmp_path, "presets", "list").stdout
+    assert all(item["name"] in text and item["title"] in text for item in found)
+
+
+def test_presets_show_prints_the_file_and_the_overridden_preset(tmp_path: Path) -> None:
+    shown = icemaze(tmp_path, "presets", "show", "first-steps").stdout
+    assert shown == presets.find("first-steps").read_text("utf-8")
+    changed = icemaze(tmp_path, "presets", "show", "first-steps", "--set", "maze.slip=0.5").stdout
+    assert presets.parse(changed).maze.slip == 0.5
+    (found,) = objects(icemaze(tmp_path, "presets", "show", "first-steps", "--json").stdout)
+    assert found["name"] == "first-steps" and found["run"]["agents"] == 16
+
+
+def test_the_schema_describes_the_shipped_presets(tmp_path: Path) -> None:
+    schema = json.loads(icemaze(tmp_path, "presets", "schema").stdout)
+    assert schema == presets.schema() and schema["$schema"].endswith("2020-12/schema")
+    keys = schema["$defs"]["Preset"]["properties"]
+    assert {"title", "maze", "algorithm", "budget", "run", "expect"} <= set(keys)
+
+
+PROMISES = """
+title = "Promises"
+[maze]
+map = '''
+SF
+FG
+'''
+[algorithm]
+name = "value-iteration"
+[budget]
+updates = 50
+"""
+KEPT = "[[expect]]\nmetric = 'success_rate'\nat_least = 1.0\nat_most = 1.0\n"
+BROKEN = "[[expect]]\nmetric = 'expected_length'\nat_most = 1.5\n"
+UNKNOWN = "[[expect]]\nmetric = 'succes_rate'\nat_least = 0.5\n"
+
+
+def test_check_verifies_claims(tmp_path: Path) -> None:
+    good, bad, odd = (tmp_path / f"{name}.toml" for name in ("good", "bad", "odd"))
+    good.write_text(PROMISES + KEPT)
+    bad.write_text(PROMISES + KEPT + BROKEN)
+    odd.write_text(PROMISES + UNKNOWN)
+    runs_dir = tmp_path / "runs"
+    assert icemaze(runs_dir, "presets", "check", str(good)).returncode == 0
+    done = icemaze(runs_dir, "presets", "check", str(good), str(bad), str(odd), "--json")
+    kept, broken, unknown = objects(done.stdout)
+    assert done.returncode == 1
+    assert [kept["ok"], broken["ok"], unknown["ok"]] == [True, False, False]
+    assert [claim["ok"] for claim in broken["claims"]] == [True, False]
+    assert broken["claims"][1]["found"] == 2.0
+    assert unknown["claims"][0]["found"] is None
+    assert "Did you mean 'success_rate'?" in unknown["claims"][0]["problem"]
+    assert not runs_dir.exists()
+
+
+def test_check_reads_all_presets_before_it_runs_one(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(PROMISES.replace("updates = 50", "updates = 0"))
+    done = icemaze(tmp_path, "presets", "check", "first-steps", str(wrong))
+    assert (done.returncode, done.stdout) == (2, "") and "budget.updates: found 0" in done.stderr
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def test_glossary_finds_terms_and_symbols(tmp_path: Path) -> None:
+    by_name = icemaze(tmp_path, "glossary", "TD", "error").stdout
+    assert "δ" in by_name and by_name == icemaze(tmp_path, "glossary", "δ").stdout
+    assert "td-error" in icemaze(tmp_path, "glossary").stdout
+    unknown = icemaze(tmp_path, "glossary", "advantge")
+    assert unknown.returncode == 2 and "Did you mean 'advantage'?" in unknown.stderr
+    plain = icemaze(tmp_path, "glossary", "discount", PYTHONIOENCODING="ascii").stdout
+    assert plain.isascii() and "gamma" in plain
+
+
+def test_models_names_the_line_that_installs_them(tmp_path: Path) -> None:
+    from tui.commands.models import missing_packages
+
+    done = icemaze(tmp_path, "models", "get", "smollm2-135m")
+    assert done.returncode == 2
+    wanted = "pip install 'icemaze[llm]'" if missing_packages() else "trains tables only"
+    assert wanted in done.stderr
+
+
+def test_doctor_examines_the_machine(tmp_path: Path) -> None:
+    done = icemaze(tmp_path, "doctor", "--json")
+    found = {item["check"]: item for item in objects(done.stdout)}
+    assert done.returncode == 0 and found["Kernels"]["level"] == "ok"
+    assert {"Python", "Packages", "Cores", "Kernel cache", "Runs folder", "GPU"} <= set(found)
+    assert str(tmp_path) in found["Runs folder"]["text"]
+
+
+def test_doctor_says_when_runs_cannot_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    done = icemaze(file, "doctor", "--json")
+    (folder,) = [item for item in objects(done.stdout) if item["check"] == "Runs folder"]
+    assert done.returncode == 1 and folder["level"] == "bad" and "--runs-dir" in folder["remedy"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["open"]])
+def test_the_app_needs_a_terminal(shelf: tuple[Path, str], arguments: list[str]) -> None:
+    done = icemaze(shelf[0], *arguments)
+    assert done.returncode == 2 and "needs a terminal" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["presets", "shw"], "Did you mean 'show'?"),
+        (["presets", "show"], "Missing argument"),
+        (["runs", "--jsonn"], "Did you mean '--json'?"),
+        (["train", "first-steps", "extra"], "unexpected extra argument"),
+        (["eval", "--set"], "requires an argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = icemaze(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1 and "--help" in done.stderr
+
+
+def test_version_and_help_succeed(tmp_path: Path) -> None:
+    assert icemaze(tmp_path, "--version").stdout.startswith("icemaze ")
+    for arguments in (["--help"], ["train", "--help"], ["presets", "check", "-h"]):
+        done = icemaze(tmp_path, *arguments)
+        assert done.returncode == 0 and "Usage: icemaze" in done.stdout
+
+
+def test_foreign_text_cannot_reach_the_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "evil.toml"
+    file.write_text(PROMISES.replace('"Promises"', '"\\u001b[31mred\\u001b]0;title\\u0007 ice"'))
+    done = icemaze(tmp_path, "train", str(file))
+    listed = icemaze(tmp_path, "runs")
+    assert done.returncode == 0 and "red ice" in done.stdout and "red ice" in listed.stdout
+    assert "\x1b" not in done.stdout + done.stderr + listed.stdout
