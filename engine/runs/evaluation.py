@@ -24,7 +24,7 @@ from engine.preset_toml import MAZE_SOURCES, apply_override
 from engine.runs import checkpoints, schema
 from engine.runs.reader import RunReader
 from engine.tabular import registry
-from engine.tabular.q_table import QTableAlgorithm
+from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.worlds import summarise
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -92,7 +92,7 @@ def evaluate_run(reader: RunReader, overrides: list[str]) -> RunEvaluation:
 def _learned(reader: RunReader) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
     algorithm = registry.get(presets.algorithm_name(reader.info().preset))
-    if isinstance(algorithm, QTableAlgorithm):
+    if isinstance(algorithm, MovingAlgorithm):
         if (found := _newest_checkpoint(reader.path)) is not None:
             return _from_tables(algorithm, *found)
     elif (policy := reader.policy_at()) is not None:
@@ -117,13 +117,12 @@ def _newest_checkpoint(run_dir: Path) -> tuple[int, State] | None:
     return (row[0], checkpoints.unpack(row[1])) if row else None
 
 
-def _from_tables(algorithm: QTableAlgorithm, step: int, state: State) -> _Learned:
+def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learned:
     settings: Any = msgspec.json.decode(state["settings"].tobytes(), type=algorithm.settings)
-    kind = type(algorithm.make_tables(settings, 1, 1, 1))
-    tables = kind(**{field: state[f"tables.{field}"] for field in kind._fields})
-    values = algorithm.action_values(tables)
-    exploration = algorithm.exploration(algorithm.make_knobs(settings), step)
-    return _Learned(step, algorithm.target(values, exploration), greedy(values))
+    empty = algorithm.make_tables(settings, Size(*state["tables.visits"].shape))
+    tables = empty._replace(**{field: state[f"tables.{field}"] for field in empty._fields})
+    target = algorithm.target(tables, algorithm.make_knobs(settings), step)
+    return _Learned(step, target, algorithm.greedy(tables))
 
 
 # ---------------------------------------------------------------- the maze

@@ -71,7 +71,9 @@ def status(runs_dir: Path, run: str) -> dict[str, Any]:
     return found
 
 
-def wait_until(runs_dir: Path, run: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def wait_until(
+    runs_dir: Path, run: str, wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
     """Poll a run's status until it is as wanted."""
     deadline = time.monotonic() + DEADLINE
     while not wanted(found := status(runs_dir, run)):

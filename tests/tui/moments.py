@@ -6,6 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from rich.style import Style
+from textual.app import App, ComposeResult
+from textual.message import Message
+from textual.widget import Widget
 
 from engine.events import Policy, Step, World
 from engine.maze import Maze
@@ -105,3 +109,32 @@ def moment(
     }
     # What the widgets never look at stays None.
     return Snapshot(**{field.name: shown.get(field.name) for field in fields(Snapshot)})
+
+
+class Stage(App[None]):
+    """One widget on an empty screen; keeps the messages it sends."""
+
+    def __init__(self, widget: Widget, *kinds: type[Message]) -> None:
+        super().__init__()
+        self.widget, self.kinds = widget, kinds
+        self.heard: list[Any] = []
+
+    def compose(self) -> ComposeResult:
+        yield self.widget
+
+    async def _on_message(self, message: Message) -> None:
+        if isinstance(message, self.kinds):
+            self.heard.append(message)
+        await super()._on_message(message)
+
+
+def lines(widget: Widget) -> list[str]:
+    """What the widget draws, line by line."""
+    return [widget.render_line(y).text.rstrip() for y in range(widget.size.height)]
+
+
+def style_at(widget: Widget, x: int, y: int) -> Style:
+    """The style of one character the widget draws."""
+    segment = next(iter(widget.render_line(y).crop(x, x + 1)))
+    assert segment.style is not None
+    return segment.style

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from cli_tools import ENDLESS, icemaze, kill_workers, objects, status, wait_until
 
 from engine import presets
+from engine.evaluate import evaluate
+from engine.mdp import build_mdp
+from engine.runs.reader import RunReader
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> object:
+def live(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder with one endless run, and its id."""
     done = icemaze(tmp_path, "train", "first-steps", "--detach", "--json", *ENDLESS)
     yield tmp_path, objects(done.stdout)[0]["run"]
@@ -97,13 +102,29 @@ def test_eval_repeats_the_last_figures_in_the_same_maze(shelf: tuple[Path, str])
     assert "of 16 agents" in icemaze(runs_dir, "eval", run).stdout
 
 
-def test_eval_in_a_slippery_maze_is_exact(shelf: tuple[Path, str]) -> None:
-    runs_dir, run = shelf
-    slippery = icemaze(runs_dir, "eval", run, "--set", "maze.slip=0.6666666666666666", "--json")
-    (found,) = objects(slippery.stdout)
-    assert found["success_rate"] < 0.5 < found["horizon_optimum"] * 2
-    # V*(start) of slippery FrozenLake at γ = 0.95 bounds what a route for dry ice can earn.
-    assert found["expected_return"] < found["optimal_return"] <= found["horizon_optimum"]
+def test_eval_in_a_slippery_maze_is_exact(tmp_path: Path) -> None:
+    done = icemaze(tmp_path, "train", "first-steps", "--set", "run.agents=1", "--json")
+    run = objects(done.stdout)[-1]["run"]
+    (found,) = objects(icemaze(tmp_path, "eval", run, "--set", "maze.slip=0.5", "--json").stdout)
+    with RunReader(tmp_path / run) as reader:
+        policy, world = reader.policy_at(), reader.world_at(0)
+    assert policy is not None and world is not None
+    slippery = build_mdp(msgspec.structs.replace(world.maze, slip=0.5))
+    exact = evaluate(slippery, policy.target, gamma=0.95)
+    assert found["success_rate"] == pytest.approx(float(exact.success_rate), abs=1e-6)
+    assert found["expected_length"] == pytest.approx(float(exact.expected_length), abs=1e-4)
+    assert 0 < found["expected_return"] < found["optimal_return"] <= found["horizon_optimum"]
+
+
+def test_eval_takes_place_in_the_map_the_run_has_come_to(tmp_path: Path) -> None:
+    mirrored = """maze.changes=[{step = 100, map = "SFFF\\nHFHF\\nFFFH\\nGFFH"}]"""
+    done = icemaze(tmp_path, "train", "first-steps", "--set", mirrored, "--json")
+    trained = objects(done.stdout)[-1]
+    assert trained["optimal_return"] != pytest.approx(0.95**5, abs=1e-3)
+    for change in ([], ["--set", "maze.slip=0.0"]):
+        (found,) = objects(icemaze(tmp_path, "eval", *change, "--json").stdout)
+        assert found["optimal_return"] == pytest.approx(trained["optimal_return"], abs=1e-12)
+        assert found["expected_return"] == pytest.approx(trained["expected_return"], abs=1e-9)
 
 
 def test_eval_on_another_map_of_the_same_size(shelf: tuple[Path, str]) -> None:

@@ -315,17 +315,16 @@ class GlossaryPanel(Widget):
         self._matches_of = text
         matches = self.query_one(Matches)
         matches.clear_options()
-        if text:
-            found = [self._option(entry) for entry in load().search(text)]
-            matches.add_options(
-                found or [Option("Nothing fits. Try a shorter word.", disabled=True)]
-            )
-        else:
+        if not text:
             for group, entries in load().groups.items():
                 matches.add_option(Option(Content.styled(group, "bold"), disabled=True))
                 matches.add_options(self._option(entry, indent="  ") for entry in entries)
-        if matches.option_count and text:
+            self._point_at(self.slug)
+        elif found := [self._option(entry) for entry in load().search(text)]:
+            matches.add_options(found)
             matches.highlighted = 0
+        else:
+            matches.add_option(Option("Nothing fits. Try a shorter word.", disabled=True))
 
     def _option(self, entry: Entry, indent: str = "") -> Option:
         return Option(Content(spelled(indent + entry.heading)), id=entry.slug)

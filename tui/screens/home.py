@@ -68,7 +68,6 @@ class HomeScreen(Screen[None]):
             "Show all",
             id="home.unfilter",
             tooltip="Drop the filter",
-            show=False,
         ),
         Binding(
             "r",
@@ -298,6 +297,7 @@ class HomeScreen(Screen[None]):
         words = self.query_one("#filter", Input)
         words.display = True
         words.focus()
+        self.refresh_bindings()
 
     def action_unfilter(self) -> None:
         """Show everything again."""
@@ -321,15 +321,15 @@ class HomeScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys for runs are there when the highlighted run allows them."""
-        if action not in ("resume", "stop", "delete") or not self.is_mounted:
+        if action not in ("resume", "stop", "delete", "unfilter") or not self.is_mounted:
             return True
         state = self._run.summary.state if self._run else ""
-        allowed = {
+        return {
             "resume": state in RESUMABLE,
             "stop": state in LIVE,
             "delete": bool(state) and state not in LIVE,
-        }
-        return allowed[action]
+            "unfilter": self.query_one("#filter").display,
+        }[action]
 
     @property
     def _host(self) -> Host:

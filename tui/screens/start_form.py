@@ -27,6 +27,10 @@ from tui.widgets.text import clean
 Result = TypeVar("Result")
 
 
+class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """Scrolls to the field that has the focus, and leaves the arrow keys to the form."""
+
+
 class SettingsForm(ModalScreen[Result]):
     """Fields for the settings of a preset, each checked at every change. Enter submits."""
 
@@ -63,7 +67,7 @@ class SettingsForm(ModalScreen[Result]):
                 yield Button(f"{self.SUBMIT} (Enter)", id="submit", variant="success", compact=True)
                 yield Button("Back (Esc)", id="cancel", compact=True)
             yield Static(id="form-status", markup=False)
-            with VerticalScroll(id="form-fields", can_focus=False):
+            with Fields(id="form-fields"):
                 for heading, group in self._shown.main.items():
                     yield Static(Content(heading), classes="form-heading")
                     yield from (SettingField(setting) for setting in group)

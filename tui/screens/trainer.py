@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer, Tab, Tabs
 
 from engine.errors import UserError
@@ -32,6 +33,13 @@ from tui.widgets.status_line import StatusLine, pace_text
 from tui.widgets.terms import HasTerms, TermClicked
 from tui.widgets.trajectory_log import TrajectoryLog
 
+FOCUS: dict[str, type[Widget]] = {
+    "maze": MazeGrid,
+    "log": TrajectoryLog,
+    "curves": CurvesPanel,
+    "glossary": GlossaryPanel,
+}
+"""What takes the focus in each panel."""
 WIDE = 120
 """From this many columns all four panels are shown, below it one at a time."""
 PANELS = {
@@ -40,6 +48,8 @@ PANELS = {
     "curves": "Curves",
     "glossary": "Glossary",
 }
+FIRST_LAYER = 3
+"""Q(s,a): where the first lessons show."""
 REPLAY_RATE = 6
 """Steps a second at which a recording plays."""
 PACES: tuple[float | None, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, None)
@@ -114,7 +124,13 @@ class TrainerScreen(Screen[None]):
                 ("the map", "V(s)", "Q(s,a)", "π as arrows", "visits", "advantages", "more"), 1
             )
         ),
-        Binding("v", "optimal_values", "V*", id="run.optimal-values", tooltip="Show the exact V*"),
+        Binding(
+            "v",
+            "optimal_values",
+            "V*",
+            id="run.optimal-values",
+            tooltip="Show the optimal values V* beside what it has learned",
+        ),
         Binding(
             "o",
             "optimal_path",
@@ -152,6 +168,7 @@ class TrainerScreen(Screen[None]):
         Binding(
             "f", "follow", "Follow", id="run.follow", tooltip="Back to now: follow the run again"
         ),
+        Binding("p", "next_panel", "Panel", id="run.panel", tooltip="Go to the next panel"),
         Binding(
             "g",
             "glossary",
@@ -227,6 +244,7 @@ class TrainerScreen(Screen[None]):
         for name, title in PANELS.items():
             self.query_one(f"#{name}").border_title = title
         self._fit(self.size.width)
+        self.query_one(MazeGrid).layer_number = FIRST_LAYER
         self.query_one(MazeGrid).focus()
         self.set_interval(1 / REPLAY_RATE, self._play)
         self.set_interval(1 / self._rate, self._request)
@@ -325,15 +343,15 @@ class TrainerScreen(Screen[None]):
     def _hint(self, snapshot: Snapshot) -> str:
         """One sentence: what happens, and what a newcomer can press."""
         if not snapshot.following:
-            return "A recording. Space plays it, . one step, < > other episodes, f back to now."
+            return "A recording: Space plays, . one step, < > other episodes, f back to now."
         state = snapshot.head.state
         if snapshot.head.ended:
-            return "It is over. < replays what was recorded, m other curves, q back to the library."
+            return "It is over. Space replays it, m shows other curves, q goes to the library."
         if state == "starting":
             return "The worker is starting …"
         if state == "paused":
-            return "Space goes on, . does one step, e one episode. Enter on a log row explains it."
-        return "Space pauses, + - change the pace, 2-6 show what it has learned, g explains a term."
+            return "Space goes on, . does one step, e an episode; Enter explains a log row."
+        return "Space pauses, + - change the pace, 1-6 other layers, p next panel, ? all keys."
 
     # ------------------------------------------------------------ the run
 
@@ -469,6 +487,18 @@ class TrainerScreen(Screen[None]):
 
     # ------------------------------------------------------------ the panels
 
+    def action_next_panel(self) -> None:
+        names = list(PANELS)
+        inside = [n for n in names if self.focused in self.query(f"#{n} *")]
+        shown = [n for n in names if self.query_one(f"#{n}").has_class("-active")]
+        now = (inside or shown or names)[0]
+        self._enter(names[(names.index(now) + 1) % len(names)])
+
+    def _enter(self, name: str) -> None:
+        """Show a panel and put the focus into it."""
+        self._activate(name)
+        self.query_one(FOCUS[name]).focus()
+
     def action_layer(self, digit: int) -> None:
         self.query_one(MazeGrid).action_layer(digit)
 
@@ -481,7 +511,7 @@ class TrainerScreen(Screen[None]):
     def action_next_curves(self) -> None:
         self.query_one(CurvesPanel).next_view()
         if self.has_class("narrow"):
-            self._activate("curves")
+            self._enter("curves")
 
     @on(TrajectoryLog.ExplainRequested)
     def _explain(self, message: TrajectoryLog.ExplainRequested) -> None:
@@ -510,11 +540,9 @@ class TrainerScreen(Screen[None]):
         """Open an entry; an empty slug opens the search."""
         if slug is None:
             return
-        self._activate("glossary")
-        panel = self.query_one(GlossaryPanel)
         if slug:
-            panel.open(slug)
-        panel.focus()
+            self.query_one(GlossaryPanel).open(slug)
+        self._enter("glossary")
 
     @on(TermClicked)
     def _term_clicked(self, message: TermClicked) -> None:

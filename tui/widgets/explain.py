@@ -78,7 +78,7 @@ class ExplainView(Widget):
         if self._told is None:
             return Group()
         step, algorithm, maze = self._told
-        told = algorithm.explain(step)
+        told = algorithm.explain(step, maze.actions)
         parts = (
             ("title", f"{algorithm.title}: {algorithm.source}"),
             ("formula", told.formula),
@@ -99,7 +99,8 @@ class ExplainView(Widget):
 
     def _text(self, text: str, part: str, slug: str = "") -> Text:
         style = self.get_component_rich_style(PREFIX + part, partial=True)
-        return Text(glyph_sets.plain(text, self._glyphs.ascii), term_style(style, slug))
+        # Appended, because a Text's own style would reach into the padding of its table cell.
+        return Text().append(glyph_sets.plain(text, self._glyphs.ascii), term_style(style, slug))
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)

@@ -129,7 +129,7 @@ def step_cells(
     for column in shown:
         text, part = _cell(column, row, step, maze, glyphs)
         cells.append(Cell(fit(text, column.width - 1, glyphs.ellipsis) + " ", part))
-    if step.terminated or step.truncated:
+    if (step.terminated or step.truncated) and not row.entry.sweep:
         symbol, word = ending(step, glyphs)
         cells.append(Cell(f" {symbol} {word}", "good" if step.success else "bad"))
     return cells
@@ -162,7 +162,7 @@ def _cell(column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs) -> t
             shown = exact if len(exact) <= width and step.reward else _signed(step.reward, width)
             return shown, _tone(step.reward)
         case "before":
-            return fit_number(step.before, width), "value"
+            return fit_number(step.before, min(width, 6)), "value"
         case "target":
             return fit_number(step.target, min(width, 6)), "value"
         case "error":

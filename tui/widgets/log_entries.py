@@ -6,7 +6,7 @@ steps are known anyway.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -168,9 +168,10 @@ class Rows:
         i = self._number[key]
         start = self._ends[i - 1] if i else 0
         entry = self.entries[i]
-        first = entry.steps[0].t if entry.steps and not entry.sweep else 0
-        number = start + 1 + at - first
-        return number if at >= 0 and start < number < self._ends[i] else start
+        if entry.steps and not entry.sweep:  # in order of t, though early ones may be forgotten
+            at = -1 if at < entry.steps[0].t else bisect_left(entry.steps, at, key=lambda s: s.t)
+        number = start + 1 + at
+        return number if number < self._ends[i] else start
 
 
 def _steps_shown(entry: Entry) -> int:

@@ -55,7 +55,7 @@ class LogView(ScrollView):
         & > .log--planned { color: $text-primary; }
         & > .log--good { color: $text-success; }
         & > .log--bad { color: $text-error; }
-        & > .log--cursor { background: $primary 45%; }
+        & > .log--cursor { background: $primary 30%; }
         & > .log--cursor-blurred { background: $foreground 10%; }
     }
     """

@@ -62,6 +62,7 @@ class MazeGrid(MazeView, can_focus=True):
             "V*",
             id="grid.optimal-values",
             tooltip="Show the optimal values V* beside V, or as the colour to compare with",
+            show=False,
         ),
         Binding(
             "o",
@@ -69,6 +70,7 @@ class MazeGrid(MazeView, can_focus=True):
             "Optimal path",
             id="grid.optimal-path",
             tooltip="Mark the most likely way of the optimal policy",
+            show=False,
         ),
         Binding("z", "zoom(1)", "Zoom in", id="grid.zoom-in", tooltip="Larger cells", show=False),
         Binding(

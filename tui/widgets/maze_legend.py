@@ -32,7 +32,8 @@ def legend(
     title = f"{layer.name} {layer.symbol}".strip()
     pieces: list[Piece] = [(f"{digit} ", "muted", ""), (title, "term", layer.term), ("  ", "", "")]
     if compare and layer.name == "state value":
-        pieces += [("colour: V − V*", "legend", "optimal-state-value"), ("  ", "", "")]
+        pieces += [("colour ", "muted", ""), ("V − V*", "term", "optimal-state-value")]
+        pieces.append(("  ", "", ""))
     elif picture.optimal_values is not None:
         pieces += [("*", "legend", ""), ("V*", "term", "optimal-state-value"), ("  ", "", "")]
     if layer.kind == "map":

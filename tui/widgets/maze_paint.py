@@ -311,6 +311,7 @@ class Painter:
         centre = x + (width // 2 if not self.box.dot else int(width == 3))
         marks = self.picture.marks
         kind, glyphs, palette = self.picture.layer.kind, self.glyphs, self.palette
+        printed = self.picture.numbers is not None
         if state == marks.agent:
             symbol = glyphs.backup if marks.backup else glyphs.agent
             colour, ground = palette.styles["agent"]
@@ -320,11 +321,11 @@ class Painter:
                 slim = kind in ("actions", "policy") and width <= 10
                 if not slim:
                     canvas.put(centre - 1, y, "   ", colour, ground)
-            elif tile not in "HG#" and kind != "map":
+            elif tile not in "HG#" and printed:
                 # One line has no room for both: the number stays, the agent marks its end.
                 centre = x + width - 1
             canvas.put(centre, y, symbol, colour, ground, bold=True)
-            return self.box.dot or tile in "HG#" or kind == "map"
+            return self.box.dot or tile in "HG#" or not printed
         if tile == "#":
             canvas.put(x, y, glyphs.tiles["#"] * width, palette["wall"])
             for line in range(self.box.height):
@@ -332,10 +333,10 @@ class Painter:
             return True
         parts = {"H": "hole", "G": "goal", "B": "bonus"}
         plain = tile not in parts
-        tight = not self.box.tile and kind != "map" and self.picture.numbers is not None
-        if plain and (tight or (kind != "map" and tile != "S")):
+        tight = printed and not self.box.tile
+        if tight and tile not in "HG":
             return False
-        if tile == "B" and tight:
+        if plain and tile != "S" and (printed or kind != "map"):
             return False
         canvas.put(centre, y, glyphs.tiles[tile], palette[parts.get(tile, "muted")], bold=not plain)
         return True

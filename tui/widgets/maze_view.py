@@ -92,8 +92,8 @@ class MazeView(ScrollView):
         self._palette: Palette | None = None
         self._styles: dict[Look, Style] = {}
         self._rows: dict[int, tuple[tuple[object, ...], list[Strip]]] = {}
-        self._footer: list[list[Segment]] = []
         self._legend: list[Piece] = []
+        self._inspected = ""
 
     # ------------------------------------------------------------ data in
 
@@ -250,10 +250,7 @@ class MazeView(ScrollView):
             return Strip.blank(width, blank)
         view = self._view
         if y >= view.height:
-            line = y - view.height
-            if line >= len(self._footer):
-                return Strip.blank(width, blank)
-            return Strip(self._footer[line]).adjust_cell_length(width, blank)
+            return Strip(self._footer_line(y - view.height)).adjust_cell_length(width, blank)
         strip = self._grid_line(y + round(self.scroll_y))
         x = round(self.scroll_x)
         left = self._left
@@ -300,18 +297,21 @@ class MazeView(ScrollView):
         assert self._picture is not None
         dots = self._box.dot
         compare = self.show_optimal_values and self._box.height == 1
-        self._legend = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare)
+        shown = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare)
         state = self.cursor if self.cursor is not None else self.agent
         text = self._glyphs.separator.join(f" {part} " for part in self.details(state))
-        style = self.get_component_rich_style(PREFIX + "inspect")
-        width = self.scrollable_content_region.width
-        footer = [
-            [Segment(" ", self.rich_style), *(self._segment(piece) for piece in self._legend)],
-            [Segment(fit(self._plain(text), width, self._glyphs.ellipsis), style)],
-        ]
-        if footer != self._footer:
-            self._footer = footer
+        if (shown, text) != (self._legend, self._inspected):
+            self._legend, self._inspected = shown, text
             self.refresh(Region(0, self._view.height, self.size.width, FOOTER))
+
+    def _footer_line(self, line: int) -> list[Segment]:
+        if line == 0:
+            return [Segment(" ", self.rich_style), *map(self._segment, self._legend)]
+        if line > 1:
+            return []
+        width = self.scrollable_content_region.width
+        text = fit(self._plain(self._inspected), width, self._glyphs.ellipsis)
+        return [Segment(text, self.get_component_rich_style(PREFIX + "inspect"))]
 
     def _segment(self, piece: Piece) -> Segment:
         text, part, slug = piece
@@ -345,12 +345,11 @@ class MazeView(ScrollView):
         """The theme or a style changed: nothing painted before is right."""
         super().notify_style_update()
         self._palette = None
-        self._repaint()
-
-    def _repaint(self) -> None:
         self._styles.clear()
         self._rows.clear()
-        self._footer = []
+
+    def _repaint(self) -> None:
+        self._rows.clear()
         if self.is_attached:
             self._arrange()
             self.refresh()

@@ -55,4 +55,7 @@ def post_term(widget: Widget, event: events.Click) -> bool:
 
 def unique(terms: list[Term]) -> list[Term]:
     """The terms without repeats of a slug: the first label of each stands for it."""
-    return list({term.slug: term for term in reversed(terms)}.values())[::-1]
+    first: dict[str, Term] = {}
+    for term in terms:
+        first.setdefault(term.slug, term)
+    return list(first.values())

@@ -71,7 +71,7 @@ def dimensionality(snapshot: Snapshot) -> str:
     size = f"{mdp.n_observations:,} × {mdp.n_actions} = {entries:,} entries"
     if snapshot.policy is None:
         return size
-    return f"{size}, of which {int((snapshot.policy.visits > 0).sum()):,} were ever tried"
+    return f"{size}, of which {int((snapshot.policy.visits > 0).sum()):,} were ever updated"
 
 
 def observability(snapshot: Snapshot) -> str:

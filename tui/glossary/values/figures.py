@@ -44,14 +44,12 @@ def exact_figures(snapshot: Snapshot) -> str | None:
     return f"sampled, standard error {number(evaluation.success_stderr)}"
 
 
-def optimal_return(snapshot: Snapshot) -> str | None:
-    evaluation = snapshot.evaluation
-    return None if evaluation is None else number(evaluation.optimal_return)
+def optimal_return(snapshot: Snapshot) -> str:
+    return f"{number(snapshot.optimal_figures.optimal_return)} in this world"
 
 
-def horizon_optimum(snapshot: Snapshot) -> str | None:
-    evaluation = snapshot.evaluation
-    return None if evaluation is None else number(evaluation.horizon_optimum)
+def horizon_optimum(snapshot: Snapshot) -> str:
+    return f"{number(snapshot.optimal_figures.horizon_optimum)} in this world"
 
 
 def visits(snapshot: Snapshot) -> str | None:

@@ -62,7 +62,7 @@ def q_table(snapshot: Snapshot) -> str | None:
     q = snapshot.policy.q
     tried = int((snapshot.policy.visits > 0).sum())
     return (
-        f"{q.shape[0]:,} × {q.shape[1]} entries, {tried:,} of them tried; "
+        f"{q.shape[0]:,} × {q.shape[1]} entries, {tried:,} of them ever updated; "
         f"from {number(float(q.min()))} to {number(float(q.max()))}"
     )
 
@@ -74,7 +74,9 @@ def tabular(snapshot: Snapshot) -> str:
 
 def update(snapshot: Snapshot) -> str:
     name = snapshot.algorithm.update_name
-    done = f"{plural(snapshot.head.updates, name)} per agent"
+    done = plural(snapshot.head.updates, name)
+    if snapshot.algorithm.family != "planning":
+        done += " per agent"
     step = snapshot.step
     if step is None:
         return done
@@ -130,10 +132,8 @@ def convergence(snapshot: Snapshot) -> str | None:
     if snapshot.evaluation is None or "expected_return" not in snapshot.evaluation.figures:
         return None
     now = snapshot.evaluation.figures["expected_return"].mean
-    return (
-        f"expected return {number(now)}, optimal return "
-        f"{number(snapshot.evaluation.optimal_return)}"
-    )
+    best = snapshot.optimal_figures.optimal_return
+    return f"expected return {number(now)}, optimal return {number(best)}"
 
 
 # ---------------------------------------------------------------- exploring and acting
@@ -150,7 +150,7 @@ def target_policy(snapshot: Snapshot) -> str:
 def policy_type(snapshot: Snapshot) -> str:
     told = snapshot.algorithm
     if told.policy_type == "none":
-        return f"{told.title}: neither on- nor off-policy (behaviour {told.behaviour_policy})"
+        return f"{told.title} has no policy to move by: neither on- nor off-policy"
     return (
         f"{told.title}: behaviour {told.behaviour_policy}, target {told.target_policy}: "
         f"{told.policy_type}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tui.glossary.values.words import (
@@ -172,7 +173,8 @@ def log_probability(snapshot: Snapshot) -> str | None:
     step = real_step(snapshot)
     if step is None:
         return None
-    return f"{number(step.log_prob)} for {snapshot.world.maze.actions[step.action]} on this step"
+    taken, chance = action(snapshot, step.action), math.exp(step.log_prob)
+    return f"{number(step.log_prob)} for {taken} on this step: probability {number(chance)}"
 
 
 def policy(snapshot: Snapshot) -> str | None:

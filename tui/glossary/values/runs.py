@@ -43,6 +43,8 @@ def seed(snapshot: Snapshot) -> str:
 
 
 def agents(snapshot: Snapshot) -> str:
+    if snapshot.algorithm.family == "planning":
+        return f"none: {snapshot.algorithm.title} computes, nobody moves"
     return plural(snapshot.preset.run.agents, "agent")
 
 

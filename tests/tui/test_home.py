@@ -1,0 +1,437 @@
+"""The home screen: presets, runs, and what is shown of either."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from home_tools import (
+    FIRST,
+    SCHEDULED,
+    SHIPPED,
+    HostApp,
+    make_run,
+    settle,
+    shown,
+    until,
+    write_presets,
+    write_state,
+)
+from textual.binding import Binding
+from textual.geometry import Size
+from textual.pilot import Pilot
+
+from engine import presets
+from engine.maze import Maze
+from engine.runs import launch, library
+from engine.runs.lock import RunLock
+from engine.runs.reader import RunReader
+from tui.screens import facts_of, home, lists, shelf
+from tui.screens.home import HomeScreen
+from tui.widgets import glyphs
+from tui.widgets.map_preview import MapPreview
+
+SIZES = [(80, 24), (120, 40), (200, 50)]
+
+
+@pytest.fixture(autouse=True)
+def unicode_glyphs() -> Iterator[None]:
+    glyphs.choose(False)
+    yield
+    glyphs.choose(None)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    write_presets(folder)
+    monkeypatch.setattr(presets, "shipped_folder", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def app_with(runs: Path) -> HostApp:
+    return HostApp(HomeScreen(runs))
+
+
+def rows(pilot: Pilot[Any], selector: str) -> list[str]:
+    """The rows of a list as text, headings included."""
+    options = pilot.app.screen.query_one(selector, lists.HomeList).options
+    return [str(option.prompt) for option in options]
+
+
+# ---------------------------------------------------------------- presets
+
+
+async def test_two_enters_start_the_first_preset(shipped: Path, runs: Path) -> None:
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter", "enter")
+        await pilot.pause()
+        assert app.started == [("first-steps", presets.load(str(shipped / "first-steps.toml")))]
+
+
+async def test_presets_stand_under_their_groups_in_teaching_order(
+    shipped: Path, runs: Path
+) -> None:
+    write_presets(shipped, {"hard": FIRST.replace("[maze]", 'group = "challenge"\n[maze]', 1)})
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert rows(pilot, "#presets") == [
+            "Tables",
+            "First steps on the ice",
+            "The answer, computed",
+            "Slippery SARSA",
+            "Challenges",
+            "First steps on the ice",
+        ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_everything_that_matters_is_visible(
+    shipped: Path, runs: Path, size: tuple[int, int]
+) -> None:
+    make_run(runs, state="stopped", success=0.25, step=2500, env_steps=2500)
+    app = app_with(runs)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        text = shown(app)
+        for words in (
+            "First steps on the ice",
+            "The answer, computed",
+            "Slippery SARSA",
+            "Watch one agent learn.",
+            "Q-learning, off-policy",
+            "ε-greedy on Q",
+            "greedy on Q",
+            "5,000 steps, by each of 16",
+            "4 steps a second, 21 min",
+            "★ prize",
+            "π* wins 100% in 6 moves",
+            "stopped, 50% done, success 25%",
+            "enter Choose",
+            "/ Filter",
+            "q Quit",
+        ):
+            assert words in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_newcomer_is_told_what_to_press(
+    shipped: Path, runs: Path, size: tuple[int, int]
+) -> None:
+    app = app_with(runs)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        text = shown(app)
+        assert all(line in text for line in home.WELCOME.splitlines())
+        make_run(runs)
+        await pilot.press("enter", "escape")
+        await settle(pilot)
+        assert home.WELCOME.splitlines()[0] not in shown(app)
+
+
+async def test_the_preview_follows_the_highlight_with_exact_figures(
+    shipped: Path, runs: Path
+) -> None:
+    app = app_with(runs)
+    async with app.run_test(size=(200, 50)) as pilot:
+        await settle(pilot)
+        assert "V* of the start is 0.774 at γ 0.95" in shown(app)
+        await pilot.press("down")
+        await settle(pilot)
+        assert "Value iteration, plans with the model" in shown(app)
+        assert "π* wins 74% in about 44.6 moves; V* of the start is 0.542" in shown(app)
+
+
+async def test_a_preset_that_cannot_be_solved_says_why(shipped: Path, runs: Path) -> None:
+    write_presets(shipped, {"first-steps": FIRST.replace("HFFG", "HFHG")})
+    app = app_with(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "no way from a start to the goal" in " ".join(shown(app).split())
+
+
+async def test_a_broken_preset_is_listed_and_cannot_be_chosen(shipped: Path, runs: Path) -> None:
+    write_presets(shipped, {"first-steps": "title = ["})
+    app = app_with(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "? first-steps" in rows(pilot, "#presets")
+        await pilot.press("down", "down", "down", "enter")
+        await settle(pilot)
+        assert isinstance(app.screen, HomeScreen)
+        assert [n.severity for n in app._notifications] == ["error"]
+
+
+async def test_foreign_text_is_neither_markup_nor_commands(shipped: Path, runs: Path) -> None:
+    title = r"[bold]\u001b[31mred\u001b[0m[/bold] [x"
+    evil = FIRST.replace("First steps on the ice", title)
+    write_presets(shipped, {"first-steps": evil})
+    make_run(runs, evil, state="finished")
+    app = app_with(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "[bold]red[/bold] [x" in rows(pilot, "#presets")
+        assert rows(pilot, "#runs")[0].startswith("✓ [bold]red[/bold] [x\n")
+        assert "\x1b" not in shown(app)
+        assert "[bold]red[/bold] [x" in shown(app)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "[bold]red[/bold] [x" in shown(app)
+
+
+async def test_filter(shipped: Path, runs: Path) -> None:
+    make_run(runs, SCHEDULED, "slippery-sarsa")
+    make_run(runs, FIRST)
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("slash", *"SARSA")
+        await settle(pilot)
+        assert rows(pilot, "#presets") == ["Tables", "Slippery SARSA"]
+        assert len(rows(pilot, "#runs")) == 1
+        assert "The ice takes you elsewhere." in shown(app)
+        assert "esc Show all" in shown(app)
+        await pilot.press("enter", "enter", "enter")
+        await pilot.pause()
+        assert [name for name, _ in app.started] == ["slippery-sarsa"]
+        await pilot.press("escape")
+        assert len(rows(pilot, "#presets")) == 1 + len(SHIPPED)
+        await pilot.press("slash", *"zzz")
+        assert rows(pilot, "#presets") == ["No preset has these words."]
+
+
+# ---------------------------------------------------------------- runs
+
+
+async def test_the_list_of_runs_follows_the_disk(
+    shipped: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "REFRESH_SECONDS", 0.05)
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert rows(pilot, "#runs") == ["None yet. Enter starts one."]
+        old = make_run(runs, state="paused", step=500, env_steps=500)
+        await until(pilot, lambda: "paused, 10% done" in shown(app))
+        lock = RunLock.take(old)
+        assert lock is not None
+        write_state(old, "running", 0.5, step=1000, env_steps=1000)
+        await until(pilot, lambda: "running, 20% done, success 50%" in shown(app))
+        await pilot.press("tab")
+        new = make_run(runs, SCHEDULED, "slippery-sarsa", state="finished")
+        await until(pilot, lambda: len(rows(pilot, "#runs")) == 2)
+        order = sorted([old.name, new.name], reverse=True)
+        assert [o.id for o in app.screen.query_one("#runs", lists.RunList).options] == order
+        assert app.screen.query_one("#runs", lists.RunList).chosen == old.name
+        lock.close()
+        await until(pilot, lambda: "dead, 20% done" in shown(app))
+
+
+async def test_an_ended_run_is_read_once(
+    shipped: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run(runs, state="finished")
+    read: list[Path] = []
+    summarise = library.summarise
+    monkeypatch.setattr(library, "summarise", lambda p: read.append(p) or summarise(p))
+    runs_shelf = shelf.RunShelf(runs)
+    first, again = runs_shelf.read(), runs_shelf.read()
+    assert first == again
+    assert read == [path]
+    write_state(path, "stopped", step=1)
+    assert runs_shelf.read()[0].summary.state == "stopped"
+
+
+async def test_a_broken_run_is_listed_not_fatal(shipped: Path, runs: Path) -> None:
+    broken = runs / "20260101-000000-first-steps-aa"
+    broken.mkdir(parents=True)
+    (broken / "run.db").write_bytes(b"this is not a database" * 100)
+    empty = runs / "20260101-000001-first-steps-bb"
+    empty.mkdir()
+    app = app_with(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert [row.split()[-1] for row in rows(pilot, "#runs")] == ["broken", "broken"]
+        await pilot.press("tab", "enter")
+        await settle(pilot)
+        assert app.opened == []
+        assert len(app._notifications) == 1
+        assert "d deletes it" in shown(app)
+
+
+async def test_enter_opens_a_run(shipped: Path, runs: Path) -> None:
+    path = make_run(runs, state="finished", success=1.0, step=5000, env_steps=5000)
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab")
+        await settle(pilot)
+        text = shown(app)
+        for words in ("✓ finished", "100% of episodes", "Enter opens it", "enter Open", "d Delete"):
+            assert words in text
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.opened == [path]
+
+
+async def test_delete_asks_first(shipped: Path, runs: Path) -> None:
+    path = make_run(runs, state="finished")
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab", "d", "n")
+        await settle(pilot)
+        assert path.exists()
+        await pilot.press("d", "y")
+        await settle(pilot)
+        assert not path.exists()
+        assert rows(pilot, "#runs") == ["None yet. Enter starts one."]
+
+
+async def test_a_live_run_can_be_stopped_not_deleted(shipped: Path, runs: Path) -> None:
+    path = make_run(runs, state="running", step=1)
+    lock = RunLock.take(path)
+    assert lock is not None
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab")
+        await settle(pilot)
+        assert "x Stop" in shown(app)
+        assert "d Delete" not in shown(app)
+        await pilot.press("d", "x")
+        await settle(pilot)
+        with RunReader(path) as reader:
+            reply = reader.reply(1)
+        assert reply is not None
+        assert (reply.name, reply.pending) == ("stop", True)
+    lock.close()
+
+
+async def test_a_dead_run_can_be_resumed(
+    shipped: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run(runs, state="running", step=1)
+    resumed: list[tuple[Path, dict[str, Any]]] = []
+    monkeypatch.setattr(launch, "start_worker", lambda p, **how: resumed.append((p, how)))
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab")
+        await settle(pilot)
+        assert "† dead" in shown(app)
+        await pilot.press("r")
+        await settle(pilot)
+        assert resumed == [(path, {"resume": True, "pace": None})]
+        assert app.opened == [path]
+
+
+async def test_a_resume_that_fails_says_why(
+    shipped: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.errors import UserError
+
+    def refuse(path: Path, **how: object) -> None:
+        raise UserError("The worker did not start.")
+
+    make_run(runs, state="stopped")
+    monkeypatch.setattr(launch, "start_worker", refuse)
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab", "r")
+        await settle(pilot)
+        assert app.opened == []
+        assert "The worker did not start." in [n.message for n in app._notifications]
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_every_binding_can_be_named_and_explained() -> None:
+    for owner in (HomeScreen, lists.PresetList, lists.RunList):
+        for binding in owner.BINDINGS:
+            assert isinstance(binding, Binding)
+            assert binding.id and binding.description and binding.tooltip
+
+
+def test_importing_the_screen_does_not_load_the_engine() -> None:
+    code = (
+        "import sys, tui.screens.home; print([m for m in ('numpy', 'engine') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_state_of_a_run_has_its_own_look() -> None:
+    states = [look[:2] for look in facts_of.STATES.values()]
+    assert len({symbol for symbol, _ in states}) == len(states)
+    assert len({ascii_form for _, ascii_form in states}) == len(states)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0.40 s"), (89, "89 s"), (1250, "21 min"), (7200, "2.0 h"), (2e5, "2.3 days")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert facts_of.duration(seconds) == text
+
+
+def test_the_nearest_limit_of_a_budget_counts() -> None:
+    budget = presets.Budget(env_steps=1000, episodes=10, seconds=100.0)
+    summary = library.RunSummary(
+        id="x", path=Path("x"), state="running", env_steps=100, episodes=5, seconds=1.0
+    )
+    assert shelf.used(budget, summary) == 0.5
+
+
+def picture(maze: Maze, width: int, height: int, ascii_only: bool = False) -> list[str]:
+    """The lines of a map preview, without an app's styles."""
+
+    class Plain(MapPreview):
+        def get_component_rich_style(self, *names: str, **partial: bool) -> Any:
+            from rich.style import Style
+
+            return Style(color="white", bgcolor="black")
+
+    preview = Plain(ascii_only=ascii_only)
+    preview.show(maze, Size(width, height))
+    return [strip.text for strip in preview._painted()]
+
+
+def test_a_small_map_is_drawn_large_a_large_one_small() -> None:
+    lake = Maze(rows=("SF", "HG"))
+    assert picture(lake, 40, 30)[:3] == ["▏▔▔▔▔▔▔▏▔▔▔▔▔▔", "▏  S   ▏  ·   ", "▏      ▏      "]
+    assert picture(lake, 40, 4)[:2] == [" S  · ", " ○  ★ "]
+    assert picture(lake, 4, 4)[:2] == [" S ·", " ○ ★"]
+    assert picture(lake, 2, 4, ascii_only=True)[:2] == ["S.", "OG"]
+
+
+def test_a_map_too_large_is_cut_and_says_so() -> None:
+    big = Maze(rows=("S" + "F" * 63, *["F" * 64] * 62, "F" * 63 + "G"))
+    lines = picture(big, 50, 20)
+    assert len(lines) == 20
+    assert max(map(len, lines)) == 50
+    assert lines[-1] == "the upper left 18x50 of 64x64"
+
+
+def test_wind_stands_under_its_columns() -> None:
+    windy = Maze(rows=("SFG",), wind=(0, 2, 0))
+    assert picture(windy, 40, 4) == [" S  ·  ★ ", "    ↑2   ", "S start  ★ prize  ↑ wind"]
+
+
+def test_a_world_without_a_map_says_what_it_is() -> None:
+    taxi = Maze(gymnasium="Taxi-v4", states=500, lattice=(20, 25))
+    assert picture(taxi, 60, 10) == ["Taxi-v4: 500 states, no map"]
