@@ -38,7 +38,7 @@ def app_open(run: Path) -> Iterator[None]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tui.cli", "--runs-dir", str(run.parent), "open", run.name],
+        [sys.executable, "-m", "tui.start", "--runs-dir", str(run.parent), "open", run.name],
         stdin=slave,
         stdout=slave,
         stderr=slave,

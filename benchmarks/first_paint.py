@@ -34,7 +34,7 @@ OneLabel().run()
 """
 PROGRAMS = {
     "one label": ([sys.executable, "-c", ONE_LABEL], b"Painted"),
-    "Ice Maze": ([sys.executable, "-m", "tui.cli"], b"First steps"),
+    "Ice Maze": ([sys.executable, "-m", "tui.start"], b"Ice Maze"),
 }
 
 

@@ -1,22 +1,31 @@
-"""The Textual app: thin. It holds the screens together and starts runs; the screens do the rest."""
+"""The Textual app: thin. It holds the screens together and starts runs; the screens do the rest.
+
+What the first picture does not need is imported while it is on screen already.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
-from textual.app import App, SystemCommand
+from textual import events, work
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets import Static
 
-from engine.errors import UserError
-from engine.presets import Preset
-from engine.runs import launch, library
-from tui.screens.help import HelpScreen, key_rows
-from tui.screens.home import HomeScreen
+if TYPE_CHECKING:
+    from engine.presets import Preset
+
+WELCOME = """
+ Ice Maze  watch reinforcement learning, one step at a time
+
+ Enter chooses a preset, Enter again starts it. ? shows all keys.
+
+ Reading the library …
+"""
 
 
 class IceMazeApp(App[None]):
@@ -40,19 +49,55 @@ class IceMazeApp(App[None]):
     def __init__(self, runs_dir: Path | None = None, open_run: Path | None = None) -> None:
         """`open_run` is shown at once; leaving it leads to the library."""
         super().__init__()
-        self.runs_dir = runs_dir or library.runs_dir()
+        self._runs_dir = runs_dir
         self._first_run = open_run
+        self._typed_ahead: list[str] = []
+        self._at_home = False
+
+    def compose(self) -> ComposeResult:
+        """The first picture, until the library has been read."""
+        yield Static(WELCOME, markup=False)
 
     def on_mount(self) -> None:
-        self.push_screen(HomeScreen(self.runs_dir))
+        # Not before the first picture is on screen: importing holds the interpreter.
+        self.call_after_refresh(self._read_library)
+
+    @work(thread=True, group="library", exit_on_error=True)
+    def _read_library(self) -> None:
+        import tui.screens.home  # noqa: F401  (slow to import, so in a thread)
+
+        self.call_from_thread(self._show_home)
+
+    def _show_home(self) -> None:
+        from tui.screens.home import HomeScreen
+
+        self._at_home = True
+        self.push_screen(HomeScreen(self.runs_dir), None)
         if self._first_run is not None:
             self.open_run(self._first_run)
+        for key in self._typed_ahead:
+            self.call_later(self.simulate_key, key)
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys pressed before the library is there are not lost."""
+        if not self._at_home and event.key != "question_mark":
+            self._typed_ahead.append(event.key)
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where the runs are."""
+        from engine.runs import library
+
+        return self._runs_dir or library.runs_dir()
 
     # ------------------------------------------------------------ runs
 
     @work(thread=True, group="start", exclusive=True, exit_on_error=False)
     def start_run(self, preset: Preset, name: str) -> None:
         """Start a run of a preset at the pace it asks for, and show it."""
+        from engine.errors import UserError
+        from engine.runs import launch
+
         try:
             path = launch.launch(preset, name, runs_dir=self.runs_dir, pace=preset.run.pace)
         except UserError as error:
@@ -70,6 +115,7 @@ class IceMazeApp(App[None]):
 
     def open_run(self, path: Path) -> None:
         """Show a run, live or recorded."""
+        from engine.errors import UserError
         from tui.screens.trainer import TrainerScreen
 
         try:
@@ -83,11 +129,15 @@ class IceMazeApp(App[None]):
 
     def action_help(self) -> None:
         """Every key that works on this screen."""
-        if not isinstance(self.screen, HelpScreen):
+        from tui.screens.help import HelpScreen
+
+        if self._at_home and not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette offers what the keys do, under the same names."""
+        from tui.screens.help import key_rows
+
         actions = {
             binding.description: (binding.action, active.node)
             for active in screen.active_bindings.values()

@@ -88,7 +88,9 @@ BAD = {
     "a date for a number": (
         change("1000", "2020-01-01"), "budget.env_steps: found 2020-01-01", "whole number",
     ),
-    "a number beyond 64 bits": (change("1000", "9" * 25), "budget.env_steps: found 9999", "64 bits"),
+    "a number beyond 64 bits": (
+        change("1000", "9" * 25), "budget.env_steps: found 9999", "at most 64 bits",
+    ),
     "a number for text": (
         change('"A good preset"', "5"), "title: found 5", "expected text in quotes",
     ),
@@ -116,7 +118,9 @@ BAD = {
     "a map with a strange tile": (
         change("SFFF", "SFXF"), "maze.map: row 1, column 3 holds 'X'", "Did you mean '#'?",
     ),
-    "a ragged map": (change("SFFF", "SFF"), "maze.map: row 2 has 4 cells and row 1 has 3", "equally"),
+    "a ragged map": (
+        change("SFFF", "SFF"), "maze.map: row 2 has 4 cells and row 1 has 3", "equally long",
+    ),
     "a map without a goal": (change("HFFG", "HFFF"), "maze.map has no goal", "at least one G"),
     "a map without a start": (change("SFFF", "FFFF"), "maze.map has no start", "at least one S"),
     "a map without a way": (

@@ -18,6 +18,8 @@ import tui
 ROOT = Path(tui.__file__).parents[1]
 DEADLINE = 120.0
 """Seconds after which a test gives up; the first compile on a slow machine takes a while."""
+LAKE = str(Path(__file__).with_name("lake.toml"))
+"""FrozenLake without slip, learned within a second by every agent."""
 ENDLESS = ("--set", "budget.env_steps=1e12")
 FINISHED_KEYS = [
     "event", "run", "path", "status", "env_steps", "total_env_steps", "episodes", "updates",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cli_tools import ENDLESS, icemaze, kill_workers, objects, status, wait_until
+from cli_tools import ENDLESS, LAKE, icemaze, kill_workers, objects, status, wait_until
 
 from engine import presets
 from engine.evaluate import evaluate
@@ -18,16 +18,16 @@ from engine.runs.reader import RunReader
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with one finished run of first-steps, and its id."""
+    """A folder with one finished run, and its id."""
     runs_dir = tmp_path_factory.mktemp("runs")
-    done = icemaze(runs_dir, "train", "first-steps", "--json")
+    done = icemaze(runs_dir, "train", LAKE, "--json")
     return runs_dir, objects(done.stdout)[-1]["run"]
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder with one endless run, and its id."""
-    done = icemaze(tmp_path, "train", "first-steps", "--detach", "--json", *ENDLESS)
+    done = icemaze(tmp_path, "train", LAKE, "--detach", "--json", *ENDLESS)
     yield tmp_path, objects(done.stdout)[0]["run"]
     kill_workers(tmp_path)
 
@@ -38,7 +38,7 @@ def live(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 def test_runs_lists_in_words_and_as_objects(shelf: tuple[Path, str]) -> None:
     runs_dir, run = shelf
     text = icemaze(runs_dir, "runs").stdout
-    assert run in text and "First steps on the ice" in text and "finished" in text
+    assert run in text and "A lake for the tests" in text and "finished" in text
     (found,) = objects(icemaze(runs_dir, "runs", "--json").stdout)
     assert found["run"] == run and found["state"] == "finished" and found["success_rate"] == 1.0
     assert icemaze(runs_dir / "none", "runs", "--json").stdout == ""
@@ -84,7 +84,7 @@ def test_pause_resume_and_stop_change_the_state(live: tuple[Path, str]) -> None:
 
 
 def test_rm_without_a_name_wants_a_yes(tmp_path: Path) -> None:
-    run = objects(icemaze(tmp_path, "train", "first-steps", "--json").stdout)[-1]["run"]
+    run = objects(icemaze(tmp_path, "train", LAKE, "--json").stdout)[-1]["run"]
     refused = icemaze(tmp_path, "rm")
     assert refused.returncode == 2 and run in refused.stderr and (tmp_path / run).is_dir()
     (removed,) = objects(icemaze(tmp_path, "rm", "--yes", "--json").stdout)
@@ -103,7 +103,7 @@ def test_eval_repeats_the_last_figures_in_the_same_maze(shelf: tuple[Path, str])
 
 
 def test_eval_in_a_slippery_maze_is_exact(tmp_path: Path) -> None:
-    done = icemaze(tmp_path, "train", "first-steps", "--set", "run.agents=1", "--json")
+    done = icemaze(tmp_path, "train", LAKE, "--set", "run.agents=1", "--json")
     run = objects(done.stdout)[-1]["run"]
     (found,) = objects(icemaze(tmp_path, "eval", run, "--set", "maze.slip=0.5", "--json").stdout)
     with RunReader(tmp_path / run) as reader:
@@ -118,7 +118,7 @@ def test_eval_in_a_slippery_maze_is_exact(tmp_path: Path) -> None:
 
 def test_eval_takes_place_in_the_map_the_run_has_come_to(tmp_path: Path) -> None:
     mirrored = """maze.changes=[{step = 100, map = "SFFF\\nHFHF\\nFFFH\\nGFFH"}]"""
-    done = icemaze(tmp_path, "train", "first-steps", "--set", mirrored, "--json")
+    done = icemaze(tmp_path, "train", LAKE, "--set", mirrored, "--json")
     trained = objects(done.stdout)[-1]
     assert trained["optimal_return"] != pytest.approx(0.95**5, abs=1e-3)
     for change in ([], ["--set", "maze.slip=0.0"]):
@@ -217,7 +217,7 @@ def test_check_verifies_claims(tmp_path: Path) -> None:
 def test_check_reads_all_presets_before_it_runs_one(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(PROMISES.replace("updates = 50", "updates = 0"))
-    done = icemaze(tmp_path, "presets", "check", "first-steps", str(wrong))
+    done = icemaze(tmp_path, "presets", "check", LAKE, str(wrong))
     assert (done.returncode, done.stdout) == (2, "") and "budget.updates: found 0" in done.stderr
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_tools import DEADLINE, environment
+from cli_tools import DEADLINE, LAKE, environment
 
 PROBE = """
 import sys
@@ -52,7 +52,7 @@ def test_importing_every_command_is_light(tmp_path: Path) -> None:
         (["--help"], {"numpy", "msgspec", "textual", "gymnasium", "sqlite3"}),
         (["runs"], {"textual", "gymnasium"}),
         (["presets", "list"], {"textual", "gymnasium"}),
-        (["train", "first-steps", "--detach"], {"textual", "gymnasium"}),
+        (["train", LAKE, "--detach"], {"textual", "gymnasium"}),
         (["eval"], {"textual", "gymnasium"}),
         (["doctor"], {"textual", "gymnasium"}),
     ],

@@ -13,6 +13,7 @@ from cli_tools import (
     DEADLINE,
     ENDLESS,
     FINISHED_KEYS,
+    LAKE,
     command,
     environment,
     icemaze,
@@ -33,7 +34,7 @@ def runs_dir(tmp_path: Path) -> Path:
 
 
 def test_json_lines_keep_the_contract(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "train", "first-steps", "--json", "--seed", "3")
+    done = icemaze(runs_dir, "train", LAKE, "--json", "--seed", "3")
     assert (done.returncode, done.stderr) == (0, "")
     lines = objects(done.stdout)
     events = [line["event"] for line in lines]
@@ -54,7 +55,7 @@ def test_json_lines_keep_the_contract(runs_dir: Path) -> None:
 
 
 def test_progress_counts_up_to_the_end(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "train", "q-learning", "--json", "--set", "budget.env_steps=2e6")
+    done = icemaze(runs_dir, "train", LAKE, "--json", "--set", "budget.env_steps=2e6")
     lines = objects(done.stdout)
     progress = [line for line in lines if line["event"] == "progress"]
     steps = [line["env_steps"] for line in progress]
@@ -64,7 +65,7 @@ def test_progress_counts_up_to_the_end(runs_dir: Path) -> None:
 
 def test_detach_says_started_and_the_run_goes_on(runs_dir: Path) -> None:
     try:
-        done = icemaze(runs_dir, "train", "q-learning", "--detach", "--json", *ENDLESS)
+        done = icemaze(runs_dir, "train", LAKE, "--detach", "--json", *ENDLESS)
         assert done.returncode == 0
         (started,) = objects(done.stdout)
         assert list(started) == ["event", "run", "path"] and started["event"] == "started"
@@ -76,7 +77,7 @@ def test_detach_says_started_and_the_run_goes_on(runs_dir: Path) -> None:
 
 
 def test_stop_then_resume_to_a_new_budget(runs_dir: Path) -> None:
-    with training(runs_dir, "q-learning", "--json", *ENDLESS) as process:
+    with training(runs_dir, LAKE, "--json", *ENDLESS) as process:
         run = read_until(process, "progress")["run"]
         (stopped,) = objects(icemaze(runs_dir, "stop", run, "--json").stdout)
         assert stopped["state"] == "stopped"
@@ -98,7 +99,7 @@ def test_stop_then_resume_to_a_new_budget(runs_dir: Path) -> None:
 def test_an_interrupt_writes_a_checkpoint_and_exits_130(
     runs_dir: Path, number: signal.Signals
 ) -> None:
-    with training(runs_dir, "q-learning", "--json", *ENDLESS) as process:
+    with training(runs_dir, LAKE, "--json", *ENDLESS) as process:
         run = read_until(process, "progress")["run"]
         process.send_signal(number)
         rest, errors = process.communicate(timeout=DEADLINE)
@@ -113,7 +114,7 @@ def test_an_interrupt_writes_a_checkpoint_and_exits_130(
 
 
 def test_an_interrupted_run_says_how_to_go_on(runs_dir: Path) -> None:
-    with training(runs_dir, "q-learning", *ENDLESS) as process:
+    with training(runs_dir, LAKE, *ENDLESS) as process:
         assert process.stdout is not None
         run = process.stdout.readline().split()[1].rstrip(":")
         wait_until(runs_dir, run, lambda s: s["env_steps"] > 0)
@@ -124,7 +125,7 @@ def test_an_interrupted_run_says_how_to_go_on(runs_dir: Path) -> None:
 
 
 def test_a_hang_up_leaves_the_run_going(runs_dir: Path) -> None:
-    with training(runs_dir, "q-learning", "--json", *ENDLESS) as process:
+    with training(runs_dir, LAKE, "--json", *ENDLESS) as process:
         run = read_until(process, "progress")["run"]
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=DEADLINE)
@@ -135,7 +136,7 @@ def test_a_hang_up_leaves_the_run_going(runs_dir: Path) -> None:
 
 
 def test_a_closed_pipe_is_quiet_and_leaves_the_run_going(runs_dir: Path) -> None:
-    with training(runs_dir, "q-learning", "--json", *ENDLESS) as process:
+    with training(runs_dir, LAKE, "--json", *ENDLESS) as process:
         assert process.stdout is not None and process.stderr is not None
         run = read_until(process, "started")["run"]
         process.stdout.close()
@@ -145,7 +146,7 @@ def test_a_closed_pipe_is_quiet_and_leaves_the_run_going(runs_dir: Path) -> None
 
 
 def test_a_killed_worker_is_a_failed_run(runs_dir: Path) -> None:
-    with training(runs_dir, "q-learning", "--json", *ENDLESS) as process:
+    with training(runs_dir, LAKE, "--json", *ENDLESS) as process:
         run = read_until(process, "progress")["run"]
         kill_workers(runs_dir)
         lines = objects(process.communicate(timeout=DEADLINE)[0])
@@ -164,7 +165,7 @@ def test_a_killed_worker_is_a_failed_run(runs_dir: Path) -> None:
 def test_a_terminal_sees_a_bar_and_the_last_figures(runs_dir: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command("train", "first-steps"),
+        command("train", LAKE),
         env={**environment(runs_dir), "TERM": "xterm-256color"},
         stdin=theirs,
         stdout=theirs,
@@ -190,16 +191,16 @@ def test_a_terminal_sees_a_bar_and_the_last_figures(runs_dir: Path) -> None:
     [
         ([], "train needs a PRESET"),
         (["--resume"], "There are no runs in"),
-        (["first-steps", "--resume", "x"], "takes no PRESET"),
+        ([LAKE, "--resume", "x"], "takes no PRESET"),
         (["--resume", "x", "--seed", "1"], "drop --seed"),
-        (["frst-steps"], "Did you mean 'first-steps'?"),
+        (["q-lerning"], "Did you mean 'q-learning'?"),
         (["./nowhere.toml"], "./nowhere.toml: there is no such file"),
-        (["first-steps", "--seed", "-1"], "run.seed: found -1"),
-        (["first-steps", "--seed", "x"], "Invalid value for '--seed'"),
-        (["first-steps", "--set", "gamma"], "expected KEY=VALUE"),
-        (["first-steps", "--set", "algorithm.gama=0.9"], "Did you mean 'gamma'?"),
-        (["first-steps", "--set", "budget=3"], "budget: found 3, expected a table"),
-        (["first-steps", "--jsn"], "Did you mean '--json'?"),
+        ([LAKE, "--seed", "-1"], "run.seed: found -1"),
+        ([LAKE, "--seed", "x"], "Invalid value for '--seed'"),
+        ([LAKE, "--set", "gamma"], "expected KEY=VALUE"),
+        ([LAKE, "--set", "algorithm.gama=0.9"], "Did you mean 'gamma'?"),
+        ([LAKE, "--set", "budget=3"], "budget: found 3, expected a table"),
+        ([LAKE, "--jsn"], "Did you mean '--json'?"),
     ],
 )
 def test_wrong_input_is_one_sentence(runs_dir: Path, arguments: list[str], said: str) -> None:
@@ -210,15 +211,15 @@ def test_wrong_input_is_one_sentence(runs_dir: Path, arguments: list[str], said:
 
 
 def test_wrong_input_is_an_error_event_with_json(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "train", "frst-steps", "--json")
+    done = icemaze(runs_dir, "train", "q-lerning", "--json")
     (error,) = objects(done.stdout)
     assert done.returncode == 2 and done.stderr == ""
-    assert error["event"] == "error" and "Did you mean 'first-steps'?" in error["message"]
+    assert error["event"] == "error" and "Did you mean 'q-learning'?" in error["message"]
 
 
 def test_set_replaces_where_the_maze_comes_from(runs_dir: Path) -> None:
     done = icemaze(
-        runs_dir, "train", "first-steps", "--json", "--set", "maze.size=3", "--set",
+        runs_dir, "train", LAKE, "--json", "--set", "maze.size=3", "--set",
         "maze.hole_density=0", "--set", "budget.env_steps=10",
     )  # fmt: skip
     assert objects(done.stdout)[-1]["env_steps"] == 10

@@ -223,8 +223,8 @@ async def test_the_list_of_runs_follows_the_disk(
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert rows(pilot, "#runs") == ["None yet. Enter starts one."]
-        old = make_run(runs, state="paused", step=500, env_steps=500)
-        await until(pilot, lambda: "paused, 10% done" in shown(app))
+        old = make_run(runs, state="stopped", step=500, env_steps=500)
+        await until(pilot, lambda: "stopped, 10% done" in shown(app))
         lock = RunLock.take(old)
         assert lock is not None
         write_state(old, "running", 0.5, step=1000, env_steps=1000)

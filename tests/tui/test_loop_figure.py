@@ -10,7 +10,6 @@ from moments import DOWN, LAKE, RIGHT, Stage, lines, moment, walk
 
 from engine.maze import Maze
 from engine.mdp import build_mdp
-from tui.glossary import entries as glossary
 from tui.snapshot import Snapshot
 from tui.widgets.loop_figure import LoopFigure
 from tui.widgets.terms import TermClicked
@@ -40,15 +39,15 @@ async def test_before_the_first_step_the_labels_explain_the_loop() -> None:
 async def test_the_values_of_a_step(width: int) -> None:
     figure = LoopFigure()
     async with Stage(figure).run_test(size=(width, 10)):
-        figure.show(shot([RIGHT, DOWN], log_prob=math.log(0.05)))
+        figure.show(shot([RIGHT, RIGHT, DOWN], log_prob=math.log(0.05)))
         top, agent, update, world, bottom = lines(figure)
         assert all(len(line) == width for line in lines(figure)), "the frame is closed"
-        assert "(1,2)" in agent and "◇ explored" in agent and "⇣ down" in agent
+        assert "(1,3)" in agent and "◇ explored" in agent and "⇣ down" in agent
         assert "π(↓|s) 0.050" in agent
-        assert "-0.500" not in update and "+0.495 = target 0.495 - Q(s,a) 0" in update
-        assert "(2,2)" in world and "hole" in world
-        assert agent.index("(1,2)") == top.index("state")
-        assert world.index("(2,2)") == bottom.index("next state")
+        assert "+0.495 = target 0.495 - Q(s,a) 0" in update
+        assert "(2,3)" in world and "went as meant" in world
+        assert agent.index("(1,3)") == top.index("state")
+        assert world.index("(2,3)") == bottom.index("next state")
 
 
 async def test_exploiting_slipping_ending_and_being_cut_off_read_differently() -> None:
@@ -80,13 +79,13 @@ async def test_a_sweep_has_a_model_instead_of_an_environment() -> None:
 async def test_the_compact_form_fits_into_forty_columns() -> None:
     figure = LoopFigure()
     async with Stage(figure).run_test(size=(40, 10)) as pilot:
-        figure.show(shot([RIGHT, DOWN]))
+        figure.show(shot([RIGHT, RIGHT, DOWN]))
         await pilot.pause()
         assert figure.size.height == 3
         head, update, foot = lines(figure)
-        assert "s (1,2)" in head and "explored" in head and "⇣ down" in head
+        assert "s (1,3)" in head and "explored" in head and "⇣ down" in head
         assert "δ +0.495" in update
-        assert "s′ (2,2)" in foot and "r 0" in foot and "hole" in foot
+        assert "s′ (2,3)" in foot and "r 0" in foot and "went as meant" in foot
         assert {len(head), len(update), len(foot)} == {40}
 
 
@@ -117,7 +116,8 @@ async def test_what_does_not_change_stays_where_it_is() -> None:
 @pytest.mark.parametrize("width", [40, 60, 80])
 async def test_ascii_mode_is_ascii(width: int) -> None:
     figure = LoopFigure(ascii_only=True)
-    async with Stage(figure).run_test(size=(width, 10)):
+    async with Stage(figure).run_test(size=(width, 10)) as pilot:
+        await pilot.pause()
         for snapshot in (shot([RIGHT, DOWN]), shot([RIGHT], kind="backup"), moment(LAKE_MAZE)):
             figure.show(snapshot)
             assert "\n".join(lines(figure)).isascii()

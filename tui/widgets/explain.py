@@ -149,7 +149,7 @@ def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
 def _learned(step: Step) -> list[Fact]:
     told: list[Fact] = [
         ("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
-        ("step size α", "step-size", f"{number(step.step_size)} of that error is corrected"),
+        ("step size α", "learning-rate", f"{number(step.step_size)} of that error is corrected"),
     ]
     if not math.isnan(step.advantage):
         better = "the best known action" if step.advantage == 0 else "worse than the best known"

@@ -1,0 +1,234 @@
+"""What the glossary says each term is worth in a run, on snapshots made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from moments import DOWN, LAKE, RIGHT, moment
+
+from engine import presets
+from engine.evaluate import optimal_figures
+from engine.events import Evaluation, Metric, Step
+from engine.maze import Maze
+from engine.runs.curves import Curve
+from engine.runs.records import EpisodeRow, Head, NoteRow
+from tui.glossary import load
+from tui.glossary.values import VALUES, current_value
+from tui.snapshot import Snapshot
+
+WITHOUT_VALUE = {
+    "reinforcement-learning",
+    "deployed-environment",
+    "checkpoint",
+    "layer",
+    "tune",
+    "map-edit",
+}
+Q_LEARNING = """
+title = "Q-learning crosses the ice"
+[maze]
+map = "SFFF\\nFHFH\\nFFFH\\nHFFG"
+slip = 0.5
+rewards = {goal = 1.0, hole = -0.5}
+[algorithm]
+name = "q-learning"
+gamma = 0.99
+learning_rate = 0.1
+exploration = {kind = "epsilon-greedy", start = 1.0, end = 0.05, steps = 5000}
+[budget]
+env_steps = 50_000
+[[expect]]
+metric = "success_rate"
+at_least = 0.99
+"""
+PLANNING = """
+title = "Value iteration"
+[maze]
+map = "SFFF\\nFHFH\\nFFFH\\nHFFG"
+[algorithm]
+name = "value-iteration"
+[budget]
+updates = 100
+"""
+
+
+def figures(**values: float) -> dict[str, Metric]:
+    return {name: Metric(mean, mean - 0.1, mean + 0.1, 16) for name, mean in values.items()}
+
+
+def completed(snapshot: Snapshot, text: str, **changes: object) -> Snapshot:
+    """The snapshot with the preset of `text`, and nothing else known unless given."""
+    known: dict[str, object] = {
+        "preset": presets.parse(text),
+        "head": Head(state="running"),
+        "optimal_figures": optimal_figures(snapshot.mdp, 0.99, snapshot.optimum),
+    }
+    return replace(snapshot, **(known | changes))
+
+
+def learning(algorithm: str = "q-learning", **changes: object) -> Snapshot:
+    """A run in the middle: two moves of an episode, tables, figures, curves, an ended episode."""
+    text = Q_LEARNING.replace('"q-learning"', f'"{algorithm}"')
+    q = np.random.default_rng(0).uniform(0, 1, (16, 4))
+    maze = Maze(rows=LAKE, slip=0.5)
+    steps = moment(maze, q=q, actions=[RIGHT, RIGHT]).steps
+    known: dict[str, object] = {
+        "head": Head(
+            state="running", step=1200, env_steps=1200, episodes=80, updates=1200,
+            total_env_steps=19_200, seconds=12.34, pace=4.0,
+        ),
+        "at": steps[-1].step,
+        "optimal_path": (0, 4, 8, 9, 13, 14, 15),
+        "evaluation": Evaluation(
+            step=1200, world_id=0, optimal_return=0.9, horizon_optimum=0.91,
+            figures=figures(
+                success_rate=0.7, greedy_success_rate=0.75, expected_return=0.6,
+                expected_score=0.65, expected_length=21.5,
+            ),
+        ),
+        "curves": {
+            name: Curve(x=np.array([1.0, 2.0, 3.0]), mean=np.array([0.1, value, np.nan]),
+                        low=np.zeros(3), high=np.ones(3))
+            for name, value in {
+                "online_return": 0.25, "online_success_rate": 0.3, "online_length": 12.5,
+                "exploring_share": 0.42, "falls_per_1000_steps": 31.0, "epsilon": 0.4,
+            }.items()
+        },
+        "episodes": (
+            EpisodeRow(id=1, step=0, index=11, agent=0, world_id=0, length=7, total_return=0.951,
+                       score=1.0, success=True, terminated=True, truncated=False),
+        ),
+        "notes": (NoteRow(id=1, step=5, level="info", text="Note.", remedy="Do it.", term=""),),
+    }  # fmt: skip
+    snapshot = moment(maze, q=q, steps=steps, algorithm=algorithm)
+    return completed(snapshot, text, **(known | changes))
+
+
+def planning() -> Snapshot:
+    """A sweep of value iteration: the last backup is shown."""
+    maze = Maze(rows=LAKE)
+    backup = Step(
+        kind="backup", step=3, episode=3, t=14, state=14, observation=14, action=2, reward=1.0,
+        next_state=15, next_observation=15, before=0.5, target=1.0, error=0.5, after=1.0,
+        step_size=1.0, gamma=0.99, values=(0.1, 0.2, 1.0, 0.3),
+    )  # fmt: skip
+    snapshot = moment(maze, steps=(backup,), algorithm="value-iteration")
+    change = Curve(
+        x=np.array([1.0, 3.0]), mean=np.array([1.0, 0.5]), low=np.zeros(2), high=np.ones(2)
+    )
+    return completed(
+        snapshot,
+        PLANNING,
+        head=Head(state="finished", step=3, updates=3),
+        curves={"largest_change": change},
+    )
+
+
+def empty(text: str, algorithm: str) -> Snapshot:
+    """Before the first step and the first evaluation, with no policy either."""
+    return completed(moment(Maze(rows=LAKE), algorithm=algorithm), text, policy=None)
+
+
+def test_every_entry_has_a_value_or_is_known_to_have_none() -> None:
+    assert set(VALUES) == {entry.slug for entry in load()} - WITHOUT_VALUE
+
+
+@pytest.mark.parametrize("slug", VALUES)
+def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
+    full = (learning(), learning("sarsa"), planning())
+    bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
+    texts = [current_value(slug, snapshot) for snapshot in full]
+    assert any(texts), f"{slug} never has a value"
+    for text in (*texts, *(current_value(slug, snapshot) for snapshot in bare)):
+        assert text is None or (text.strip() == text != "" and "\n" not in text)
+        assert text is None or "nan" not in text
+
+
+def said(slug: str, snapshot: Snapshot) -> str:
+    return current_value(slug, snapshot) or ""
+
+
+def test_values_say_what_the_run_says() -> None:
+    run = learning()
+    step = run.steps[-1]
+    assert said("state", run) == "1 = row 1, column 2"
+    assert said("next-state", run) == "2 = row 1, column 3"
+    assert said("action", run).startswith("right →, ")
+    assert said("time-step", run) == "t = 1 (of at most 100)"
+    assert said("trajectory", run) == "0 → 1 → 2"
+    assert said("reward", run) == "0 on this step"
+    assert said("return", run) == "0.951 for the last finished episode (number 11)"
+    assert said("discount-factor", run) == "0.99: a reward 10 steps away counts 0.9044"
+    assert said("epsilon", run) == "0.2 now (1 → 0.05 over 5,000 steps)"
+    assert said("learning-rate", run) == "0.1 now (always 0.1)"
+    assert said("td-error", run) == (
+        f"{step.error:.4g} = target {step.target:.4g} − estimate {step.before:.4g}"
+    )
+    assert said("td-target", run) == f"{step.target:.4g} = 0 + 0.99 × {step.bootstrap:.4g}"
+    assert said("off-policy", run) == (
+        "Q-learning: behaviour ε-greedy on Q, target greedy on Q: off-policy"
+    )
+    assert said("success-rate", run) == "0.7 (agents: 0.6 to 0.8)"
+    assert said("online-return", run) == "0.25 on average lately"
+    assert (
+        said("transition-probability", run) == "from 1, right →: to 1: 0.25, to 2: 0.5, to 5: 0.25"
+    )
+    assert said("slip", run) == "0.5: the aimed way 0.5, each side 0.25"
+    assert said("hole", run) == "4 holes"
+    assert said("goal", run) == "15 = row 4, column 4"
+    assert said("budget", run) == "1,200 of 50,000 environment steps"
+    assert said("pace", run) == "4 steps per second"
+    assert said("optimal-path", run) == "0 → 4 → 8 → 9 → 13 → 14 → 15 (6 moves)"
+    assert said("expectation", run) == "success_rate at least 0.99"
+
+
+def test_the_kind_of_policy_follows_the_algorithm() -> None:
+    assert said("on-policy", learning("sarsa")).endswith(
+        "target the behaviour policy itself: on-policy"
+    )
+    assert "neither" in said("on-policy", planning())
+    assert said("sarsa", learning("sarsa")) == "yes: this run's algorithm"
+    assert said("sarsa", learning()) == "not in this run, which uses Q-learning"
+
+
+def test_a_sweep_is_told_as_a_sweep() -> None:
+    run = planning()
+    assert said("episode", run) == "sweep 3"
+    assert said("bellman-backup", run) == "V(14 = row 4, column 3): 0.5 → 1"
+    assert said("bellman-residual", run) == "0.5: the largest change of the last sweep"
+    assert said("reward", run) == "1 expected on this step"
+    assert current_value("exploration", run) is None
+    assert said("pace", run) == "none: the run is finished"
+
+
+def test_the_last_finished_episode_may_stand_in_the_steps_themselves() -> None:
+    way = [DOWN, DOWN, RIGHT, DOWN, RIGHT, RIGHT]
+    maze = Maze(rows=LAKE)
+    steps = moment(maze, actions=way).steps
+    run = learning(world=moment(maze).world, mdp=moment(maze).mdp, steps=steps, episodes=())
+    assert said("return", run) == f"{0.99**5:.4g} for the last finished episode (number 3)"
+    assert said("score", run) == "1 for the last finished episode"
+    assert said("episode-length", run) == "6 steps in the last finished episode, reached the prize"
+    assert said("return-to-go", run) == "1 from this last step: the reward alone"
+    assert said("terminated", run) == "yes: at the prize"
+    assert said("td-target", run) == "1 = the reward alone: nothing follows"
+
+
+def test_worlds_without_a_map_are_told_by_numbers() -> None:
+    maze = Maze(gymnasium="Taxi-v3", states=16, lattice=(4, 4), actions=("a", "b", "c", "d"))
+    run = learning(world=moment(Maze(rows=LAKE)).world)
+    bare = replace(run, world=type(run.world)(step=0, id=0, split="train", maze=maze))
+    assert said("state", bare) == "1 (of 16)"
+    assert said("slip", bare) == "as Taxi-v3 has it"
+    assert current_value("hole", bare) is None
+    for slug in VALUES:
+        assert current_value(slug, bare) != ""
+
+
+def test_aliased_observations_are_counted() -> None:
+    run = learning()
+    blind = replace(run, mdp=replace(run.mdp, observation=np.zeros(16, np.int32)))
+    assert said("observability", blind).endswith("look like 1 observation")
+    assert said("observability", run) == "nothing hidden: every state looks different"
