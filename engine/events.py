@@ -48,6 +48,9 @@ class Step(Event, frozen=True, kw_only=True):
     `next_values` are the learned action values [A] of this and of the next observation, before
     the update. `bootstrap` is the part of the target that was itself an estimate, undiscounted
     (0 after a terminating step); `next_action` is -1 unless the update used it.
+
+    Methods that learn a policy give its `probabilities` [A] instead of values, and the
+    `advantage_estimate` their update used (NaN until it was made).
     """
 
     kind: Literal["real", "planning", "backup"] = "real"
@@ -78,10 +81,14 @@ class Step(Event, frozen=True, kw_only=True):
     bootstrap: float = 0.0
     values: tuple[float, ...] = ()
     next_values: tuple[float, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    advantage_estimate: float = math.nan
 
     @property
     def advantage(self) -> float:
-        """A(s, a) = Q(s, a) - V(s) with V the best action's value, before the update."""
+        """A(s, a): the estimate the update used, or Q(s, a) - V(s) with V the best action's value."""
+        if not math.isnan(self.advantage_estimate):
+            return self.advantage_estimate
         return self.values[self.action] - max(self.values) if self.values else math.nan
 
 

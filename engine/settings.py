@@ -49,7 +49,42 @@ class EpsilonGreedy(
     shape: Literal["linear", "exponential"] = "linear"
 
 
-Exploration = EpsilonGreedy
+class Softmax(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="softmax",
+):
+    """Better-looking actions more often: π(a|s) ∝ exp(Q(s,a) / τ), with temperature τ."""
+
+    start: Annotated[float, Meta(gt=0.0, description="temperature τ at step 0")] = 1.0
+    end: (
+        Annotated[float, Meta(gt=0.0, description="τ from step `steps` on (default: start)")] | None
+    ) = None
+    steps: Annotated[
+        int, Meta(ge=1, description="how many environment steps τ takes from start to end")
+    ] = 1
+    shape: Literal["linear", "exponential"] = "linear"
+
+
+class UpperConfidenceBound(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="ucb",
+):
+    """What may still turn out well first: argmax Q(s,a) + c √(ln N(s) / N(s,a))."""
+
+    c: Annotated[float, Meta(gt=0.0, description="how much rarely tried actions are favoured")] = (
+        1.0
+    )
+
+
+Exploration = EpsilonGreedy | Softmax | UpperConfidenceBound
 
 
 class AlgorithmSettings(
@@ -67,7 +102,21 @@ class AlgorithmSettings(
     ] = 0.99
 
 
-class TemporalDifferenceSettings(AlgorithmSettings, frozen=True, kw_only=True):
+class MovingSettings(AlgorithmSettings, frozen=True, kw_only=True):
+    """What methods that learn from their own moves have in common."""
+
+    random_starts: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=1.0,
+            description="share of training episodes that begin in a random cell instead of the "
+            "start (exploring starts); the exact figures always begin at the start",
+        ),
+    ] = 0.0
+
+
+class TemporalDifferenceSettings(MovingSettings, frozen=True, kw_only=True):
     """What methods that learn action values from experience have in common."""
 
     learning_rate: Annotated[

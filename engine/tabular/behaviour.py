@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.evaluate import greedy
-from engine.settings import EpsilonGreedy, Schedule
+from engine.settings import EpsilonGreedy, Exploration, Schedule, Softmax, UpperConfidenceBound
 from engine.tabular.compiling import kernel
 from engine.tabular.rng import uniform
 
@@ -21,7 +21,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 LINEAR, EXPONENTIAL, ONE_OVER_N = 0.0, 1.0, 2.0
 
 
-def schedule_knob(value: float | Schedule | EpsilonGreedy | str) -> Array:
+EPSILON_GREEDY, SOFTMAX, UCB = 0.0, 1.0, 2.0
+
+
+def exploration_knob(rule: Exploration) -> Array:
+    """[shape, start, end, steps, kind] of an exploration rule."""
+    if isinstance(rule, UpperConfidenceBound):
+        return np.append(schedule_knob(rule.c), UCB)
+    kind = SOFTMAX if isinstance(rule, Softmax) else EPSILON_GREEDY
+    return np.append(schedule_knob(rule), kind)
+
+
+def schedule_knob(value: float | Schedule | EpsilonGreedy | Softmax | str) -> Array:
     """[shape, start, end, steps] of a number, a schedule, an exploration rule or "1/n"."""
     if isinstance(value, str):
         return np.array([ONE_OVER_N, 1.0, 1.0, 1.0])
@@ -91,6 +102,103 @@ def epsilon_greedy(values: Array, epsilon: float, random: Array) -> tuple[int, b
         if u < epsilon:
             return min(int(u / epsilon * values.size), values.size - 1), True
     return greedy_action(values, random), False
+
+
+@kernel
+def softmax(values: Array, temperature: float, random: Array) -> tuple[int, bool]:
+    """An action drawn with π(a) ∝ exp(values[a] / τ); explored when it is not a best one."""
+    top = highest(values)
+    total = 0.0
+    for a in range(values.size):
+        total += math.exp((values[a] - top) / temperature)
+    left = uniform(random) * total
+    for a in range(values.size):
+        left -= math.exp((values[a] - top) / temperature)
+        if left < 0.0:
+            return a, values[a] < top
+    return values.size - 1, values[values.size - 1] < top
+
+
+@kernel
+def upper_confidence(values: Array, visits: Array, c: float, random: Array) -> tuple[int, bool]:
+    """argmax values[a] + c √(ln n / n_a); actions never tried come first (S&B 2.10)."""
+    n = 0
+    untried = 0
+    for a in range(values.size):
+        n += visits[a]
+        untried += visits[a] == 0
+    top = highest(values)
+    if untried > 0:
+        chosen = int(uniform(random) * untried)
+        for a in range(values.size):
+            if visits[a] == 0:
+                if chosen == 0:
+                    return a, values[a] < top
+                chosen -= 1
+    best = 0
+    bound = -math.inf
+    for a in range(values.size):
+        hope = values[a] + c * math.sqrt(math.log(n) / visits[a])
+        if hope > bound:
+            best, bound = a, hope
+    return best, values[best] < top
+
+
+@kernel
+def choose(
+    values: Array, visits: Array, knob: Array, step: int, random: Array
+) -> tuple[int, bool, float]:
+    """The behaviour policy's action, whether it explored, and ε, τ or c at this step."""
+    level = scheduled(knob, step)
+    if knob[4] == EPSILON_GREEDY:
+        a, explored = epsilon_greedy(values, level, random)
+    elif knob[4] == SOFTMAX:
+        a, explored = softmax(values, level, random)
+    else:
+        a, explored = upper_confidence(values, visits, level, random)
+    return a, explored, level
+
+
+def softmax_policy(values: Array, temperature: float = 1.0) -> Array:
+    """π(a|o) ∝ exp(values / τ) over the last axis of [..., A]."""
+    weights = np.exp((values - values.max(-1, keepdims=True)) / temperature)
+    policy: Array = weights / weights.sum(-1, keepdims=True)
+    return policy
+
+
+def upper_confidence_policy(values: Array, visits: Array, c: float) -> Array:
+    """π(a|o) of UCB on [..., A]: certain, but for actions never tried."""
+    tried = np.maximum(visits, 1)
+    bonus = c * np.sqrt(np.log(np.maximum(visits.sum(-1, keepdims=True), 1)) / tried)
+    hope = np.where(visits == 0, np.inf, values + bonus)
+    return greedy(hope)
+
+
+def behaviour_policy(values: Array, visits: Array, knob: Array, step: int) -> Array:
+    """π_behaviour [..., A] from action values and visits [..., A], as `choose` draws from it."""
+    level = scheduled(knob, step)
+    if knob[4] == EPSILON_GREEDY:
+        return epsilon_greedy_policy(values, level)
+    if knob[4] == SOFTMAX:
+        return softmax_policy(values, level)
+    return upper_confidence_policy(values, visits, level)
+
+
+def behaviour_log_prob(values: Array, action: int, knob: Array, level: float) -> float:
+    """log π(a) at the time of a step; NaN for UCB, whose choice also hangs on the visits then."""
+    if knob[4] == UCB:
+        return math.nan
+    policy = (
+        softmax_policy(values, level)
+        if knob[4] == SOFTMAX
+        else epsilon_greedy_policy(values, level)
+    )
+    chance = float(policy[action])
+    return math.log(chance) if chance > 0 else -math.inf
+
+
+LEVEL_NAMES = {EPSILON_GREEDY: "epsilon", SOFTMAX: "temperature", UCB: "ucb_c"}
+"""What the number of each exploration rule is called among the metrics."""
 
 
 def epsilon_greedy_policy(values: Array, epsilon: float) -> Array:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.mdp import MDP
+from engine.solve import reachable
 from engine.tabular.compiling import kernel
 from engine.tabular.rng import seed_streams, uniform
 
@@ -31,6 +32,8 @@ class Env(NamedTuple):
     reward: Array  # [W,S,A,K] float64
     flags: Array  # [W,S,A,K] uint8: TERMINAL | SUCCESS | FALL
     start: Array  # [W,S] float64: cumulative start distribution
+    anywhere: Array  # [W,S] float64: the same, for an episode that begins in a random state
+    random_starts: float  # share of episodes that do
     observation: Array  # [W,S] int32
     from_step: Array  # [W] int64: the newest world from then or before holds
     max_steps: Array  # [W] int64
@@ -42,6 +45,7 @@ class Agents(NamedTuple):
     state: Array  # [N] int64
     action: Array  # [N] int64: already chosen for the coming step, or -1
     explored: Array  # [N] bool: whether that choice was an exploring one
+    level: Array  # [N] float64: ε, τ or c when it was made
     time: Array  # [N] int64: t within the episode; -1 before the episode has begun
     episode: Array  # [N] int64: episodes finished
     steps: Array  # [N] int64: environment steps taken
@@ -49,20 +53,24 @@ class Agents(NamedTuple):
     discount: Array  # [N] float64: gamma ** t
     earned: Array  # [N,2] float64: return and score of the episode so far
     random: Array  # [N,4] uint64
+    updates: Array  # [N] int64: TD steps or optimizer batches done
     stats: Array  # [N,N_STATS] float64
 
 
-def make_env(mdps: list[MDP], from_steps: list[int]) -> Env:
+class Limits(NamedTuple):
+    """How far a kernel call may take each agent."""
+
+    steps: int  # in this call
+    episodes: int  # in the whole run
+    updates: int  # in the whole run
+
+
+def make_env(mdps: list[MDP], from_steps: list[int], random_starts: float = 0.0) -> Env:
     """Stack the worlds' arrays; each world holds from its step count on."""
 
     def stack(name: str) -> Array:
         return np.stack([getattr(mdp, name) for mdp in mdps])
 
-    cumulative = np.cumsum(stack("probability"), axis=-1)
-    # All that is left goes to the last branch that can happen, so that rounding never leads into
-    # one that cannot.
-    cumulative[cumulative > 1.0 - 1e-12] = 1.0
-    start = np.cumsum(stack("start"), axis=-1)
     flags = (
         TERMINAL * stack("terminal").astype(np.uint8)
         | SUCCESS * stack("success").astype(np.uint8)
@@ -70,14 +78,27 @@ def make_env(mdps: list[MDP], from_steps: list[int]) -> Env:
     ).astype(np.uint8)
     return Env(
         next_state=stack("next_state").astype(np.int32),
-        cumulative=cumulative,
+        cumulative=_cumulative(stack("probability")),
         reward=stack("reward"),
         flags=flags,
-        start=start / start[:, -1:],
+        start=_cumulative(stack("start")),
+        anywhere=_cumulative(np.stack([reachable(mdp).astype(float) for mdp in mdps])),
+        random_starts=random_starts,
         observation=stack("observation").astype(np.int32),
         from_step=np.array(from_steps, dtype=np.int64),
         max_steps=np.array([mdp.max_steps for mdp in mdps], dtype=np.int64),
     )
+
+
+def _cumulative(weights: Array) -> Array:
+    """Cumulative distributions along the last axis, reaching 1 at the last possible outcome.
+
+    Without that, rounding could lead into an outcome that has no probability.
+    """
+    total: Array = np.cumsum(weights, axis=-1)
+    total /= total[..., -1:]
+    total[total > 1.0 - 1e-12] = 1.0
+    return total
 
 
 def make_agents(n: int, seed: int) -> Agents:
@@ -86,6 +107,7 @@ def make_agents(n: int, seed: int) -> Agents:
         state=np.zeros(n, np.int64),
         action=np.full(n, -1, np.int64),
         explored=np.zeros(n, np.bool_),
+        level=np.zeros(n),
         time=np.full(n, -1, np.int64),
         episode=np.zeros(n, np.int64),
         steps=np.zeros(n, np.int64),
@@ -93,6 +115,7 @@ def make_agents(n: int, seed: int) -> Agents:
         discount=np.ones(n),
         earned=np.zeros((n, 2)),
         random=seed_streams(seed, n),
+        updates=np.zeros(n, np.int64),
         stats=np.zeros((n, N_STATS)),
     )
 
@@ -118,12 +141,21 @@ def begin_episode(env: Env, agents: Agents, i: int) -> None:
         if env.from_step[w] <= env.from_step[v] <= agents.steps[i]:
             w = v
     agents.world[i] = w
-    agents.state[i] = draw(env.start[w], agents.random[i])
+    if env.random_starts > 0.0 and uniform(agents.random[i]) < env.random_starts:
+        agents.state[i] = draw(env.anywhere[w], agents.random[i])
+    else:
+        agents.state[i] = draw(env.start[w], agents.random[i])
     agents.time[i] = 0
     agents.action[i] = -1
     agents.discount[i] = 1.0
     agents.earned[i, 0] = 0.0
     agents.earned[i, 1] = 0.0
+
+
+@kernel
+def is_done(agents: Agents, i: int, limits: Limits) -> bool:
+    """Whether agent i has used up its episodes or updates."""
+    return bool(agents.episode[i] >= limits.episodes or agents.updates[i] >= limits.updates)
 
 
 @kernel

@@ -48,9 +48,9 @@ class TabularLearner:
         longest = max(m.max_steps for m in self.worlds.mdps)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
         budget = preset.budget
-        limits = [n for n in (budget.env_steps, budget.updates) if n is not None]
-        self.step_limit = min(limits, default=NO_LIMIT)
+        self.step_limit = budget.env_steps or NO_LIMIT
         self.episode_limit = budget.episodes or NO_LIMIT
+        self.update_limit = budget.updates or NO_LIMIT
         self.clock = 0
         self.next_metrics = 1
         self.next_picture = 1
@@ -58,7 +58,9 @@ class TabularLearner:
         self._use_worlds()
 
     def _use_worlds(self) -> None:
-        self.env = environ.make_env(self.worlds.mdps, self.worlds.from_steps)
+        self.env = environ.make_env(
+            self.worlds.mdps, self.worlds.from_steps, self.settings.random_starts
+        )
 
     # ------------------------------------------------------------ how far
 
@@ -70,15 +72,16 @@ class TabularLearner:
             step=self.clock,
             env_steps=round(total / n),
             episodes=round(int(self.agents.episode.sum()) / n),
-            updates=round(total / n),
+            updates=round(int(self.agents.updates.sum()) / n),
             total_env_steps=total,
         )
 
     @property
     def done(self) -> bool:
-        return self.clock >= self.step_limit or bool(
-            (self.agents.episode >= self.episode_limit).all()
+        used_up = (self.agents.episode >= self.episode_limit) | (
+            self.agents.updates >= self.update_limit
         )
+        return self.clock >= self.step_limit or bool(used_up.all())
 
     @property
     def watched_episodes(self) -> int:
@@ -102,9 +105,8 @@ class TabularLearner:
         until = min(self.clock + limit, self.step_limit)
         while self.clock < until and not self.done:
             n = min(until, self.next_metrics) - self.clock
-            run(
-                self.env, self.agents, self.tables, self.knobs, self.trace, n, self.episode_limit
-            )  # fmt: skip
+            limits = environ.Limits(n, self.episode_limit, self.update_limit)
+            run(self.env, self.agents, self.tables, self.knobs, self.trace, limits)
             self.clock += n
             if self.done:
                 self.clock = int(self.agents.steps.max())
@@ -212,7 +214,7 @@ class TabularLearner:
         )
 
     def _with_log_prob(self, step: Step) -> Step:
-        return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step))
+        return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step, self.knobs))
 
     def _newest_episode(self) -> Episode | None:
         """The watched agent's newest finished episode, unless it was recorded before."""

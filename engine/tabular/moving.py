@@ -35,8 +35,8 @@ class Size(NamedTuple):
 class MovingAlgorithm(Algorithm):
     """A method that learns from its own moves. `Tables` and `Knobs` are its NamedTuples.
 
-    `kernel(env, agents, tables, knobs, trace, limit, episode_limit)` does up to `limit` steps of
-    every agent and stops an agent for good at `episode_limit` episodes.
+    `kernel(env, agents, tables, knobs, trace, limits)` takes every agent up to `limits.steps` steps
+    further, and none beyond its episodes and updates.
     """
 
     behaviour_policy: ClassVar[str]
@@ -74,7 +74,7 @@ class MovingAlgorithm(Algorithm):
     def state_values(self, tables: Any, target: Array) -> Array:
         """V [N,O] of the target policy, as far as it has been learned."""
 
-    def log_prob(self, step: Step) -> float:
+    def log_prob(self, step: Step, knobs: Any) -> float:
         """log π_behaviour(a|o) as it was when the action of this step was chosen."""
         return float("nan")
 

@@ -8,9 +8,18 @@ from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
-from engine.tabular.behaviour import epsilon_greedy, highest, scheduled, step_size
+from engine.tabular.behaviour import choose, highest, step_size
 from engine.tabular.compiling import kernel
-from engine.tabular.environment import TERMINAL, Agents, Env, begin_episode, finish_step, move
+from engine.tabular.environment import (
+    TERMINAL,
+    Agents,
+    Env,
+    Limits,
+    begin_episode,
+    finish_step,
+    is_done,
+    move,
+)
 from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_update
 from engine.tabular.trace import WATCHED, Trace, note
 
@@ -21,26 +30,19 @@ class QLearningSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, t
 
 @kernel
 def q_learning(
-    env: Env,
-    agents: Agents,
-    tables: QTables,
-    knobs: Knobs,
-    trace: Trace,
-    limit: int,
-    episode_limit: int,
+    env: Env, agents: Agents, tables: QTables, knobs: Knobs, trace: Trace, limits: Limits
 ) -> None:
-    """Up to `limit` steps of every agent; an agent stops for good at `episode_limit` episodes."""
+    """Up to `limits.steps` steps of every agent."""
     gamma = knobs.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
-        for left in range(limit, 0, -1):
-            if agents.episode[i] >= episode_limit:
+        for left in range(limits.steps, 0, -1):
+            if is_done(agents, i, limits):
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.world[i], agents.state[i]]
-            epsilon = scheduled(knobs.exploration, agents.steps[i])
-            a, explored = epsilon_greedy(q[s], epsilon, random)
+            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[agents.world[i], landing]
             visits[s, a] += 1
@@ -52,10 +54,11 @@ def q_learning(
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, -1,
-                    q[s, a], target, alpha, epsilon, future, q[s], q[s2],
+                    q[s, a], target, alpha, level, future, q[s], q[s2],
                 )  # fmt: skip
             q[s, a] += alpha * error  # Q(S,A) ← Q(S,A) + α [R + γ max_a Q(S',a) − Q(S,A)]  (6.8)
 
+            agents.updates[i] += 1
             finish_step(env, agents, i, landing, r, flags, explored, error, gamma)
 
 

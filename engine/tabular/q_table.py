@@ -5,7 +5,6 @@ N agents, O observations, A actions. The kernel of each method stands in its own
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +16,11 @@ from engine.maze import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import (
+    LEVEL_NAMES,
     ONE_OVER_N,
-    epsilon_greedy_policy,
+    behaviour_log_prob,
+    behaviour_policy,
+    exploration_knob,
     schedule_knob,
     scheduled,
 )
@@ -39,14 +41,14 @@ class Knobs(NamedTuple):
 
     gamma: float
     alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [4]
+    exploration: Array  # [5], see behaviour.exploration_knob
 
 
 class QTableAlgorithm(MovingAlgorithm):
     """Control on a table of action values."""
 
     family = "value"
-    behaviour_policy = "ε-greedy on Q"
+    behaviour_policy = "explores on Q (ε-greedy, softmax or UCB)"
 
     def make_tables(self, settings: TemporalDifferenceSettings, size: Size) -> Any:
         return QTables(
@@ -58,7 +60,7 @@ class QTableAlgorithm(MovingAlgorithm):
         return Knobs(
             gamma=settings.gamma,
             alpha=schedule_knob(settings.learning_rate),
-            exploration=schedule_knob(settings.exploration),
+            exploration=exploration_knob(settings.exploration),
         )
 
     def values(self, tables: Any) -> Array:
@@ -70,7 +72,7 @@ class QTableAlgorithm(MovingAlgorithm):
         return self.values(tables)
 
     def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
-        return epsilon_greedy_policy(self.values(tables), scheduled(knobs.exploration, step))
+        return behaviour_policy(self.values(tables), tables.visits, knobs.exploration, step)
 
     def target(self, tables: Any, knobs: Any, step: int) -> Array:
         if self.policy_type == "off-policy":
@@ -84,12 +86,13 @@ class QTableAlgorithm(MovingAlgorithm):
         total: Array = (target * self.values(tables)).sum(-1)
         return total
 
-    def log_prob(self, step: Step) -> float:
-        chance = epsilon_greedy_policy(np.array(step.values), step.exploration)[step.action]
-        return math.log(chance) if chance > 0 else -math.inf
+    def log_prob(self, step: Step, knobs: Any) -> float:
+        values = np.array(step.values)
+        return behaviour_log_prob(values, step.action, knobs.exploration, step.exploration)
 
     def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
-        metrics = {"epsilon": scheduled(knobs.exploration, step)}
+        rule = LEVEL_NAMES[float(knobs.exploration[4])]
+        metrics = {rule: scheduled(knobs.exploration, step)}
         if knobs.alpha[0] != ONE_OVER_N:
             metrics["learning_rate"] = scheduled(knobs.alpha, step)
         return metrics

@@ -8,9 +8,18 @@ from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
-from engine.tabular.behaviour import epsilon_greedy, scheduled, step_size
+from engine.tabular.behaviour import choose, step_size
 from engine.tabular.compiling import kernel
-from engine.tabular.environment import TERMINAL, Agents, Env, begin_episode, finish_step, move
+from engine.tabular.environment import (
+    TERMINAL,
+    Agents,
+    Env,
+    Limits,
+    begin_episode,
+    finish_step,
+    is_done,
+    move,
+)
 from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_update
 from engine.tabular.trace import WATCHED, Trace, note
 
@@ -21,37 +30,32 @@ class SarsaSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="
 
 @kernel
 def sarsa(
-    env: Env,
-    agents: Agents,
-    tables: QTables,
-    knobs: Knobs,
-    trace: Trace,
-    limit: int,
-    episode_limit: int,
+    env: Env, agents: Agents, tables: QTables, knobs: Knobs, trace: Trace, limits: Limits
 ) -> None:
-    """Up to `limit` steps of every agent; an agent stops for good at `episode_limit` episodes."""
+    """Up to `limits.steps` steps of every agent."""
     gamma = knobs.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
-        for left in range(limit, 0, -1):
-            if agents.episode[i] >= episode_limit:
+        for left in range(limits.steps, 0, -1):
+            if is_done(agents, i, limits):
                 break
-            epsilon = scheduled(knobs.exploration, agents.steps[i])
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.world[i], agents.state[i]]
             if agents.action[i] < 0:
-                agents.action[i], agents.explored[i] = epsilon_greedy(q[s], epsilon, random)
-            a, explored = agents.action[i], agents.explored[i]
+                agents.action[i], agents.explored[i], agents.level[i] = choose(
+                    q[s], visits[s], knobs.exploration, agents.steps[i], random
+                )
+            a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[agents.world[i], landing]
             visits[s, a] += 1
             alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
 
-            a2, explores, future = -1, False, 0.0
+            a2, explores, level2, future = -1, False, 0.0, 0.0
             if not flags & TERMINAL:
-                a2, explores = epsilon_greedy(
-                    q[s2], scheduled(knobs.exploration, agents.steps[i] + 1), random
+                a2, explores, level2 = choose(
+                    q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random
                 )
                 future = q[s2, a2]
             target = r + gamma * future
@@ -59,12 +63,13 @@ def sarsa(
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, a2,
-                    q[s, a], target, alpha, epsilon, future, q[s], q[s2],
+                    q[s, a], target, alpha, level, future, q[s], q[s2],
                 )  # fmt: skip
             q[s, a] += alpha * error  # Q(S,A) ← Q(S,A) + α [R + γ Q(S',A') − Q(S,A)]  (6.7)
 
+            agents.updates[i] += 1
             finish_step(env, agents, i, landing, r, flags, explored, error, gamma)
-            agents.action[i], agents.explored[i] = a2, explores
+            agents.action[i], agents.explored[i], agents.level[i] = a2, explores, level2
 
 
 class Sarsa(QTableAlgorithm):

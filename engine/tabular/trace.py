@@ -6,6 +6,7 @@ nothing in a long call and leaves the ring the same however the steps are cut in
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,12 +27,12 @@ class Trace(NamedTuple):
     """Ring buffers of M steps; row `step % M` holds the step that ended at count `step`."""
 
     ints: Array  # [M,9] int64
-    floats: Array  # [M,6] float64
-    values: Array  # [M,2,A] float64: action values here and there, before the update
+    floats: Array  # [M,7] float64
+    values: Array  # [M,2,A] float64: action values (or probabilities) here and there, before it
 
 
 INTS = ("step", "world", "episode", "t", "state", "action", "next_state", "next_action", "flags")
-FLOATS = ("reward", "before", "target", "step_size", "exploration", "bootstrap")
+FLOATS = ("reward", "before", "target", "step_size", "exploration", "bootstrap", "advantage")
 
 
 def make_trace(size: int, n_actions: int) -> Trace:
@@ -84,9 +85,32 @@ def note(
     floats[3] = alpha
     floats[4] = exploration
     floats[5] = bootstrap
+    floats[6] = math.nan
     for a in range(values.size):
         trace.values[row, 0, a] = values[a]
         trace.values[row, 1, a] = next_values[a]
+
+
+@kernel
+def note_update(
+    trace: Trace,
+    step: int,
+    before: float,
+    target: float,
+    alpha: float,
+    bootstrap: float,
+    advantage: float,
+) -> None:
+    """Add to a step noted earlier the update it caused later, if the ring still holds it.
+
+    For methods that learn at the end of an episode or a batch; `step` is the agent's step count
+    after that step. `advantage` is NaN for methods that use none.
+    """
+    row = step % trace.ints.shape[0]
+    if trace.ints[row, 0] == step:
+        floats = trace.floats[row]
+        floats[1], floats[2], floats[3], floats[5] = before, target, alpha, bootstrap
+        floats[6] = advantage
 
 
 def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) -> list[Step]:
@@ -115,7 +139,7 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
     step, world, episode, t, state, action, next_state, next_action, flags = (
         int(value) for value in trace.ints[row]
     )
-    reward, before, target, alpha, exploration, bootstrap = (
+    reward, before, target, alpha, exploration, bootstrap, advantage = (
         float(value) for value in trace.floats[row]
     )
     error = target - before
@@ -147,4 +171,5 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
         bootstrap=bootstrap,
         values=tuple(trace.values[row, 0].tolist()),
         next_values=tuple(trace.values[row, 1].tolist()),
+        advantage_estimate=advantage,
     )

@@ -65,7 +65,10 @@ seed = 11
 @pytest.mark.parametrize("maze", MAZES)
 def test_q_learning_reaches_the_optimal_target_policy(maze: str) -> None:
     evaluation = last_evaluation(
-        "q-learning", MAZES[maze], 300_000, "{start = 1.0, end = 0.2, steps = 200000}"
+        "q-learning",
+        MAZES[maze],
+        300_000,
+        "{kind = 'epsilon-greedy', start = 1.0, end = 0.2, steps = 200000}",
     )
     reached = evaluation.figures["expected_return"]
     assert reached.low == pytest.approx(evaluation.optimal_return, abs=2e-3)
@@ -76,7 +79,11 @@ def test_q_learning_reaches_the_optimal_target_policy(maze: str) -> None:
 def test_sarsa_reaches_the_optimum_as_its_exploration_ends(maze: str) -> None:
     """Not the cliff: there SARSA has learned to keep away long before its exploration ends."""
     evaluation = last_evaluation(
-        "sarsa", maze, 300_000, "{start = 1.0, end = 0.0, steps = 280000}", 0.05
+        "sarsa",
+        maze,
+        300_000,
+        "{kind = 'epsilon-greedy', start = 1.0, end = 0.0, steps = 280000}",
+        0.05,
     )
     reached = evaluation.figures["expected_return"]
     assert reached.low == pytest.approx(evaluation.optimal_return, abs=0.02)
@@ -86,7 +93,7 @@ def test_sarsa_reaches_the_optimum_as_its_exploration_ends(maze: str) -> None:
 def test_on_the_cliff_the_two_learn_different_policies() -> None:
     """Sutton & Barto, example 6.6: at a constant ε Q-learning walks the edge, SARSA keeps away."""
     maze = MAZES["CliffWalking"]
-    edge = last_evaluation("q-learning", maze, 60_000, "{start = 0.1}")
-    safe = last_evaluation("sarsa", maze, 60_000, "{start = 0.1}")
+    edge = last_evaluation("q-learning", maze, 60_000, "{kind = 'epsilon-greedy', start = 0.1}")
+    safe = last_evaluation("sarsa", maze, 60_000, "{kind = 'epsilon-greedy', start = 0.1}")
     assert edge.figures["expected_length"].mean == pytest.approx(13.0)
     assert safe.figures["expected_length"].mean > 15.0

@@ -148,7 +148,9 @@ def test_the_table_is_what_the_steps_say(name: str) -> None:
 
 
 def test_a_time_limit_is_not_an_end() -> None:
-    learner = make(settings="exploration = {start = 1.0}", budget="env_steps = 1000")
+    learner = make(
+        settings='exploration = {kind = "epsilon-greedy", start = 1.0}', budget="env_steps = 1000"
+    )
     learner.begin()
     learner.advance(1000)
     steps = learner.live(0).steps
@@ -163,7 +165,9 @@ def test_a_time_limit_is_not_an_end() -> None:
 
 
 def test_log_probabilities_are_those_of_the_behaviour_policy() -> None:
-    learner = make(settings="exploration = {start = 0.4}", budget="env_steps = 600")
+    learner = make(
+        settings='exploration = {kind = "epsilon-greedy", start = 0.4}', budget="env_steps = 600"
+    )
     learner.begin()
     learner.advance(600)
     for step in learner.live(0).steps:
@@ -214,7 +218,9 @@ def test_the_exact_figures_equal_the_plain_computation() -> None:
     mdp = factory.make_learner(preset).worlds.mdps[0]  # type: ignore[attr-defined]
     exact = evaluate(mdp, greedy(learner.state()["tables.q"]), 0.99)
     for name in ("success_rate", "expected_return", "expected_score", "expected_length"):
-        assert evaluation.figures[name].mean == pytest.approx(getattr(exact, name).mean(), abs=1e-12)
+        assert evaluation.figures[name].mean == pytest.approx(
+            getattr(exact, name).mean(), abs=1e-12
+        )
     rng = np.random.default_rng(0)
     figures = ExactFigures(mdp, 0.9)
     table = rng.dirichlet(np.ones(4), size=(5, 16))
@@ -226,7 +232,11 @@ def test_the_exact_figures_equal_the_plain_computation() -> None:
 
 
 def test_on_policy_figures_are_those_of_the_exploring_policy() -> None:
-    learner = make("sarsa", settings="exploration = {start = 0.5}", budget="env_steps = 4000")
+    learner = make(
+        "sarsa",
+        settings='exploration = {kind = "epsilon-greedy", start = 0.5}',
+        budget="env_steps = 4000",
+    )
     evaluation = of(Evaluation, run(learner))[-1]
     q = learner.state()["tables.q"]
     mdp = learner.worlds.mdps[0]  # type: ignore[attr-defined]
@@ -272,7 +282,9 @@ def test_budgets_by_episodes_count_for_each_agent() -> None:
 
 
 def test_an_optimistic_start_tries_every_action() -> None:
-    hopeful = make(settings="initial_value = 2.0\nexploration = {start = 0.0}")
+    hopeful = make(
+        settings='initial_value = 2.0\nexploration = {kind = "epsilon-greedy", start = 0.0}'
+    )
     run(hopeful)
     visits = hopeful.state()["tables.visits"]
     reached = visits.sum(axis=(0, 2)) > 0
@@ -383,7 +395,9 @@ def test_every_event_survives_its_encoding() -> None:
 
 @pytest.mark.parametrize("name", ["q-learning", "sarsa"])
 def test_explanations_carry_the_numbers_of_the_step(name: str) -> None:
-    learner = make(name, "env_steps = 1000", settings="exploration = {start = 1.0}")
+    learner = make(
+        name, "env_steps = 1000", settings='exploration = {kind = "epsilon-greedy", start = 1.0}'
+    )
     learner.begin()
     learner.advance(1000)
     algorithm = learner.algorithm  # type: ignore[attr-defined]

@@ -26,6 +26,9 @@ from tui.widgets.text import clean
 
 Result = TypeVar("Result")
 
+AROUND = 8
+"""Lines of a form around its fields: border, title, purpose, footer."""
+
 
 class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
     """Scrolls to the field that has the focus, and leaves the arrow keys to the form."""
@@ -80,6 +83,10 @@ class SettingsForm(ModalScreen[Result]):
         """Say what the form is for, and what is wrong with the preset as it is."""
         self.set_class(glyphs.current().ascii, "-ascii")
         self._show_errors()
+
+    def on_resize(self) -> None:
+        """The form is as high as its fields, and these scroll when that is too high."""
+        self.query_one(Fields).styles.max_height = max(self.size.height - AROUND, 4)
 
     # ------------------------------------------------------------ what is typed
 

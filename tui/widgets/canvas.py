@@ -22,10 +22,9 @@ class Canvas:
 
     def fill(self, x: int, y: int, width: int, height: int, ground: Color) -> None:
         """Change the background of a region."""
+        end = min(x + width, self.width)
         for line in self._looks[y : y + height]:
-            for i in range(x, min(x + width, self.width)):
-                colour, _, bold = line[i]
-                line[i] = (colour, ground, bold)
+            line[x:end] = [(colour, ground, bold) for colour, _, bold in line[x:end]]
 
     def put(
         self,

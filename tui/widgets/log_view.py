@@ -42,7 +42,6 @@ class LogView(ScrollView):
     DEFAULT_CSS = """
     LogView {
         height: 1fr;
-        background: $surface;
         overflow-x: hidden;
         scrollbar-size: 1 1;
         & > .log--title { background: $panel; }

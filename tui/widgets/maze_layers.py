@@ -71,10 +71,13 @@ class Marks:
     route: dict[int, int] = field(default_factory=dict)
     """The action of the optimal policy in each state of the optimal path."""
 
-    def on(self, state: int) -> tuple[object, ...]:
-        """What is marked on one state."""
-        here = state == self.agent
-        return here, here and self.backup, self.trail.get(state), self.route.get(state)
+    def by_row(self, columns: int) -> dict[int, list[object]]:
+        """What is marked in each row of cells, where there is anything."""
+        rows: dict[int, list[object]] = {}
+        for marks in (self.trail, self.route, {self.agent: self.backup}):
+            for state, mark in marks.items():
+                rows.setdefault(state // columns, []).append((state, mark))
+        return rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,17 +100,22 @@ class Picture:
     """[S] V*, when it is to be printed beside."""
     marks: Marks
 
-    def row_signature(self, row: int) -> tuple[object, ...]:
-        """Equal signatures mean that a row of cells looks the same."""
-        columns = self.maze.shape[1]
-        cut = slice(row * columns, (row + 1) * columns)
+    def signatures(self) -> list[tuple[object, ...]]:
+        """One for each row of cells: equal ones mean that the rows look the same."""
+        rows, columns = self.maze.shape
         tables = (self.numbers, self.heat, self.target, self.behaviour, self.optimal_values)
-        return (
-            self.layer.name,
-            self.tiles[cut],
-            tuple(b"" if t is None else np.round(t[cut], 4).tobytes() for t in tables),
-            tuple(self.marks.on(state) for state in range(*cut.indices(len(self.tiles)))),
-        )
+        rounded = [np.round(table, 4) for table in tables if table is not None]
+        marks = self.marks.by_row(columns)
+        return [
+            (
+                self.layer.name,
+                self.tiles[cut],
+                tuple(table[cut].tobytes() for table in rounded),
+                tuple(marks.get(row, ())),
+            )
+            for row in range(rows)
+            for cut in [slice(row * columns, (row + 1) * columns)]
+        ]
 
 
 def by_state(table: NDArray[Any], mdp: MDP, maze: Maze) -> Floats:

@@ -18,7 +18,7 @@ from textual.color import Color
 
 from tui.widgets.canvas import Canvas, Look
 from tui.widgets.glyphs import Glyphs
-from tui.widgets.maze_layers import Picture
+from tui.widgets.maze_layers import Floats, Picture
 from tui.widgets.steps import arrow, direction
 from tui.widgets.text import fit_number
 
@@ -86,7 +86,7 @@ class Palette:
 
     def on(self, ground: Color, part: str) -> Color:
         """A part's colour, moved towards what reads best on `ground`."""
-        return self[part].blend(ground.get_contrast_text(1.0), 0.45)
+        return self[part].blend(ground.get_contrast_text(1.0), 0.65)
 
     def full(self, value: float, scale: str) -> Color:
         """The undiluted colour of a heat's sign."""
@@ -111,6 +111,14 @@ def regions(box: Box) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, np.where(flat, side, stack).tolist()))
 
 
+def _one_each(values: Floats, *, worst: bool) -> list[float]:
+    """[S] one value for a cell: of several actions the best; of advantages the worst."""
+    if values.ndim == 2:
+        values = values.min(axis=1) if worst else values.max(axis=1)
+    one: list[float] = values.tolist()
+    return one
+
+
 class Painter:
     """Paints rows of cells of one `Picture` at one cell size."""
 
@@ -120,6 +128,10 @@ class Painter:
         self.ways = [direction(maze, a) for a in range(len(maze.actions))]
         self.square = sorted(self.ways) == [0, 1, 2, 3]
         """Whether each edge of a cell belongs to exactly one action."""
+        worst = picture.layer.name == "advantage"
+        self.heat = _one_each(picture.heat, worst=worst)
+        self.best: list[list[bool]] = [] if picture.best is None else picture.best.tolist()
+        self.number = None if picture.numbers is None else _one_each(picture.numbers, worst=worst)
 
     def row(self, row: int, cursor: int, styles: dict[Look, Style]) -> list[list[Segment]]:
         """The lines of a row of cells, with the edge of the map at the right."""
@@ -160,18 +172,18 @@ class Painter:
 
     def _ground(self, canvas: Canvas, x: int, state: int, tile: str) -> None:
         width, height = self.box
-        palette, heat = self.palette, self.picture.heat[state]
-        scale = self.picture.layer.scale
+        palette, scale = self.palette, self.picture.layer.scale
         flat = scale == "share" and not self.box.tile  # everywhere the same: its largest is 1
-        if tile in "HG#" or flat or np.isnan(heat).all():
+        if tile in "HG#" or flat or math.isnan(self.heat[state]):
             canvas.fill(x, 0, width, height, palette.ground(tile))
-        elif heat.ndim and self.box.tile and self.square:
+        elif self.picture.heat.ndim == 2 and self.box.tile and self.square:
+            heat = self.picture.heat[state].tolist()
             colours = [palette.colour(heat[self.ways.index(way)], scale) for way in range(4)]
             for y, line in enumerate(regions(self.box)):
                 for i, way in enumerate(line):
                     canvas.fill(x + i, y, 1, 1, colours[way])
         else:
-            canvas.fill(x, 0, width, height, palette.colour(self._one(heat), scale))
+            canvas.fill(x, 0, width, height, palette.colour(self.heat[state], scale))
         if tile == "#" or self.box.dot:
             return
         edge = palette["edge"]
@@ -179,12 +191,6 @@ class Painter:
             canvas.put(x, 0, self.glyphs.top_edge * width, edge)
         for y in range(height):
             canvas.put(x, y, self.glyphs.left_edge, edge)
-
-    def _one(self, values: np.ndarray) -> float:
-        """One value for a cell: of several actions the best; of advantages the worst."""
-        if not values.ndim:
-            return float(values)
-        return float(values.min() if self.picture.layer.name == "advantage" else values.max())
 
     def _tile(self, canvas: Canvas, x: int, state: int, tile: str) -> None:
         """A tile: the glyph, a number in the middle, or one at each edge."""
@@ -209,7 +215,7 @@ class Painter:
             self._put(canvas, x + 1, middle + 1, label.center(inner))
 
     def _line(self, canvas: Canvas, x: int, state: int, tile: str) -> None:
-        """A line or two: the glyph of a special tile, else a number, after an arrow if any."""
+        """A line or two: the glyph of a special tile, else a number, before an arrow if any."""
         inner = self.box.width - 1
         if self._glyph(canvas, x, state, tile, 0):
             return
@@ -228,7 +234,7 @@ class Painter:
         if self.picture.layer.kind == "policy":
             self._put(canvas, x + wide, 0, self._directions(state, 1), bold=True)
             return
-        heat = self._one(self.picture.heat[state])
+        heat = self.heat[state]
         if math.isnan(heat):
             canvas.put(x + wide, 0, self.glyphs.tiles["F"], self.palette["muted"])
             return
@@ -240,18 +246,18 @@ class Painter:
 
     def _number(self, state: int, width: int) -> str:
         """What a cell prints in one place."""
-        kind, numbers = self.picture.layer.kind, self.picture.numbers
+        kind = self.picture.layer.kind
         if kind == "policy":
             return self._directions(state, width)
-        if numbers is None or np.isnan(numbers[state]).all():
+        if self.number is None or math.isnan(self.number[state]):
             return self.glyphs.tiles["F"]
-        number = fit_number(self._one(numbers[state]), width - 1 if kind == "actions" else width)
-        return self._directions(state, 1) + number if kind == "actions" else number
+        number = fit_number(self.number[state], width - 1 if kind == "actions" else width)
+        # The arrow comes last: before a minus it would look like a longer arrow.
+        return number + self._directions(state, 1) if kind == "actions" else number
 
     def _directions(self, state: int, width: int) -> str:
         """The best actions: one glyph each if there is room, else one glyph for all."""
-        best = self.picture.best
-        actions = [] if best is None else np.flatnonzero(best[state]).tolist()
+        actions = [a for a, best in enumerate(self.best[state]) if best] if self.best else []
         arrows = [arrow(self.picture.maze, a, self.glyphs.solid) for a in actions]
         if len(arrows) <= width:
             return "".join(arrows) or self.glyphs.tiles["F"]

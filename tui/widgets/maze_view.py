@@ -45,7 +45,6 @@ class MazeView(ScrollView):
     DEFAULT_CSS = """
     MazeView {
         height: 1fr;
-        background: $surface;
         scrollbar-size: 1 1;
         & > .maze-grid--ice { background: $panel; }
         & > .maze-grid--hole { color: $foreground 50%; background: $background-darken-2; }
@@ -54,7 +53,6 @@ class MazeView(ScrollView):
         & > .maze-grid--bonus { color: $accent; background: $accent 20%; }
         & > .maze-grid--agent { color: $background; background: $accent; }
         & > .maze-grid--cursor { color: $background; background: $foreground; }
-        & > .maze-grid--edge { color: $surface; background: $surface; }
         & > .maze-grid--exploited { color: $foreground; }
         & > .maze-grid--explored { color: $warning; }
         & > .maze-grid--optimal { color: $success; }
@@ -88,6 +86,8 @@ class MazeView(ScrollView):
         self.snapshot: Snapshot | None = None
         self._layers: list[Layer] = []
         self._picture: Picture | None = None
+        self._signatures: list[tuple[object, ...]] = []
+        self._painter: Painter | None = None
         self._box = BOXES[-1]
         self._palette: Palette | None = None
         self._styles: dict[Look, Style] = {}
@@ -146,7 +146,8 @@ class MazeView(ScrollView):
             compare=with_values and box.height == 1,
         )
         same_geometry = box == self._box and self._picture is not None
-        self._picture, self._box = new, box
+        self._picture, self._box, self._signatures = new, box, new.signatures()
+        self._painter = None
         rows, columns = maze.shape
         width = columns * box.width + (not box.dot)
         self.virtual_size = Size(width, rows * box.height + bool(maze.wind) + FOOTER)
@@ -217,28 +218,30 @@ class MazeView(ScrollView):
     # ------------------------------------------------------------ painting
 
     def _signature(self, row: int) -> tuple[object, ...]:
-        assert self._picture is not None and self.snapshot is not None
+        assert self.snapshot is not None
         columns = self.snapshot.world.maze.shape[1]
         cursor = self.cursor
         here = cursor if cursor is not None and cursor // columns == row else None
-        return (*self._picture.row_signature(row), here)
+        return (*self._signatures[row], here)
 
     def _refresh_changed(self) -> None:
         """Ask for a repaint of the visible rows whose look changed, and of the footer."""
         height, top = self._box.height, round(self.scroll_y)
-        for row in range(top // height, (top + self._view.height) // height + 1):
+        last = min((top + self._view.height) // height + 1, len(self._signatures))
+        for row in range(top // height, last):
             cached = self._rows.get(row)
             if cached is not None and cached[0] != self._signature(row):
                 self.refresh(Region(0, row * height - top, self.size.width, height))
 
     def _row_strips(self, row: int) -> list[Strip]:
-        assert self._picture is not None
         signature = self._signature(row)
         cached = self._rows.get(row)
         if cached is None or cached[0] != signature:
-            painter = Painter(self._picture, self._box, self.palette, self._glyphs)
+            if self._painter is None:
+                assert self._picture is not None
+                self._painter = Painter(self._picture, self._box, self.palette, self._glyphs)
             cursor = -1 if self.cursor is None else self.cursor
-            lines = painter.row(row, cursor, self._styles)
+            lines = self._painter.row(row, cursor, self._styles)
             cached = (signature, [Strip(line, self.virtual_size.width) for line in lines])
             self._rows[row] = cached
         return cached[1]
@@ -288,6 +291,8 @@ class MazeView(ScrollView):
                     Color.from_rich_color(style.color),
                     Color.from_rich_color(style.bgcolor),
                 )
+            behind = self.background_colors[1]
+            styles["edge"] = (behind, behind)  # the lines between cells let it show through
             self._palette = Palette(styles)
         return self._palette
 
@@ -344,7 +349,7 @@ class MazeView(ScrollView):
     def notify_style_update(self) -> None:
         """The theme or a style changed: nothing painted before is right."""
         super().notify_style_update()
-        self._palette = None
+        self._palette = self._painter = None
         self._styles.clear()
         self._rows.clear()
 

@@ -125,10 +125,20 @@ class SettingField(Widget):
         for control in self.query(Input):
             control.set_class(bool(sentence), "-wrong")
         self.query_one(".field--error", Static).update(Content(glyphs.plain(sentence)))
+        if self.has_focus_within:
+            self.call_after_refresh(self.bring_into_view)
+
+    def bring_into_view(self) -> None:
+        """Scroll so that meaning and error are seen too, not only the value."""
+        self.scroll_visible(animate=False)
 
     def focus_control(self) -> None:
         """Put the cursor into it."""
         self.query_one("Input, Choice").focus()
+
+    def on_descendant_focus(self) -> None:
+        """It has the cursor: show all of it."""
+        self.call_after_refresh(self.bring_into_view)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -239,7 +239,7 @@ class Draft:
         """Take over what was typed for `key`. Gives what is wrong with it, or nothing."""
         self._edits.pop(key, None)
         self._errors.pop(key, None)
-        if text.strip() != self._values[key]:
+        if text.strip() != self._values[key].strip():
             self._edits[key] = text.strip()
             try:
                 presets.convert(self._data([key]), "form")
