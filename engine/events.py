@@ -86,7 +86,7 @@ class Step(Event, frozen=True, kw_only=True):
 
     @property
     def advantage(self) -> float:
-        """A(s, a): the estimate the update used, or Q(s, a) - V(s) with V the best action's value."""
+        """A(s, a): the estimate the update used, else Q(s, a) - V(s), V the best value."""
         if not math.isnan(self.advantage_estimate):
             return self.advantage_estimate
         return self.values[self.action] - max(self.values) if self.values else math.nan

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import UserError
 from engine.evaluate import OptimalFigures, optimal_figures
-from engine.events import Episode, Live, Policy, Step, World
+from engine.events import Episode, Live, Policy, Step, Tuned, World
 from engine.mdp import MDP, build_mdps
 from engine.presets import algorithm_name
 from engine.runs.reader import RunReader
+from engine.runs.records import ENDED, EpisodeRow, RunState
+from engine.runs.schema import DATABASE
 from engine.solve import Solution, optimal_path, solve
 from engine.tabular import registry
 from tui.snapshot import Snapshot
 
 SHOWN_EPISODES = 500
 """How many recorded episodes a snapshot lists."""
+ALL = 100_000
+"""More episodes than any run keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +48,59 @@ class SnapshotSource:
     def __init__(self, path: Path) -> None:
         """Raises UserError when there is no readable run in the folder."""
         self.reader = RunReader(path)
+        self._state: RunState | None = None
         self._solved: dict[int, _Solved] = {}
         self._mdps: dict[int, MDP] = {}
         self._generation = -1
         self._episode: tuple[int, Episode] | None = None
+        self._rows: tuple[tuple[int, int], tuple[EpisodeRow, ...]] | None = None
 
     def close(self) -> None:
         """Close the store."""
         self.reader.close()
 
+    def changed(self) -> bool:
+        """Whether the run may look different now. Cheap: nothing is read of an idle run.
+
+        Raises UserError when the run has been deleted, which an open database would not notice.
+        """
+        if not (self.reader.path / DATABASE).exists():
+            raise UserError(f"The run {self.reader.id} has been deleted.")
+        if self.reader.changed():
+            return True
+        # A worker that was killed writes nothing more; only its lock tells.
+        return self._state not in ENDED and self.reader.state() != self._state
+
     def episode(self, episode_id: int) -> Episode:
-        """A recorded episode; the newest asked for is kept."""
+        """A recorded episode; the newest asked for is kept. Raises UserError without one."""
         if self._episode is None or self._episode[0] != episode_id:
             self._episode = (episode_id, self.reader.episode(episode_id))
         return self._episode[1]
 
+    def recorded(self) -> tuple[EpisodeRow, ...]:
+        """All recorded episodes, oldest first. They come with recording points only."""
+        head = self.reader.head()
+        key = (head.generation, head.last_point_id)
+        if self._rows is None or self._rows[0] != key:
+            self._rows = (key, tuple(reversed(self.reader.episodes(limit=ALL))))
+        return self._rows[1]
+
+    def tunes(self) -> list[Tuned]:
+        """What was changed since the run started."""
+        return self.reader.tunes()
+
     def read(self, moment: Moment | None = None) -> Snapshot | None:
-        """The run as it is now, or as it was at a recorded moment; None before it has begun."""
+        """The run as it is now, or as it was at a recorded moment; None before it has begun.
+
+        Raises UserError when the run, or the moment in it, is not there any more.
+        """
         reader = self.reader
         info, head = reader.info(), reader.head()
+        self._state = head.state
         if head.generation != self._generation:
             self._generation = head.generation
             self._solved.clear()
+            self._mdps.clear()
             self._episode = None
         if moment is None:
             steps, policy, at = self._edge(head.step)

@@ -6,6 +6,7 @@ its arrays into events. Nothing here knows which algorithm it drives.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -130,7 +131,7 @@ class TabularLearner:
             updates=counters.updates,
             episodes=counters.episodes,
             total_env_steps=counters.total_env_steps,
-            steps=tuple(self._with_log_prob(step) for step in steps),
+            steps=tuple(self._with_policy(step) for step in steps),
             policy=self._policy(),
         )
 
@@ -213,7 +214,17 @@ class TabularLearner:
             layers=algorithm.layers(tables, 0),
         )
 
-    def _with_log_prob(self, step: Step) -> Step:
+    def _with_policy(self, step: Step) -> Step:
+        """The step with π_behaviour as it was when the action was chosen."""
+        if self.algorithm.family == "policy":
+            chances = step.values
+            return msgspec.structs.replace(
+                step,
+                values=(),
+                next_values=(),
+                probabilities=chances,
+                log_prob=math.log(chances[step.action]),
+            )
         return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step, self.knobs))
 
     def _newest_episode(self) -> Episode | None:
@@ -225,7 +236,7 @@ class TabularLearner:
         if not steps:
             return None
         self.shown_episode = newest
-        return make_episode([self._with_log_prob(step) for step in steps])
+        return make_episode([self._with_policy(step) for step in steps])
 
     # ------------------------------------------------------------ saving
 

@@ -282,7 +282,7 @@ async def test_the_explanation_has_formula_numbers_words_and_facts() -> None:
     view = ExplainView()
     app = Stage(view, TermClicked)
     step = played(TO_PRIZE, 7, log_prob=math.log(0.25))[1]
-    async with app.run_test(size=(90, 40)) as pilot:
+    async with app.run_test(size=(160, 40)) as pilot:
         snapshot = shot(step)
         view.show(step, snapshot)
         await pilot.pause()

@@ -105,14 +105,21 @@ def table(
 def _grid(
     headings: Sequence[str], cells: Sequence[Sequence[str]], numbers: Sequence[int]
 ) -> RenderableType:
-    from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for i, heading in enumerate(headings):
-        right = i in numbers
-        grid.add_column(heading, justify="right" if right else "left", no_wrap=right or i == 0)
+        last = i == len(headings) - 1
+        width = max(cell_len(cell) for cell in (heading, *(row[i] for row in cells)))
+        grid.add_column(
+            heading,
+            justify="right" if i in numbers else "left",
+            no_wrap=True,  # where it is too narrow, the last column is cut and the others stay
+            overflow="ellipsis",
+            min_width=1 if last else width,
+        )
     for row in cells:
         grid.add_row(*(Text(cell) for cell in row))
     return grid

@@ -263,7 +263,7 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
 
 def counts(figures: dict[str, Any]) -> str:
     """How much was done: steps and episodes per agent, or sweeps."""
-    if not figures["env_steps"]:
+    if figures["updates"] and not figures["env_steps"]:
         return _count(figures["updates"], "sweep")
     return (
         f"{_count(figures['env_steps'], 'step')} and {_count(figures['episodes'], 'episode')} "

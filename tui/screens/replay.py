@@ -2,79 +2,77 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from bisect import bisect_right
 
-from engine.runs.reader import RunReader
 from engine.runs.records import EpisodeRow
-from tui.source import Moment
-
-ALL = 100_000
+from tui.source import Moment, SnapshotSource
 
 
 class Replay:
-    """Moves through the recording step by step and episode by episode."""
+    """Moves through the recording step by step and episode by episode.
 
-    def __init__(self, path: Path) -> None:
-        self._reader = RunReader(path)
+    Every method that moves says whether there was somewhere to go; else it stays where it is.
+    Used in the thread that reads the run.
+    """
+
+    def __init__(self, source: SnapshotSource) -> None:
+        self._source = source
         self.moment: Moment | None = None
         """None while the live edge is followed."""
 
-    def close(self) -> None:
-        """Close the store."""
-        self._reader.close()
-
-    def follow(self) -> None:
+    def follow(self) -> bool:
         """Go back to the live edge."""
         self.moment = None
-
-    def _episodes(self) -> list[EpisodeRow]:
-        return list(reversed(self._reader.episodes(limit=ALL)))
-
-    def _index(self, episodes: list[EpisodeRow]) -> int:
-        """The index of the episode shown; one past the end at the live edge."""
-        if self.moment is None:
-            return len(episodes)
-        for i, row in enumerate(episodes):
-            if row.id == self.moment.episode_id:
-                return i
-        return len(episodes)
-
-    def _go(self, row: EpisodeRow, t: int) -> bool:
-        self.moment = Moment(row.id, t)
         return True
 
     def first(self) -> bool:
-        """The beginning of the first recorded episode. Whether there is one."""
-        episodes = self._episodes()
-        return bool(episodes) and self._go(episodes[0], 0)
+        """The beginning of the first recorded episode."""
+        return self._go(0, 0)
 
     def episode(self, by: int) -> bool:
         """The beginning of the episode recorded before (-1) or after (1) the one shown."""
-        episodes = self._episodes()
-        i = self._index(episodes) + by
-        return 0 <= i < len(episodes) and self._go(episodes[i], 0)
+        return self._go(self._index() + by, 0)
 
     def at(self, step: int) -> bool:
-        """The end of the newest episode recorded at or before a step, else the first one."""
-        before = [row for row in self._episodes() if row.step <= step]
-        return self._go(before[-1], before[-1].length - 1) if before else self.first()
+        """The last recorded moment that is not after `step`, else the first of all."""
+        rows = self._source.recorded()
+        i = bisect_right(rows, step, key=lambda row: row.step)
+        if i < len(rows):  # the step may fall into an episode that ended later
+            t = bisect_right(self._source.episode(rows[i].id).steps, step, key=lambda s: s.step)
+            if t:
+                return self._go(i, t - 1)
+        return self._go(i - 1, rows[i - 1].length - 1) if i else self.first()
 
-    def advance(self) -> bool:
-        """One step on, into the next recorded episode where one ends. Whether there was one."""
-        episodes = self._episodes()
-        i = self._index(episodes)
-        if self.moment is None or i >= len(episodes):
-            return False
-        if self.moment.t + 1 < episodes[i].length:
-            return self._go(episodes[i], self.moment.t + 1)
-        return i + 1 < len(episodes) and self._go(episodes[i + 1], 0)
+    def step(self) -> bool:
+        """One step on, into the next recorded episode where one ends; at first the first step."""
+        if self.moment is None:
+            return self.first()
+        rows, i = self._source.recorded(), self._index()
+        if i < len(rows) and self.moment.t + 1 < rows[i].length:
+            return self._go(i, self.moment.t + 1)
+        return self._go(i + 1, 0)
 
     def to_end(self) -> bool:
         """The last step of the episode shown; of the next one when it is there already."""
-        episodes = self._episodes()
-        i = self._index(episodes)
+        rows, i = self._source.recorded(), self._index()
         if self.moment is None:
-            return bool(episodes) and self._go(episodes[0], episodes[0].length - 1)
-        if i < len(episodes) and self.moment.t + 1 >= episodes[i].length:
+            i = 0
+        elif i < len(rows) and self.moment.t + 1 >= rows[i].length:
             i += 1
-        return i < len(episodes) and self._go(episodes[i], episodes[i].length - 1)
+        return i < len(rows) and self._go(i, rows[i].length - 1)
+
+    def _index(self) -> int:
+        """The index of the episode shown; one past the end at the live edge."""
+        rows = self._source.recorded()
+        if self.moment is not None:
+            for i, row in enumerate(rows):
+                if row.id == self.moment.episode_id:
+                    return i
+        return len(rows)
+
+    def _go(self, i: int, t: int) -> bool:
+        rows = self._source.recorded()
+        if not 0 <= i < len(rows):
+            return False
+        self.moment = Moment(rows[i].id, t)
+        return True

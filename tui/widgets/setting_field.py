@@ -39,6 +39,12 @@ class Choice(Choices, inherit_bindings=False):
     ]
 
 
+class Value(Input, inherit_bindings=False):
+    """An `Input` without the scrolling keys it has no use for: they belong to the form."""
+
+    BINDINGS: ClassVar[list[BindingType]] = Input.BINDINGS
+
+
 class SettingField(Widget):
     """A label, an input (or a choice), the valid range and the meaning; below, what is wrong."""
 
@@ -100,7 +106,7 @@ class SettingField(Widget):
     def _control(self) -> Input | Choice:
         setting = self.setting
         if not setting.choices:
-            return Input(setting.value, compact=True, tooltip=setting.key)
+            return Value(setting.value, compact=True, tooltip=setting.key)
         options = [(choice, choice) for choice in setting.choices]
         return Choice(
             options,
