@@ -46,7 +46,10 @@ class Learner(Protocol):
         """How many episodes (or sweeps) the watched agent has finished: "one episode" waits."""
 
     def preparation(self) -> str:
-        """What the first `advance` will spend seconds on ("compiling once …"), or nothing."""
+        """What `prepare` will spend seconds on ("compiling once …"), or nothing."""
+
+    def prepare(self) -> None:
+        """Compile what there is to compile. Changes nothing that is learned."""
 
     def begin(self) -> list[AnyEvent]:
         """The events before step 0: worlds, first policy and evaluation. Not after `load`."""

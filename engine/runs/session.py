@@ -67,7 +67,6 @@ class Session:
         self.chunk = Chunk()
         self.tasks: deque[Task] = deque()
         self.replays: deque[Replay] = deque()
-        self._compiling = False
         self._last_command = 0
         self._last_look = -1.0
 
@@ -98,18 +97,24 @@ class Session:
             self.replays.extend(restart.replays)
         self.learner = learner
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
+        for text in (self.writer.journal_note, learner.preparation()):
+            if text:
+                self._note("info", text)
+        self.recorder.commit()
+        self._prepare()
         if restart is None:
             self.recorder.take(learner.begin())
             self.recorder.checkpoint(first=True)
-        preparation = learner.preparation()
-        self._compiling = bool(preparation)
-        for text in (self.writer.journal_note, preparation):
-            if text:
-                self._note("info", text)
         self._set_paused(self.paused)
         self.recorder.live(self._stepwise)
         self.recorder.commit()
         log.info("%s step %d", outcome.STARTED, learner.counters.step)
+
+    def _prepare(self) -> None:
+        """Let the learner compile; the run's time has nothing to do with the compiler."""
+        started = self.clock()
+        self.learner.prepare()
+        self.stopwatch.forget(self.clock() - started)
 
     def _loop(self) -> Status:
         while True:
@@ -219,12 +224,7 @@ class Session:
         elapsed, steps = self.clock() - started, self.learner.counters.step - before
         if steps <= 0 and not self.learner.done:
             raise RuntimeError(f"the learner made no progress at step {before}")
-        if self._compiling:
-            # Neither the time budget nor the size of the next chunk has to do with the compiler.
-            self._compiling = False
-            self.stopwatch.forget(elapsed)
-        else:
-            self.chunk.adapt(steps, elapsed)
+        self.chunk.adapt(steps, elapsed)
         self.pacer.took(steps)
         self.recorder.take(events)
 

@@ -72,6 +72,13 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return result
 
 
+def announcement(title: str, *kernels: Callable[..., Any]) -> str:
+    """What to tell a user whose first start of an algorithm will take seconds, or nothing."""
+    if any(needs_compiling(function) for function in kernels):
+        return f"Compiling {title} once (a few seconds; kept for the next start)."
+    return ""
+
+
 def needs_compiling(function: Callable[..., Any]) -> bool:
     """Whether the next call of this kernel will compile for seconds rather than load."""
     folder = cache_folder()

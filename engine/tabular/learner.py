@@ -18,6 +18,7 @@ from engine.learner import Counters, State
 from engine.presets import Preset
 from engine.tabular import compiling
 from engine.tabular import environment as environ
+from engine.tabular.exact import exact_figures
 from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.trace import WATCHED, make_trace, steps_between, steps_of_episode
 from engine.tabular.tuning import tuned_settings
@@ -91,23 +92,27 @@ class TabularLearner:
     # ------------------------------------------------------------ going on
 
     def preparation(self) -> str:
-        name = self.algorithm.title
-        if compiling.needs_compiling(self.algorithm.kernel):
-            return f"Compiling {name} once (a few seconds; kept for the next start)."
-        return ""
+        return compiling.announcement(self.algorithm.title, self.algorithm.kernel, exact_figures)
+
+    def prepare(self) -> None:
+        self._run_kernel(0)
+        self.worlds.prepare(self.algorithm.greedy(self.tables))
+
+    def _run_kernel(self, steps: int) -> None:
+        limits = environ.Limits(steps, self.episode_limit, self.update_limit)
+        run = compiling.compiled(self.algorithm.kernel)
+        run(self.env, self.agents, self.tables, self.knobs, self.trace, limits)
 
     def begin(self) -> list[AnyEvent]:
         worlds: list[AnyEvent] = [self.worlds.event(w) for w in range(len(self.worlds.mazes))]
         return [*worlds, self._evaluation(), self._policy()]
 
     def advance(self, limit: int) -> list[AnyEvent]:
-        run = compiling.compiled(self.algorithm.kernel)
         events: list[AnyEvent] = []
         until = min(self.clock + limit, self.step_limit)
         while self.clock < until and not self.done:
             n = min(until, self.next_metrics) - self.clock
-            limits = environ.Limits(n, self.episode_limit, self.update_limit)
-            run(self.env, self.agents, self.tables, self.knobs, self.trace, limits)
+            self._run_kernel(n)
             self.clock += n
             if self.done:
                 self.clock = int(self.agents.steps.max())

@@ -17,6 +17,7 @@ from engine.learner import Counters, State
 from engine.solve import reachable
 from engine.tabular import compiling
 from engine.tabular.compiling import kernel
+from engine.tabular.exact import exact_figures
 from engine.tabular.tuning import tuned_settings
 from engine.tabular.worlds import Worlds, next_point, summarise
 
@@ -132,10 +133,14 @@ class PlanningLearner:
         return self.clock
 
     def preparation(self) -> str:
-        if compiling.needs_compiling(self.algorithm.kernel):
-            title = self.algorithm.title
-            return f"Compiling {title} once (a few seconds; kept for the next start)."
-        return ""
+        return compiling.announcement(self.algorithm.title, self.algorithm.kernel, exact_figures)
+
+    def prepare(self) -> None:
+        model = make_model(self.worlds.mdps[0])
+        tables = PlanTables(*(array.copy() for array in self.tables))
+        trace = SweepTrace(*(array.copy() for array in self.trace))
+        compiling.compiled(self.algorithm.kernel)(model, tables, self.settings.gamma, trace, 0)
+        self.worlds.prepare(greedy(self._q())[None])
 
     def begin(self) -> list[AnyEvent]:
         worlds: list[AnyEvent] = [self.worlds.event(w) for w in range(len(self.worlds.mazes))]

@@ -80,6 +80,10 @@ class Worlds:
             self._optimum[world] = optimal_figures(self.mdps[world], self.gamma)
         return self._optimum[world]
 
+    def prepare(self, policy: Array) -> None:
+        """Compile the exact figures with a policy [N,O,A]; the result is not kept."""
+        ExactFigures(self.mdps[0], self.gamma).of(policy)
+
     def figures(self, name: str, world: int, policy: Array) -> dict[str, Array]:
         """The exact figures [N] of policies [N,O,A] in a world."""
         if (name, world) not in self._exact:

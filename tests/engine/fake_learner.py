@@ -88,6 +88,9 @@ class FakeLearner:
     def preparation(self) -> str:
         return self.text
 
+    def prepare(self) -> None:
+        """There is nothing to compile."""
+
     def begin(self) -> list[AnyEvent]:
         return [World(step=0, id=0, split="train", maze=self.maze), *self._pictures()]
 

@@ -44,8 +44,7 @@ COMPILE = """
 from engine import factory, presets
 learner = factory.make_learner(presets.load("q-learning"))
 print(bool(learner.preparation()))
-learner.begin()
-learner.advance(10)
+learner.prepare()
 print(bool(learner.preparation()))
 """
 

@@ -226,15 +226,10 @@ def test_compiling_is_announced_and_not_counted(make_outside: MakeOutside) -> No
     outside = make_outside("budget.env_steps=500", "budget.seconds=5", step_seconds=0.001)
 
     class Compiling(FakeLearner):
-        compiled = False
-
-        def advance(self, limit: int) -> list[AnyEvent]:
-            if not self.compiled:
-                with RunReader(outside.run_dir) as reader:
-                    assert [note.text for note in reader.notes()] == ["Compiling once."]
-                outside.now += 60.0
-                self.compiled = True
-            return super().advance(limit)
+        def prepare(self) -> None:
+            with RunReader(outside.run_dir) as reader:
+                assert [note.text for note in reader.notes()] == ["Compiling once."]
+            outside.now += 60.0
 
     def make(preset: Preset) -> FakeLearner:
         learner = Compiling(preset, outside.make_learner(preset).on_step)

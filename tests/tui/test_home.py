@@ -112,7 +112,7 @@ async def test_everything_that_matters_is_visible(
             "Slippery SARSA",
             "Watch one agent learn.",
             "Q-learning, off-policy",
-            "ε-greedy on Q",
+            "ε-greedy on Q, ε 1 to 0.05",
             "greedy on Q",
             "5,000 steps, by each of 16",
             "4 steps a second, 21 min",
