@@ -76,7 +76,8 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         print(
-            f"{name:10} median {medians[name]:.3f} s  (min {min(values):.3f}, max {max(values):.3f})"
+            f"{name:10} median {medians[name]:.3f} s  "
+            f"(min {min(values):.3f}, max {max(values):.3f})"
         )
     ratio = medians["Ice Maze"] / medians["one label"]
     print(f"ratio {ratio:.2f} (bar: at most {BAR})")

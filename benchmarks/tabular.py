@@ -1,9 +1,9 @@
 """Environment steps per second with learning: Ice Maze, a plain Gymnasium + NumPy loop, and C.
 
-Q-learning on slippery FrozenLake 4x4, one core. Ice Maze runs as users run it: a worker process that
-records curves, episodes, policies and checkpoints into its run store. The other two only learn. All
-alternate in one run; the success of every result is computed exactly and must reach 0.70. Then every
-algorithm on the shelf against Q-learning, and growth with the size of the maze.
+Q-learning on slippery FrozenLake 4x4, one core. Ice Maze runs as users run it: a worker process
+that records curves, episodes, policies and checkpoints into its run store. The other two only
+learn. All alternate in one run; the success of every result is computed exactly and must reach
+0.70. Then every algorithm on the shelf against Q-learning, and growth with the maze's size.
 
     python benchmarks/tabular.py [--rounds 3] [--seconds 4] [--only-bars]
 
@@ -34,6 +34,15 @@ from engine.tabular import registry
 
 GYMNASIUM_BAR, C_BAR, SUCCESS_BAR = 300.0, 0.5, 0.70
 PRESET = "q-learning-slippery"
+SMALL = """
+title = "benchmark"
+[maze]
+{maze}
+[algorithm]
+name = "{name}"
+[budget]
+env_steps = 2_000_000
+"""
 
 
 def ice_maze(runs: Path, seconds: float) -> tuple[float, float]:
@@ -164,9 +173,9 @@ def shelf() -> None:
     for algorithm in registry.all_algorithms():
         if algorithm.family == "planning":
             continue
-        preset = presets.load(PRESET)
-        data = f'title = "x"\n[maze]\ngymnasium = "FrozenLake-v1"\n[algorithm]\nname = "{algorithm.name}"'
-        preset = presets.parse(data + "\n[budget]\nenv_steps = 400000\n[run]\nagents = 16")
+        preset = presets.parse(
+            SMALL.format(maze='gymnasium = "FrozenLake-v1"', name=algorithm.name)
+        )
         rate = rate_of(preset, 50_000)
         print(f"{algorithm.name:22}{rate / 1e6:10.2f}{rate / q_learning:15.2f}")
 
@@ -175,10 +184,8 @@ def growth() -> None:
     """Q-learning on generated mazes of growing size."""
     print(f"\n{'maze':8}{'M steps/s':>10}")
     for size in (4, 8, 16, 32, 64):
-        preset = presets.parse(
-            f'title = "x"\n[maze]\nsize = {size}\nslip = 0.2\nmax_steps = {size * 16}\n[algorithm]\n'
-            'name = "q-learning"\n[budget]\nenv_steps = 2000000\n[run]\nagents = 16'
-        )
+        maze = f"size = {size}\nslip = 0.2\nmax_steps = {size * 16}"
+        preset = presets.parse(SMALL.format(maze=maze, name="q-learning"))
         print(f"{size:2}x{size:<5}{rate_of(preset, 500_000) / 1e6:10.2f}")
 
 

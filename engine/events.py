@@ -49,8 +49,11 @@ class Step(Event, frozen=True, kw_only=True):
     the update. `bootstrap` is the part of the target that was itself an estimate, undiscounted
     (0 after a terminating step); `next_action` is -1 unless the update used it.
 
-    Methods that learn a policy give its `probabilities` [A] instead of values, and the
-    `advantage_estimate` their update used (NaN until it was made).
+    Methods that learn a policy give its `probabilities` [A] instead of values. Once they have
+    learned from the step, `advantage_estimate` is the advantage their update used (NaN before),
+    `probabilities_after` [A] what that update made of the policy here, and `policy_step_size` the
+    step size of the logits where it is a plain number. `before`, `target` and `after` are then
+    about the baseline their advantage is measured from.
     """
 
     kind: Literal["real", "planning", "backup"] = "real"
@@ -82,6 +85,8 @@ class Step(Event, frozen=True, kw_only=True):
     values: tuple[float, ...] = ()
     next_values: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
+    probabilities_after: tuple[float, ...] = ()
+    policy_step_size: float = math.nan
     advantage_estimate: float = math.nan
 
     @property

@@ -95,7 +95,3 @@ class Stopwatch:
     def stop(self) -> None:
         """Do not count from now on."""
         self._before, self._since = self.seconds, None
-
-    def forget(self, seconds: float) -> None:
-        """Take off time that was not training: compiling."""
-        self._before -= seconds

@@ -101,7 +101,7 @@ class Session:
             if text:
                 self._note("info", text)
         self.recorder.commit()
-        self._prepare()
+        learner.prepare()  # before the stopwatch starts: compiling is not training
         if restart is None:
             self.recorder.take(learner.begin())
             self.recorder.checkpoint(first=True)
@@ -109,12 +109,6 @@ class Session:
         self.recorder.live(self._stepwise)
         self.recorder.commit()
         log.info("%s step %d", outcome.STARTED, learner.counters.step)
-
-    def _prepare(self) -> None:
-        """Let the learner compile; the run's time has nothing to do with the compiler."""
-        started = self.clock()
-        self.learner.prepare()
-        self.stopwatch.forget(self.clock() - started)
 
     def _loop(self) -> Status:
         while True:

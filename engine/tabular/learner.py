@@ -43,11 +43,11 @@ class TabularLearner:
         self.worlds = Worlds(preset.maze, preset.algorithm.gamma)
         self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
         mdp = self.worlds.mdps[0]
+        longest = max(m.max_steps for m in self.worlds.mdps)
         self.tables = algorithm.make_tables(
-            self.settings, Size(preset.run.agents, mdp.n_observations, mdp.n_actions)
+            self.settings, Size(preset.run.agents, mdp.n_observations, mdp.n_actions, longest)
         )
         self.knobs = algorithm.make_knobs(self.settings)
-        longest = max(m.max_steps for m in self.worlds.mdps)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
         budget = preset.budget
         self.step_limit = budget.env_steps or NO_LIMIT
@@ -222,12 +222,13 @@ class TabularLearner:
     def _with_policy(self, step: Step) -> Step:
         """The step with π_behaviour as it was when the action was chosen."""
         if self.algorithm.family == "policy":
-            chances = step.values
+            chances, learned = step.values, not math.isnan(step.advantage_estimate)
             return msgspec.structs.replace(
                 step,
                 values=(),
                 next_values=(),
                 probabilities=chances,
+                probabilities_after=step.next_values if learned else (),
                 log_prob=math.log(chances[step.action]),
             )
         return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step, self.knobs))

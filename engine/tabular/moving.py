@@ -25,6 +25,8 @@ class Size(NamedTuple):
     agents: int
     observations: int
     actions: int
+    longest: int = 1
+    """Steps an episode may take: for methods that keep whole episodes until they learn."""
 
     @property
     def table(self) -> tuple[int, int, int]:

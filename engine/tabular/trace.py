@@ -27,12 +27,16 @@ class Trace(NamedTuple):
     """Ring buffers of M steps; row `step % M` holds the step that ended at count `step`."""
 
     ints: Array  # [M,9] int64
-    floats: Array  # [M,7] float64
-    values: Array  # [M,2,A] float64: action values (or probabilities) here and there, before it
+    floats: Array  # [M,8] float64
+    values: Array  # [M,2,A] float64: action values here and there, before it; for methods that
+    # learn a policy, its probabilities here before and after it
 
 
 INTS = ("step", "world", "episode", "t", "state", "action", "next_state", "next_action", "flags")
-FLOATS = ("reward", "before", "target", "step_size", "exploration", "bootstrap", "advantage")
+FLOATS = (
+    *("reward", "before", "target", "step_size", "exploration", "bootstrap"),
+    *("advantage", "policy_step_size"),
+)
 
 
 def make_trace(size: int, n_actions: int) -> Trace:
@@ -86,6 +90,7 @@ def note(
     floats[4] = exploration
     floats[5] = bootstrap
     floats[6] = math.nan
+    floats[7] = math.nan
     for a in range(values.size):
         trace.values[row, 0, a] = values[a]
         trace.values[row, 1, a] = next_values[a]
@@ -111,6 +116,26 @@ def note_update(
         floats = trace.floats[row]
         floats[1], floats[2], floats[3], floats[5] = before, target, alpha, bootstrap
         floats[6] = advantage
+
+
+@kernel
+def note_policy(trace: Trace, step: int, logits: Array, step_size: float) -> None:
+    """Add to a step noted earlier the policy its update left behind: softmax of `logits` [A].
+
+    `step_size` is that of the logits, NaN where an optimizer makes its own of it.
+    """
+    row = step % trace.ints.shape[0]
+    if trace.ints[row, 0] == step:
+        trace.floats[row, 7] = step_size
+        top = logits[0]
+        for a in range(1, logits.size):
+            top = max(top, logits[a])
+        total = 0.0
+        for a in range(logits.size):
+            trace.values[row, 1, a] = math.exp(logits[a] - top)
+            total += trace.values[row, 1, a]
+        for a in range(logits.size):
+            trace.values[row, 1, a] /= total
 
 
 def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) -> list[Step]:
@@ -139,7 +164,7 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
     step, world, episode, t, state, action, next_state, next_action, flags = (
         int(value) for value in trace.ints[row]
     )
-    reward, before, target, alpha, exploration, bootstrap, advantage = (
+    reward, before, target, alpha, exploration, bootstrap, advantage, policy_step = (
         float(value) for value in trace.floats[row]
     )
     error = target - before
@@ -171,5 +196,6 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
         bootstrap=bootstrap,
         values=tuple(trace.values[row, 0].tolist()),
         next_values=tuple(trace.values[row, 1].tolist()),
+        policy_step_size=policy_step,
         advantage_estimate=advantage,
     )

@@ -1,6 +1,7 @@
 """What every tabular learner promises: reproducible, resumable, honest about each step."""
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_a_time_limit_is_not_an_end() -> None:
     assert all(s.t == 29 and not s.terminated for s in cut)
     assert all(s.target == s.reward + s.gamma * max(s.next_values) for s in cut)
     assert all(s.t < 29 or s.terminated or s.truncated for s in steps)
-    for a, b in zip(steps, steps[1:], strict=False):
+    for a, b in itertools.pairwise(steps):
         assert b.t == (0 if a.terminated or a.truncated else a.t + 1)
         assert b.state == (0 if a.terminated or a.truncated else a.next_state)
 
@@ -194,7 +195,7 @@ def test_recording_points_are_log_spaced() -> None:
     updates = of(Update, run(make(budget="env_steps = 3000")))
     points = [u.step for u in updates]
     assert points[:20] == list(range(1, 21))
-    for now, following in zip(points, points[1:-1], strict=False):
+    for now, following in itertools.pairwise(points[:-1]):
         assert following == next_point(now, 1.03)
     assert points[-1] == 3000
     assert updates[-1].total_env_steps == 12_000
