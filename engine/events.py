@@ -48,6 +48,7 @@ class Step(Event, frozen=True, kw_only=True):
     `next_values` are the learned action values [A] of this and of the next observation, before
     the update. `bootstrap` is the part of the target that was itself an estimate, undiscounted
     (0 after a terminating step); `next_action` is -1 unless the update used it.
+    `planned` counts the updates from a learned model that followed this move.
 
     Methods that learn a policy give its `probabilities` [A] instead of values. Once they have
     learned from the step, `advantage_estimate` is the advantage their update used (NaN before),
@@ -82,6 +83,7 @@ class Step(Event, frozen=True, kw_only=True):
     gamma: float
     exploration: float = math.nan
     bootstrap: float = 0.0
+    planned: int = 0
     values: tuple[float, ...] = ()
     next_values: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()

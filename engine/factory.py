@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from engine import presets
 from engine.learner import Learner
-from engine.tabular import registry
 
 
 def make_learner(preset: presets.Preset) -> Learner:
     """The learner of a preset, at step 0, seeded by `run.seed`."""
-    return registry.get(presets.algorithm_name(preset)).make_learner(preset)
+    return presets.algorithm_of(preset).make_learner(preset)

@@ -1,5 +1,7 @@
 """Ice Maze as a Gymnasium environment: ``IceMaze-v0``, registered when this module is imported.
 
+With it comes ``MaximizationBias-v0``, see `engine.maximization_bias`.
+
     import engine.gymnasium_env
     env = gymnasium.make("IceMaze-v0", size=8, slip=0.2, seed=3)
 
@@ -15,6 +17,7 @@ import msgspec
 import numpy as np
 from gymnasium import spaces
 
+from engine import maximization_bias
 from engine.errors import UserError, nearest
 from engine.maze import Maze, MazeSettings, build_mazes
 from engine.mdp import MDP, build_mdps
@@ -143,9 +146,15 @@ def _table(mdp: MDP) -> Table:
 
 
 def register() -> None:
-    """Make `IceMaze-v0` known to Gymnasium; calling it again changes nothing."""
+    """Make our environments known to Gymnasium; calling it again changes nothing."""
     if ENV_ID not in gymnasium.registry:
         gymnasium.register(id=ENV_ID, entry_point="engine.gymnasium_env:IceMazeEnv")
+    if maximization_bias.ENV_ID not in gymnasium.registry:
+        gymnasium.register(
+            id=maximization_bias.ENV_ID,
+            entry_point="engine.maximization_bias:MaximizationBiasEnv",
+            max_episode_steps=maximization_bias.MAX_STEPS,
+        )
 
 
 register()

@@ -18,6 +18,7 @@ from engine.errors import UserError, nearest
 NAMED_ACTIONS = {
     "FrozenLakeEnv": ("left", "down", "right", "up"),
     "CliffWalkingEnv": ("up", "right", "down", "left"),
+    "MaximizationBiasEnv": tuple(f"{way}-{n}" for n in range(1, 6) for way in ("left", "right")),
     "TaxiEnv": ("south", "north", "east", "west", "pickup", "dropoff"),
 }
 CLIFF_ROWS = ("F" * 12, "F" * 12, "F" * 12, "S" + "H" * 10 + "G")
@@ -99,6 +100,8 @@ def read_table(
 def _make(env_id: str, kwargs: dict[str, Any]) -> Any:
     """The env, or a UserError that says why not. Only registered ids: none names a module."""
     import gymnasium
+
+    import engine.gymnasium_env  # noqa: F401  (registers ours)
 
     if env_id not in gymnasium.registry:
         raise UserError(

@@ -12,7 +12,7 @@ import tomllib
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +26,9 @@ from engine.preset_toml import apply_override
 from engine.settings import AlgorithmSettings
 from engine.solve import solve
 from engine.tabular import registry
+
+if TYPE_CHECKING:
+    from engine.tabular.algorithm import Algorithm
 
 GROUPS = ("tabular", "policy-gradient", "llm", "challenge")
 Group = Literal["tabular", "policy-gradient", "llm", "challenge"]
@@ -95,9 +98,10 @@ def default_env_steps(preset: Preset) -> int | None:
 
 
 @cache
-def _preset_type() -> type[Preset]:
-    """`Preset` with `algorithm` narrowed to the settings of the algorithms on the shelf."""
-    settings = [algorithm.settings for algorithm in registry.all_algorithms()]
+def _preset_type(own: type[AlgorithmSettings] | None = None) -> type[Preset]:
+    """`Preset` with `algorithm` narrowed to the settings of the algorithms on the shelf, or to
+    those of the user's own."""
+    settings = [own] if own else [algorithm.settings for algorithm in registry.all_algorithms()]
     union: Any = reduce(or_, settings)
     narrowed = msgspec.defstruct(
         "Preset",
@@ -110,10 +114,16 @@ def _preset_type() -> type[Preset]:
     return cast(type[Preset], narrowed)
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a preset file."""
+def schema(preset: Preset | None = None) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a preset file; that of `preset` knows the settings of the
+    user's own algorithm, if it has one."""
+    own = preset is not None and algorithm_of(preset).own_file is not None
+    return _schema(type(preset.algorithm) if preset is not None and own else None)
+
+
+def _schema(own: type[AlgorithmSettings] | None) -> dict[str, Any]:
     dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **msgspec.json.schema(_preset_type())}
+    return {"$schema": dialect, **msgspec.json.schema(_preset_type(own))}
 
 
 # ---------------------------------------------------------------- finding
@@ -159,12 +169,25 @@ def load(name_or_file: str, overrides: list[str] | None = None) -> Preset:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Expected a UTF-8 TOML file.") from error
-    shipped = path.parent == shipped_folder()
-    return parse(text, where=path.name if shipped else name_or_file, overrides=overrides)
+    folder = own_folder(path)
+    where = name_or_file if folder else path.name
+    return parse(text, where=where, overrides=overrides, folder=folder)
 
 
-def parse(text: str, where: str = "preset", overrides: list[str] | None = None) -> Preset:
-    """Validate the text of a preset. `where` names it in error messages."""
+def own_folder(path: Path) -> Path | None:
+    """Where a preset's file may name an algorithm of the user's own: beside it. None for the
+    shipped ones, which may not."""
+    return None if path.parent == shipped_folder() else path.parent
+
+
+def parse(
+    text: str,
+    where: str = "preset",
+    overrides: list[str] | None = None,
+    folder: Path | None = None,
+) -> Preset:
+    """Validate the text of a preset. `where` names it in error messages; `folder` is where the
+    user's own algorithm would be."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -172,7 +195,7 @@ def parse(text: str, where: str = "preset", overrides: list[str] | None = None) 
     for override in overrides or []:
         apply_override(data, override)
         where += f" with --set {override}"
-    preset = convert(data, where)
+    preset = convert(data, where, folder)
     try:
         check(preset)
     except UserError as error:
@@ -201,7 +224,7 @@ def check(preset: Preset) -> None:
             "budget: no limit was given, so the run would never end; expected at least one of "
             "env_steps, episodes, updates, seconds."
         )
-    registry.get(algorithm_name(preset)).check(preset)
+    algorithm_of(preset).check(preset)
     for i, claim in enumerate(preset.expect):
         if claim.at_least is None and claim.at_most is None:
             raise UserError(
@@ -219,33 +242,58 @@ def algorithm_name(preset: Preset) -> str:
     return name
 
 
-def convert(data: dict[str, Any], where: str = "preset") -> Preset:
+def algorithm_of(preset: Preset) -> Algorithm:
+    """The algorithm a preset trains with."""
+    return registry.of(preset.algorithm)
+
+
+def folder_of(preset: Preset) -> Path | None:
+    """The folder from which the user's own algorithm was loaded, to `convert` changed data with."""
+    own = algorithm_of(preset).own_file
+    return own.folder if own else None
+
+
+def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = None) -> Preset:
     """Parsed TOML to `Preset`, with a message a person can act on for every mismatch."""
+    own = None
     try:
         check_numbers(data)
-        _check_algorithm_name(data)
-        return msgspec.convert(data, _preset_type(), strict=True)
+        own = _own_settings(data, folder)
+        return msgspec.convert(data, _preset_type(own), strict=True)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {explain(error, data, schema())}") from error
+        raise UserError(f"{where}: {explain(error, data, _schema(own))}") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 
 
-def _check_algorithm_name(data: dict[str, Any]) -> None:
-    """msgspec's own message for a wrong tag does not say which names are valid."""
+def _own_settings(data: dict[str, Any], folder: Path | None) -> type[AlgorithmSettings] | None:
+    """The settings of the user's own algorithm, if the data names one.
+
+    Raises UserError for a name that does not exist: msgspec's message for a wrong tag does not say
+    which are valid.
+    """
     algorithm = data.get("algorithm")
     if not isinstance(algorithm, dict):
-        return
+        return None
     names = list(registry.MODULES)
     if "name" not in algorithm:
         raise UserError(f"algorithm.name is missing; expected one of {', '.join(names)}.")
     name = algorithm["name"]
+    if isinstance(name, str) and name.startswith(registry.OWN):
+        return registry.get(name, folder).settings
     if name not in names:
         raise UserError(
             f"algorithm.name: there is no algorithm {show(name)}.{nearest(str(name), names)}"
         )
+    return None
 
 
-def dump(preset: Preset) -> str:
-    """The preset as TOML text that `parse` reads back to an equal preset."""
-    return preset_toml.write(msgspec.to_builtins(preset))
+def dump(preset: Preset, algorithm_name: str | None = None) -> str:
+    """The preset as TOML text that `parse` reads back to an equal preset.
+
+    `algorithm_name` replaces the name of the user's own algorithm, whose file is being copied.
+    """
+    data = msgspec.to_builtins(preset)
+    if algorithm_name is not None:
+        data["algorithm"]["name"] = algorithm_name
+    return preset_toml.write(data)

@@ -15,6 +15,10 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from tui import ascii_look
+from tui.widgets import glyphs
 
 if TYPE_CHECKING:
     from engine.presets import Preset
@@ -34,6 +38,7 @@ class IceMazeApp(App[None]):
     TITLE = "Ice Maze"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
+    CSS = ascii_look.CSS
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -56,9 +61,12 @@ class IceMazeApp(App[None]):
 
     def compose(self) -> ComposeResult:
         """The first picture, until the library has been read."""
-        yield Static(WELCOME, markup=False)
+        yield Static(glyphs.plain(WELCOME), markup=False)
 
     def on_mount(self) -> None:
+        ascii_only = glyphs.current().ascii
+        self.set_class(ascii_only, "-ascii")
+        ascii_look.use(ascii_only)
         # Not before the first picture is on screen: importing holds the interpreter.
         self.call_after_refresh(self._read_library)
 
@@ -92,7 +100,7 @@ class IceMazeApp(App[None]):
 
     # ------------------------------------------------------------ runs
 
-    @work(thread=True, group="start", exclusive=True, exit_on_error=False)
+    @work(thread=True, group="start", exclusive=True)
     def start_run(self, preset: Preset, name: str) -> None:
         """Start a run of a preset at the pace it asks for, and show it."""
         from engine.errors import UserError
@@ -111,7 +119,8 @@ class IceMazeApp(App[None]):
                 )
             )
             return
-        self.call_from_thread(self.open_run, path)
+        if not get_current_worker().is_cancelled:  # by the start of another run
+            self.call_from_thread(self.open_run, path)
 
     def open_run(self, path: Path) -> None:
         """Show a run, live or recorded."""
@@ -136,16 +145,19 @@ class IceMazeApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette offers what the keys do, under the same names."""
-        from tui.screens.help import key_rows
+        from tui.screens.help import commands
 
-        actions = {
-            binding.description: (binding.action, active.node)
-            for active in screen.active_bindings.values()
-            if (binding := active.binding).description and not binding.system
-        }
-        for keys, description, tooltip in key_rows(screen):
-            action, node = actions[description]
-            yield SystemCommand(
-                description, f"{tooltip} ({keys})", partial(self.run_action, action, node)
-            )
-        yield from super().get_system_commands(screen)
+        names = set()
+        for key in commands(screen):
+            if key.name not in names and key.action != "command_palette":
+                names.add(key.name)
+                text = glyphs.plain(f"{key.tooltip} ({key.keys})")
+                yield SystemCommand(key.name, text, partial(self.run_action, key.action, key.node))
+        for command in super().get_system_commands(screen):
+            if command.title in ("Theme", "Screenshot"):
+                yield command
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as the terminal can show it."""
+        shown = super().get_key_display(binding)
+        return shown if shown.isascii() or not glyphs.current().ascii else binding.key

@@ -9,12 +9,11 @@ from engine.errors import UserError
 from engine.evaluate import OptimalFigures, optimal_figures
 from engine.events import Episode, Live, Policy, Step, Tuned, World
 from engine.mdp import MDP, build_mdps
-from engine.presets import algorithm_name
+from engine.presets import algorithm_of
 from engine.runs.reader import RunReader
 from engine.runs.records import ENDED, EpisodeRow, RunState
 from engine.runs.schema import DATABASE
 from engine.solve import Solution, optimal_path, solve
-from engine.tabular import registry
 from tui.snapshot import Snapshot
 
 SHOWN_EPISODES = 500
@@ -48,7 +47,8 @@ class SnapshotSource:
     def __init__(self, path: Path) -> None:
         """Raises UserError when there is no readable run in the folder."""
         self.reader = RunReader(path)
-        self._state: RunState | None = None
+        self.state: RunState | None = None
+        """What the run was doing at the last look."""
         self._solved: dict[int, _Solved] = {}
         self._mdps: dict[int, MDP] = {}
         self._generation = -1
@@ -69,7 +69,7 @@ class SnapshotSource:
         if self.reader.changed():
             return True
         # A worker that was killed writes nothing more; only its lock tells.
-        return self._state not in ENDED and self.reader.state() != self._state
+        return self.state not in ENDED and self.reader.state() != self.state
 
     def episode(self, episode_id: int) -> Episode:
         """A recorded episode; the newest asked for is kept. Raises UserError without one."""
@@ -96,7 +96,7 @@ class SnapshotSource:
         """
         reader = self.reader
         info, head = reader.info(), reader.head()
-        self._state = head.state
+        self.state = head.state
         if head.generation != self._generation:
             self._generation = head.generation
             self._solved.clear()
@@ -115,7 +115,7 @@ class SnapshotSource:
         return Snapshot(
             run_id=info.id,
             preset=info.preset,
-            algorithm=registry.get(algorithm_name(info.preset)),
+            algorithm=algorithm_of(info.preset),
             head=head,
             at=at,
             following=moment is None,

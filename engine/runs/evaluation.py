@@ -23,7 +23,6 @@ from engine.mdp import MDP, build_mdp
 from engine.preset_toml import MAZE_SOURCES, apply_override
 from engine.runs import checkpoints, schema
 from engine.runs.reader import RunReader
-from engine.tabular import registry
 from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.worlds import summarise
 
@@ -91,7 +90,7 @@ def evaluate_run(reader: RunReader, overrides: list[str]) -> RunEvaluation:
 
 def _learned(reader: RunReader) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
-    algorithm = registry.get(presets.algorithm_name(reader.info().preset))
+    algorithm = presets.algorithm_of(reader.info().preset)
     if isinstance(algorithm, MovingAlgorithm):
         if (found := _newest_checkpoint(reader.path)) is not None:
             return _from_tables(algorithm, *found)
@@ -146,7 +145,7 @@ def _changed(preset: presets.Preset, maze: Maze, overrides: list[str]) -> Maze:
         changed["maze"] = {k: v for k, v in changed["maze"].items() if k not in GENERATED}
     where = "eval" + "".join(f" --set {override}" for override in overrides)
     try:
-        return build_mazes(presets.convert(changed, where).maze)[0][1]
+        return build_mazes(presets.convert(changed, where, presets.folder_of(preset)).maze)[0][1]
     except UserError as error:
         raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
 

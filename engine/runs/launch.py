@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 import time
 from datetime import datetime
@@ -22,8 +21,9 @@ import msgspec
 
 import engine
 from engine import presets
+from engine.atomic import replace_file
 from engine.errors import UserError
-from engine.runs import library, schema
+from engine.runs import library, own_algorithm, schema
 from engine.runs.lock import RunLock
 from engine.runs.outcome import last_log_line
 from engine.runs.reader import RunReader
@@ -65,7 +65,7 @@ def create_run(
     run_dir = _new_folder(runs_dir or library.runs_dir(), name)
     try:
         with _explained(run_dir):
-            (run_dir / "preset.toml").write_text(presets.dump(preset), "utf-8")
+            own = own_algorithm.freeze(preset, run_dir)
             schema.create(run_dir)
             _write_meta(
                 run_dir,
@@ -75,6 +75,7 @@ def create_run(
                 created=datetime.now().astimezone().isoformat(timespec="seconds"),
                 state="starting",
                 generation=0,
+                **own,
             )
     except BaseException:
         shutil.rmtree(run_dir, ignore_errors=True)
@@ -172,14 +173,16 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
                 "such as --set budget.env_steps=100000. Start a new run to change the rest."
             )
     file = run_dir / "preset.toml"
-    with _explained(file):
-        preset = presets.parse(file.read_text("utf-8"), where="preset.toml", overrides=overrides)
     meta = _read_meta(run_dir)
+    own_algorithm.check(run_dir, meta.get(own_algorithm.META_KEY))
+    with _explained(file):
+        text = file.read_text("utf-8")
+    preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir)
     if meta.get("state") == "finished":
         _check_budget(run_dir.name, preset.budget, meta)
     if overrides:
         with _explained(file):
-            _replace_file(file, presets.dump(preset))
+            replace_file(file, presets.dump(preset).encode())
 
 
 def _check_budget(run_id: str, budget: presets.Budget, meta: dict[str, Any]) -> None:
@@ -191,20 +194,6 @@ def _check_budget(run_id: str, budget: presets.Budget, meta: dict[str, Any]) -> 
                 f"The run {run_id} has used up its budget ({key}: {used[key]} of {limit}). Raise "
                 f"it to go on: icemaze train --resume {run_id} --set budget.{key}={2 * limit}"
             )
-
-
-def _replace_file(file: Path, text: str) -> None:
-    """Write a file so that after a crash it is the old one or the new one, never half of it."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _spawn(run_dir: Path, lock: RunLock, program: list[str]) -> None:

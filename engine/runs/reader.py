@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, cast
 from engine import presets
 from engine.errors import UserError
 from engine.events import Episode, Evaluation, Live, Policy, Step, Tuned, World, decode
-from engine.runs import commands, outcome, schema
+from engine.runs import commands, outcome, own_algorithm, schema
 from engine.runs.curves import Curve, GrowingCurve, Row
 from engine.runs.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, Head, NoteRow, RunInfo, RunState
@@ -82,7 +82,9 @@ class RunReader:
         if self._info is None or self._info[0] != generation:
             file = self.path / "preset.toml"
             try:
-                preset = presets.convert(tomllib.loads(file.read_text("utf-8")), str(file))
+                own_algorithm.check(self.path, meta.get(own_algorithm.META_KEY))
+                data = tomllib.loads(file.read_text("utf-8"))
+                preset = presets.convert(data, str(file), self.path)
             except (OSError, ValueError) as error:
                 raise UserError(f"{file}: cannot be read ({error}). The run is damaged.") from error
             info = RunInfo(

@@ -12,7 +12,7 @@ from engine import presets
 from engine.errors import UserError
 from engine.events import AnyEvent, Finished, Note
 from engine.learner import Counters, Learner
-from engine.runs import commands, outcome
+from engine.runs import commands, outcome, own_algorithm
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder
 from engine.runs.store import Replay, RunWriter
@@ -88,7 +88,9 @@ class Session:
 
     def _begin(self) -> None:
         text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
-        preset = presets.parse(text, where="preset.toml")
+        own = self.writer.meta(own_algorithm.META_KEY)
+        own_algorithm.check(self.writer.run_dir, own)
+        preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
         self.budget_seconds = preset.budget.seconds
         learner = self.make_learner(preset)
         restart = self.writer.rewind()
@@ -97,7 +99,8 @@ class Session:
             self.replays.extend(restart.replays)
         self.learner = learner
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
-        for text in (self.writer.journal_note, learner.preparation()):
+        notes = (own_algorithm.note(own), self.writer.journal_note, learner.preparation())
+        for text in notes:
             if text:
                 self._note("info", text)
         self.recorder.commit()

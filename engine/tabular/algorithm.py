@@ -15,6 +15,7 @@ from engine.settings import AlgorithmSettings
 if TYPE_CHECKING:
     from engine.learner import Learner
     from engine.presets import Preset
+    from engine.tabular.own import OwnFile
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,6 +54,14 @@ class Algorithm:
     update_name: ClassVar[str] = "TD step"
     formula: ClassVar[str]
     kernel: ClassVar[Callable[..., Any]]
+    idea: ClassVar[str] = ""
+    """What is new about it, in one sentence."""
+    needs: ClassVar[str] = ""
+    """What must be there before it can work."""
+    chosen_when: ClassVar[str] = ""
+    """When people choose it."""
+    own_file: OwnFile | None = None
+    """The user's file it was loaded from; None for the algorithms of the shelf."""
 
     def check(self, preset: Preset) -> None:
         """Raise UserError for what only this algorithm cannot do."""

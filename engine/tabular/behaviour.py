@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.evaluate import greedy
 from engine.settings import EpsilonGreedy, Exploration, Schedule, Softmax, UpperConfidenceBound
-from engine.tabular.compiling import kernel
+from engine.tabular.compiling import inlined, kernel
 from engine.tabular.rng import uniform
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -71,7 +71,7 @@ def highest(values: Array) -> float:
     return float(top)
 
 
-@kernel
+@inlined
 def greedy_action(values: Array, random: Array) -> int:
     """A best action; exact ties are broken at random."""
     best = 0
@@ -94,7 +94,7 @@ def greedy_action(values: Array, random: Array) -> int:
     return best
 
 
-@kernel
+@inlined
 def epsilon_greedy(values: Array, epsilon: float, random: Array) -> tuple[int, bool]:
     """With probability ε any action at random (then explored is true), else a best one."""
     if epsilon > 0.0:
@@ -144,7 +144,7 @@ def upper_confidence(values: Array, visits: Array, c: float, random: Array) -> t
     return best, values[best] < top
 
 
-@kernel
+@inlined
 def choose(
     values: Array, visits: Array, knob: Array, step: int, random: Array
 ) -> tuple[int, bool, float]:

@@ -7,6 +7,8 @@ the arithmetic is IEEE, so a run is reproducible bit for bit).
 
 Numba looks only at the file of the function itself when it decides whether cached machine code
 is still valid; the cache folder is therefore named by a hash of the whole engine's kernels.
+Kernels of a user's own file are kept in it under the hash of that file, wherever the file is: each
+run has its own copy of it, and none should compile again what another has compiled.
 """
 
 from __future__ import annotations
@@ -21,13 +23,24 @@ from typing import Any, TypeVar
 
 import platformdirs
 
+from engine.atomic import replace_file
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+OWN_SOURCE = "__icemaze_source__"
+"""The global of a module made from a user's own file that holds its text."""
 
 
 def kernel(function: F) -> F:
     """Mark a function as compilable. It stays plain Python until `compiled` is called on it."""
     function.__dict__["is_kernel"] = True
     return function
+
+
+def inlined(function: F) -> F:
+    """A kernel that is compiled into its callers: for the few that every step goes through."""
+    function.__dict__["is_inlined"] = True
+    return kernel(function)
 
 
 def cache_folder() -> Path:
@@ -44,7 +57,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The machine-code version of a kernel (compiled at its first call, then cached on disk)."""
     import numba
 
-    folder = cache_folder()
+    folder, code = cache_folder(), function.__code__
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
@@ -55,10 +68,16 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     called = {
         name: compiled(value)
         for name, value in function.__globals__.items()
-        if name in function.__code__.co_names and getattr(value, "is_kernel", False)
+        if name in code.co_names and getattr(value, "is_kernel", False)
     }
+    own = _own_copy(function)
+    if own is not None and writable:
+        own.parent.mkdir(exist_ok=True)
+        if not own.exists():
+            replace_file(own, function.__globals__[OWN_SOURCE])
+        code = code.replace(co_filename=str(own))
     bound = types.FunctionType(
-        function.__code__,
+        code,
         {**function.__globals__, **called},
         function.__name__,
         function.__defaults__,
@@ -67,7 +86,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     bound.__qualname__, bound.__module__ = function.__qualname__, function.__module__
     # Kernels allocate nothing, so they need no reference counts; without them a step takes a
     # tenth of the time (every array taken out of a NamedTuple would cost two atomic additions).
-    options: dict[str, Any] = {"cache": writable, "_nrt": False}
+    inline = getattr(function, "is_inlined", False)
+    options: dict[str, Any] = {"cache": writable, "_nrt": False, "forceinline": inline}
     result: Callable[..., Any] = numba.njit(**options)(bound)
     return result
 
@@ -81,6 +101,17 @@ def announcement(title: str, *kernels: Callable[..., Any]) -> str:
 
 def needs_compiling(function: Callable[..., Any]) -> bool:
     """Whether the next call of this kernel will compile for seconds rather than load."""
-    folder = cache_folder()
-    name = f"{Path(function.__code__.co_filename).stem}.{function.__name__}-"
-    return not any(path.name.startswith(name) for path in folder.rglob("*.nbi"))
+    file = _own_copy(function) or Path(function.__code__.co_filename)
+    name = f"{file.stem}.{function.__name__}-"
+    folders = [f for f in cache_folder().glob("*") if f.name.startswith(f"{file.parent.name}_")]
+    return not any(p.name.startswith(name) for folder in folders for p in folder.glob("*.nbi"))
+
+
+def _own_copy(function: Callable[..., Any]) -> Path | None:
+    """Where the file of a user's own kernel stands for Numba, which looks beside it (by folder)
+    for machine code; None for the engine's kernels."""
+    source = function.__globals__.get(OWN_SOURCE)
+    if source is None:
+        return None
+    digest = hashlib.sha256(source).hexdigest()[:16]
+    return cache_folder() / f"own-{digest}" / Path(function.__code__.co_filename).name

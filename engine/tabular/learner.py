@@ -221,7 +221,7 @@ class TabularLearner:
 
     def _with_policy(self, step: Step) -> Step:
         """The step with π_behaviour as it was when the action was chosen."""
-        if self.algorithm.family == "policy":
+        if self.algorithm.family in ("policy", "prediction"):  # no action values to show
             chances, learned = step.values, not math.isnan(step.advantage_estimate)
             return msgspec.structs.replace(
                 step,

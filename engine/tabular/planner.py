@@ -1,30 +1,26 @@
 """The learner that drives methods which plan with the known model and never move: sweeps.
 
-One sweep backs up every state once; the clock counts sweeps. S states, A actions, K outcomes,
-W worlds.
+One sweep backs up every state once; the clock counts sweeps. S states, A actions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import UserError
 from engine.evaluate import greedy
 from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
 from engine.solve import reachable
 from engine.tabular import compiling
-from engine.tabular.compiling import kernel
 from engine.tabular.exact import exact_figures
+from engine.tabular.planning import Model, PlanningAlgorithm, make_model, make_trace
 from engine.tabular.tuning import tuned_settings
 from engine.tabular.worlds import Worlds, next_point, summarise
 
 if TYPE_CHECKING:
-    from engine.mdp import MDP
     from engine.presets import Preset
-    from engine.tabular.algorithm import Algorithm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -32,101 +28,44 @@ GROWTH = 1.1
 NO_LIMIT = 2**62
 
 
-class Model(NamedTuple):
-    """The rules of one world, as the planner knows them."""
-
-    next_state: Array  # [S,A,K] int32
-    probability: Array  # [S,A,K] float64
-    reward: Array  # [S,A,K] float64
-    terminal: Array  # [S,A,K] bool
-
-
-class PlanTables(NamedTuple):
-    """What is computed."""
-
-    values: Array  # [S] float64
-    q: Array  # [S,A] float64: the action values each backup maximised over
-    visits: Array  # [S] int64: how often each state was backed up
-
-
-class SweepTrace(NamedTuple):
-    """The newest backup of every state."""
-
-    sweep: Array  # [S] int64
-    before: Array  # [S] float64
-    target: Array  # [S] float64
-
-
-@kernel
-def expected_values(model: Model, values: Array, gamma: float, s: int, q: Array) -> None:
-    """q[a] = Σ_k p(k|s,a) (r + γ V(s')) for every action of a state; nothing follows an end."""
-    for a in range(q.size):
-        total = 0.0
-        for k in range(model.probability.shape[2]):
-            future = 0.0 if model.terminal[s, a, k] else values[model.next_state[s, a, k]]
-            total += model.probability[s, a, k] * (model.reward[s, a, k] + gamma * future)
-        q[a] = total
-
-
-@kernel
-def note_backup(
-    trace: SweepTrace, model: Model, tables: PlanTables, s: int, target: float, sweep: int
-) -> None:
-    """Note the backup of one state, before it is applied."""
-    trace.sweep[s] = sweep
-    trace.before[s] = tables.values[s]
-    trace.target[s] = target
-
-
-def check_planner(preset: Preset) -> None:
-    """Raise UserError for presets a planner cannot carry out."""
-    if preset.maze.observation != "cell":
-        raise UserError(
-            "maze.observation: a planner computes from the states themselves, so "
-            f"'neighbourhood' does not fit {preset.algorithm.__struct_config__.tag}; use 'cell' "
-            "or an algorithm that learns from what it sees."
-        )
-    if preset.budget.updates is None and preset.budget.seconds is None:
-        raise UserError(
-            "budget: a planner takes no steps and plays no episodes; expected updates (sweeps)."
-        )
-
-
 class PlanningLearner:
     """Drives a sweep kernel until nothing changes any more or the budget ends."""
 
-    def __init__(self, preset: Preset, algorithm: Algorithm, tolerance: float) -> None:
+    def __init__(self, preset: Preset, algorithm: PlanningAlgorithm) -> None:
         self.algorithm = algorithm
         self.settings = preset.algorithm
-        self.tolerance = tolerance
         self.worlds = Worlds(preset.maze, preset.algorithm.gamma)
         self.limit = preset.budget.updates or NO_LIMIT
         self.clock = 0
         self.next_record = 1
         self.change = np.inf
-        states, actions = self.worlds.mdps[0].n_states, self.worlds.mdps[0].n_actions
-        self.tables = PlanTables(
-            values=np.zeros(states),
-            q=np.zeros((states, actions)),
-            visits=np.zeros(states, np.int64),
-        )
-        self.trace = SweepTrace(
-            sweep=np.zeros(states, np.int64), before=np.zeros(states), target=np.zeros(states)
-        )
+        mdp = self.worlds.mdps[0]
+        self.tables = algorithm.make_tables(mdp.n_states, mdp.n_actions)
+        self.trace = make_trace(mdp.n_states)
+        self._models: dict[int, Model] = {}
+
+    def _model(self, world: int) -> Model:
+        if world not in self._models:
+            self._models[world] = make_model(self.worlds.mdps[world])
+        return self._models[world]
 
     @property
     def counters(self) -> Counters:
-        return Counters(step=self.clock, updates=self.clock)
+        return Counters(step=self.clock, updates=self._updates)
+
+    @property
+    def _updates(self) -> int:
+        return self.algorithm.updates(self.tables, self.clock)
 
     @property
     def settled(self) -> bool:
-        """Whether the last sweep changed nothing, with no other world to come."""
-        coming = max(self.worlds.from_steps) > self.clock
-        return self.change <= self.tolerance and not coming
+        """Whether another sweep would change nothing, and there was one in the last world."""
+        coming = max(self.worlds.from_steps) >= self.clock
+        return not coming and self.algorithm.settled(self.tables, self.settings, self.change)
 
     @property
     def done(self) -> bool:
-        return self.clock >= self.limit or self.settled
+        return self._updates >= self.limit or self.settled
 
     @property
     def watched_episodes(self) -> int:
@@ -136,28 +75,31 @@ class PlanningLearner:
         return compiling.announcement(self.algorithm.title, self.algorithm.kernel, exact_figures)
 
     def prepare(self) -> None:
-        model = make_model(self.worlds.mdps[0])
-        tables = PlanTables(*(array.copy() for array in self.tables))
-        trace = SweepTrace(*(array.copy() for array in self.trace))
-        compiling.compiled(self.algorithm.kernel)(model, tables, self.settings.gamma, trace, 0)
-        self.worlds.prepare(greedy(self._q())[None])
+        model = self._model(0)
+        tables, trace = (
+            type(each)(*(array.copy() for array in each)) for each in (self.tables, self.trace)
+        )
+        self.algorithm.sweep(model, tables, self.settings, trace, 0)
+        self.worlds.prepare(self._target(self._q())[None])
 
     def begin(self) -> list[AnyEvent]:
         worlds: list[AnyEvent] = [self.worlds.event(w) for w in range(len(self.worlds.mazes))]
         return [*worlds, self._evaluation(), self._policy()]
 
     def advance(self, limit: int) -> list[AnyEvent]:
-        sweep = compiling.compiled(self.algorithm.kernel)
         events: list[AnyEvent] = []
-        until = min(self.clock + limit, self.limit)
+        until = self.clock + limit
         while self.clock < until and not self.done:
             world = self.worlds.current(self.clock)
-            model = make_model(self.worlds.mdps[world])
+            if self.clock and world != self.worlds.current(self.clock - 1):
+                self.algorithm.restart(self.tables)
+            model = self._model(world)
             self.clock += 1
-            gamma = self.settings.gamma
-            self.change = float(sweep(model, self.tables, gamma, self.trace, self.clock))
-            if self.clock >= self.next_record:
-                self.next_record = next_point(self.clock, GROWTH)
+            self.change = self.algorithm.sweep(
+                model, self.tables, self.settings, self.trace, self.clock
+            )
+            if self.clock >= self.next_record or self.algorithm.milestone(self.tables):
+                self.next_record = max(self.next_record, next_point(self.clock, GROWTH))
                 events += self._record()
         return events
 
@@ -168,7 +110,7 @@ class PlanningLearner:
         steps = self._backups() if self.clock > since else []
         return Live(
             step=self.clock,
-            updates=self.clock,
+            updates=self._updates,
             episodes=0,
             total_env_steps=0,
             steps=tuple(steps),
@@ -181,7 +123,7 @@ class PlanningLearner:
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
         event = self.worlds.edit(rows, self.clock)
-        self.change = np.inf
+        self._models.clear()
         return [event]
 
     # ------------------------------------------------------------ saying what happened
@@ -189,10 +131,16 @@ class PlanningLearner:
     def _record(self) -> list[AnyEvent]:
         update = Update(
             step=self.clock,
-            updates=self.clock,
+            updates=self._updates,
             episodes=0,
             total_env_steps=0,
-            metrics={"largest_change": summarise(np.array([self.change]))},
+            metrics={
+                "largest_change": summarise(np.array([self.change])),
+                **{
+                    name: summarise(np.array([value]))
+                    for name, value in self.algorithm.metrics(self.tables).items()
+                },
+            },
         )
         events: list[AnyEvent] = [update, self._evaluation(), self._policy()]
         backups = self._backups()
@@ -207,13 +155,17 @@ class PlanningLearner:
         q: Array = (mdp.probability * (mdp.reward + self.settings.gamma * future)).sum(-1)
         return q
 
+    def _target(self, q: Array) -> Array:
+        """π_target [S,A], as the arrays of exact figures need it."""
+        return np.ascontiguousarray(self.algorithm.policy(self.tables, q), np.float64)
+
     def _evaluation(self) -> AnyEvent:
-        policy = greedy(self._q())[None]
-        return self.worlds.evaluation(self.clock, policy, policy)
+        q = self._q()
+        return self.worlds.evaluation(self.clock, self._target(q)[None], greedy(q)[None])
 
     def _policy(self) -> Policy:
         q = self._q()
-        policy = greedy(q)
+        policy = self._target(q)
         return Policy(
             step=self.clock,
             world_id=self.worlds.current(self.clock),
@@ -228,14 +180,15 @@ class PlanningLearner:
         """The newest sweep, one row per state that an episode can be in."""
         world = self.worlds.current(self.clock)
         mdp = self.worlds.mdps[world]
-        trace = self.trace
+        trace, policy = self.trace, self._target(self.tables.q)
         swept = reachable(mdp) & (trace.sweep == self.clock) & (self.clock > 0)
         steps = []
         for t, s in enumerate(np.flatnonzero(swept).tolist()):
             q = self.tables.q[s]
-            action = int(q.argmax())
+            action = int(policy[s].argmax())
             likeliest = int(mdp.probability[s, action].argmax())
             before, target = float(trace.before[s]), float(trace.target[s])
+            step_size = float(trace.step_size[s])
             steps.append(
                 Step(
                     step=self.clock,
@@ -252,10 +205,11 @@ class PlanningLearner:
                     before=before,
                     target=target,
                     error=target - before,
-                    after=target,
-                    step_size=1.0,
+                    after=target if step_size == 1.0 else before,
+                    step_size=step_size,
                     gamma=self.settings.gamma,
                     values=tuple(q.tolist()),
+                    probabilities=tuple(policy[s].tolist()),
                 )
             )
         return steps
@@ -275,16 +229,12 @@ class PlanningLearner:
 
     def load(self, state: State) -> None:
         self.worlds.load(state["worlds"])
+        self._models.clear()
         self.clock, self.next_record = (int(n) for n in state["learner"])
         self.change = float(state["change"][0])
         for name in ("tables", "trace"):
             for field, array in getattr(self, name)._asdict().items():
                 array[...] = state[f"{name}.{field}"]
-
-
-def make_model(mdp: MDP) -> Model:
-    """The arrays of an MDP a sweep needs."""
-    return Model(mdp.next_state, mdp.probability, mdp.reward, mdp.terminal)
 
 
 def _sweep(backups: list[Step]) -> Episode:

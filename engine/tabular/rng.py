@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.tabular.compiling import kernel
+from engine.tabular.compiling import inlined
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,7 +21,7 @@ def seed_streams(seed: int, n: int) -> Array:
     return np.stack([child.generate_state(4, np.uint64) for child in children])
 
 
-@kernel
+@inlined
 def uniform(state: Array) -> float:
     """The next number in [0, 1), from the top 53 bits; `state` [4] uint64 moves on."""
     s0, s1, s2, s3 = state[0], state[1], state[2], state[3]

@@ -26,13 +26,16 @@ EXPLORED = 16
 class Trace(NamedTuple):
     """Ring buffers of M steps; row `step % M` holds the step that ended at count `step`."""
 
-    ints: Array  # [M,9] int64
+    ints: Array  # [M,10] int64
     floats: Array  # [M,8] float64
     values: Array  # [M,2,A] float64: action values here and there, before it; for methods that
     # learn a policy, its probabilities here before and after it
 
 
-INTS = ("step", "world", "episode", "t", "state", "action", "next_state", "next_action", "flags")
+INTS = (
+    *("step", "world", "episode", "t", "state", "action", "next_state", "next_action", "flags"),
+    "planned",
+)
 FLOATS = (
     *("reward", "before", "target", "step_size", "exploration", "bootstrap"),
     *("advantage", "policy_step_size"),
@@ -83,6 +86,7 @@ def note(
     ints[7] = next_action
     truncated = is_truncated(env, agents, i, flags)
     ints[8] = flags | (TRUNCATED if truncated else 0) | (EXPLORED if explored else 0)
+    ints[9] = 0
     floats[0] = reward
     floats[1] = before
     floats[2] = target
@@ -138,6 +142,14 @@ def note_policy(trace: Trace, step: int, logits: Array, step_size: float) -> Non
             trace.values[row, 1, a] /= total
 
 
+@kernel
+def note_planned(trace: Trace, step: int, updates: int) -> None:
+    """Add to a step noted earlier how many updates from a learned model followed it."""
+    row = step % trace.ints.shape[0]
+    if trace.ints[row, 0] == step:
+        trace.ints[row, 9] = updates
+
+
 def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) -> list[Step]:
     """The noted steps with counts in (after, until], oldest first, as far back as the ring goes."""
     size = trace.ints.shape[0]
@@ -161,7 +173,7 @@ def steps_of_episode(trace: Trace, env: Env, episode: int, gamma: float) -> list
 
 
 def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
-    step, world, episode, t, state, action, next_state, next_action, flags = (
+    step, world, episode, t, state, action, next_state, next_action, flags, planned = (
         int(value) for value in trace.ints[row]
     )
     reward, before, target, alpha, exploration, bootstrap, advantage, policy_step = (
@@ -194,6 +206,7 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
         gamma=gamma,
         exploration=exploration,
         bootstrap=bootstrap,
+        planned=planned,
         values=tuple(trace.values[row, 0].tolist()),
         next_values=tuple(trace.values[row, 1].tolist()),
         policy_step_size=policy_step,

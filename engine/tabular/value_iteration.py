@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from engine.events import Step
-from engine.learner import Learner
 from engine.maze import ACTION_NAMES
-from engine.presets import Preset
 from engine.settings import AlgorithmSettings
-from engine.tabular.algorithm import Algorithm, Explanation
+from engine.tabular import compiling
+from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import highest
 from engine.tabular.compiling import kernel
-from engine.tabular.planner import (
+from engine.tabular.planning import (
     Model,
+    PlanningAlgorithm,
     PlanTables,
     SweepTrace,
-    check_planner,
     expected_values,
     note_backup,
 )
@@ -44,48 +43,42 @@ def value_iteration(
 ) -> float:
     """One sweep over all states, in place; returns the largest change."""
     largest = 0.0
-    for s in range(tables.values.size):
+    for j in range(model.states.size):
+        s = model.states[j]
         expected_values(model, tables.values, gamma, s, tables.q[s])
         best = highest(tables.q[s])
-        note_backup(trace, model, tables, s, best, sweep)
+        note_backup(trace, s, tables.values[s], best, 1.0, sweep)
         largest = max(largest, abs(best - tables.values[s]))
         tables.values[s] = best  # V(s) ← max_a Σ p(s',r|s,a) [r + γ V(s')]  (4.10)
         tables.visits[s] += 1
     return largest
 
 
-class ValueIteration(Algorithm):
+class ValueIteration(PlanningAlgorithm):
     name = "value-iteration"
     title = "Value iteration"
     settings = ValueIterationSettings
     source = "Sutton & Barto, section 4.4, equation 4.10"
-    family = "planning"
-    model_based = True
-    policy_type = "none"
-    behaviour_policy = "none: it never moves, it computes from the rules"
     target_policy = "greedy on V"
     update_name = "sweep"
     formula = "V(s) ← max_a Σ p(s′,r|s,a) [ r + γ V(s′) ]"
     kernel = staticmethod(value_iteration)
 
-    def check(self, preset: Preset) -> None:
-        check_planner(preset)
-
-    def make_learner(self, preset: Preset) -> Learner:
-        from engine.tabular.planner import PlanningLearner
-
-        assert isinstance(preset.algorithm, ValueIterationSettings)
-        return PlanningLearner(preset, self, preset.algorithm.tolerance)
+    def sweep(
+        self, model: Model, tables: Any, settings: Any, trace: SweepTrace, number: int
+    ) -> float:
+        run = compiling.compiled(self.kernel)
+        return float(run(model, tables, settings.gamma, trace, number))
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
-        actions = "\n".join(
+        offers = "\n".join(
             f"  {name}: r + γ V(s′), averaged over where the ice may take you = {value:.4g}"
             for name, value in zip(actions, step.values, strict=True)
         )
         change = f"it changed by {step.error:+.4g}" if step.error else "it did not change"
         return Explanation(
             formula=self.formula,
-            numbers=f"{actions}\nV(s) ← max = {step.after:.4g}   (it was {step.before:.4g})",
+            numbers=f"{offers}\nV(s) ← max = {step.after:.4g}   (it was {step.before:.4g})",
             words=(
                 f"Nobody moved. From the rules alone, the best that cell {step.state} offers is "
                 f"{actions[step.action]}, worth {step.after:.4g}; {change} in this sweep. "

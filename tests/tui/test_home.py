@@ -22,18 +22,16 @@ from home_tools import (
     write_state,
 )
 from textual.binding import Binding
-from textual.geometry import Size
 from textual.pilot import Pilot
 
 from engine import presets
-from engine.maze import Maze
 from engine.runs import launch, library
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
-from tui.screens import facts_of, home, lists, shelf
+from tui.screens import home, lists, shelf
 from tui.screens.home import HomeScreen
+from tui.screens.preview import Preview
 from tui.widgets import glyphs
-from tui.widgets.map_preview import MapPreview
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 
@@ -152,6 +150,22 @@ async def test_the_preview_follows_the_highlight_with_exact_figures(
         await settle(pilot)
         assert "Value iteration, plans with the model" in shown(app)
         assert "π* wins 74% in about 44.6 moves; V* of the start is 0.542" in shown(app)
+
+
+async def test_a_long_preview_scrolls_and_begins_at_its_top(shipped: Path, runs: Path) -> None:
+    write_presets(shipped, {"first-steps": FIRST.replace("agent learn.", "agent learn. " * 60)})
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        preview = app.screen.query_one(Preview)
+        assert "optimum" not in shown(app)
+        assert "pgdn More" in shown(app)
+        await pilot.press("pagedown", "pagedown")
+        await until(pilot, lambda: "optimum" in shown(app))
+        await pilot.press("down")
+        await settle(pilot)
+        assert preview.scroll_y == 0
+        assert "★ prize" in shown(app)
 
 
 async def test_a_preset_that_cannot_be_solved_says_why(shipped: Path, runs: Path) -> None:
@@ -361,7 +375,7 @@ async def test_a_resume_that_fails_says_why(
 
 
 def test_every_binding_can_be_named_and_explained() -> None:
-    for owner in (HomeScreen, lists.PresetList, lists.RunList):
+    for owner in (HomeScreen, lists.HomeList, lists.PresetList, lists.RunList):
         for binding in owner.BINDINGS:
             assert isinstance(binding, Binding)
             assert binding.id and binding.description and binding.tooltip
@@ -373,65 +387,3 @@ def test_importing_the_screen_does_not_load_the_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_every_state_of_a_run_has_its_own_look() -> None:
-    states = [look[:2] for look in facts_of.STATES.values()]
-    assert len({symbol for symbol, _ in states}) == len(states)
-    assert len({ascii_form for _, ascii_form in states}) == len(states)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0.40 s"), (89, "89 s"), (1250, "21 min"), (7200, "2.0 h"), (2e5, "2.3 days")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert facts_of.duration(seconds) == text
-
-
-def test_the_nearest_limit_of_a_budget_counts() -> None:
-    budget = presets.Budget(env_steps=1000, episodes=10, seconds=100.0)
-    summary = library.RunSummary(
-        id="x", path=Path("x"), state="running", env_steps=100, episodes=5, seconds=1.0
-    )
-    assert shelf.used(budget, summary) == 0.5
-
-
-def picture(maze: Maze, width: int, height: int, ascii_only: bool = False) -> list[str]:
-    """The lines of a map preview, without an app's styles."""
-
-    class Plain(MapPreview):
-        def get_component_rich_style(self, *names: str, **partial: bool) -> Any:
-            from rich.style import Style
-
-            return Style(color="white", bgcolor="black")
-
-    preview = Plain(ascii_only=ascii_only)
-    preview.show(maze, Size(width, height))
-    return [strip.text for strip in preview._painted()]
-
-
-def test_a_small_map_is_drawn_large_a_large_one_small() -> None:
-    lake = Maze(rows=("SF", "HG"))
-    assert picture(lake, 40, 30)[:3] == ["▏▔▔▔▔▔▔▏▔▔▔▔▔▔", "▏  S   ▏  ·   ", "▏      ▏      "]
-    assert picture(lake, 40, 4)[:2] == [" S  · ", " ○  ★ "]
-    assert picture(lake, 4, 4)[:2] == [" S ·", " ○ ★"]
-    assert picture(lake, 2, 4, ascii_only=True)[:2] == ["S.", "OG"]
-
-
-def test_a_map_too_large_is_cut_and_says_so() -> None:
-    big = Maze(rows=("S" + "F" * 63, *["F" * 64] * 62, "F" * 63 + "G"))
-    lines = picture(big, 50, 20)
-    assert len(lines) == 20
-    assert max(map(len, lines)) == 50
-    assert lines[-1] == "the upper left 18x50 of 64x64"
-
-
-def test_wind_stands_under_its_columns() -> None:
-    windy = Maze(rows=("SFG",), wind=(0, 2, 0))
-    assert picture(windy, 40, 4) == [" S  ·  ★ ", "    ↑2   ", "S start  ★ prize  ↑ wind"]
-
-
-def test_a_world_without_a_map_says_what_it_is() -> None:
-    taxi = Maze(gymnasium="Taxi-v4", states=500, lattice=(20, 25))
-    assert picture(taxi, 60, 10) == ["Taxi-v4: 500 states, no map"]

@@ -195,15 +195,14 @@ async def test_a_choice_is_a_list() -> None:
         assert app.result.algorithm.learning_rate.shape == "linear"
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    ("key", "text"),
+    ("size", "key", "text"),
     [
-        ("algorithm.gamma", "2"),
-        ("algorithm.gamma", "abc"),
-        ("algorithm.learning_rate", "2/n"),
-        ("run.agents", "0"),
-        ("run.seed", "1.5"),
+        *((size, "algorithm.gamma", "2") for size in SIZES),
+        ((80, 24), "algorithm.gamma", "abc"),
+        ((80, 24), "algorithm.learning_rate", "2/n"),
+        ((80, 24), "run.agents", "0"),
+        ((80, 24), "run.seed", "1.5"),
     ],
 )
 async def test_an_invalid_value_is_explained_and_blocks_the_start(

@@ -141,11 +141,10 @@ class LineReporter:
         self.unit = "step"
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
-        from engine.presets import algorithm_name
-        from engine.tabular import registry
+        from engine.presets import algorithm_name, algorithm_of
 
         name = algorithm_name(info.preset)
-        algorithm = registry.get(name)
+        algorithm = algorithm_of(info.preset)
         self.unit = "sweep" if algorithm.family == "planning" else "step"
         self.say(
             f"Run {run_dir.name}: {info.preset.title} ({name}, "
@@ -276,7 +275,7 @@ def _count(count: int, noun: str) -> str:
 
 
 def _clock(seconds: float) -> str:
-    if math.isnan(seconds):
+    if not seconds < 360_000:  # unknown, or four days and more: a guess nobody can use
         return "-"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -8,36 +8,33 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 
 from engine.events import Step
+from tui.screens.dialog import Dialog
+from tui.screens.term_picker import TermPicker
 from tui.snapshot import Snapshot
 from tui.widgets.explain import ExplainView
 from tui.widgets.terms import TermClicked
 
 
-class ExplainScreen(ModalScreen[str]):
+class ExplainScreen(Dialog[str]):
     """Dismissed with the slug of a term to look up, or with None."""
 
     DEFAULT_CSS = """
     ExplainScreen {
-        align: center middle;
-        & > VerticalScroll {
-            width: 90;
-            max-width: 96%;
-            height: auto;
-            max-height: 92%;
-            padding: 1 2;
-            border: round $accent;
-            border-title-color: $foreground;
-            background: $surface;
-        }
+        & > .box { width: 90; padding: 1 2; }
         & ExplainView { height: auto; }
     }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,q", "dismiss(None)", "Close", id="explain.close"),
+        Binding(
+            "escape,enter,q",
+            "dismiss(None)",
+            "Close",
+            id="explain.close",
+            tooltip="Back to the panels",
+        ),
         Binding(
             "g", "look_up", "Glossary", id="explain.glossary", tooltip="Look up a term used here"
         ),
@@ -48,7 +45,7 @@ class ExplainScreen(ModalScreen[str]):
         self.step, self.snapshot = step, snapshot
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with VerticalScroll(classes="box") as box:
             box.border_title = "This update, explained"
             box.border_subtitle = "Esc: close   g: look up a term"
             yield ExplainView()
@@ -59,8 +56,6 @@ class ExplainScreen(ModalScreen[str]):
 
     def action_look_up(self) -> None:
         """Choose one of the terms used here."""
-        from tui.screens.term_picker import TermPicker
-
         self.app.push_screen(TermPicker(self.query_one(ExplainView).terms()), self._picked)
 
     def _picked(self, slug: str | None) -> None:

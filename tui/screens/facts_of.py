@@ -31,6 +31,12 @@ STATES = {
     "dead": StateLook("†", "!", "$text-error"),
     "broken": StateLook("?", "?", "$text-error"),
 }
+EXPLORATIONS = {
+    "epsilon-greedy": ("ε-greedy", "ε"),
+    "softmax": ("softmax", "τ"),
+    "ucb": ("UCB", "c"),
+}
+"""What a kind of exploration is called, and its number."""
 LIVE = frozenset({"starting", "running", "paused"})
 RESUMABLE = frozenset({"stopped", "dead", "failed"})
 
@@ -63,9 +69,8 @@ def budget_text(preset: Preset) -> str:
 def update_name(preset: Preset) -> str:
     """What an update of the preset's algorithm is called, in the plural."""
     from engine import presets
-    from engine.tabular import registry
 
-    return registry.get(presets.algorithm_name(preset)).update_name + "s"
+    return presets.algorithm_of(preset).update_name + "s"
 
 
 def pace_text(preset: Preset) -> str:
@@ -84,15 +89,27 @@ def pace_text(preset: Preset) -> str:
 def method(preset: Preset) -> list[Fact]:
     """Which algorithm, and the two policies that make it on- or off-policy."""
     from engine import presets
-    from engine.tabular import registry
 
-    algorithm = registry.get(presets.algorithm_name(preset))
+    algorithm = presets.algorithm_of(preset)
     how = "plans with the model" if algorithm.model_based else algorithm.policy_type
     return [
         Fact("algorithm", "algorithm", f"{algorithm.title}, {how}"),
-        Fact("behaviour", "behaviour-policy", algorithm.behaviour_policy),
+        Fact("behaviour", "behaviour-policy", _behaviour(preset) or algorithm.behaviour_policy),
         Fact("target", "target-policy", algorithm.target_policy),
     ]
+
+
+def _behaviour(preset: Preset) -> str:
+    """How it moves, with the numbers of its exploration; nothing for a method without one."""
+    exploration = getattr(preset.algorithm, "exploration", None)
+    if exploration is None or exploration.__struct_config__.tag not in EXPLORATIONS:
+        return ""
+    name, symbol = EXPLORATIONS[exploration.__struct_config__.tag]
+    first, last = getattr(exploration, "start", None), getattr(exploration, "end", None)
+    if first is None:
+        return f"{name} on Q, {symbol} {exploration.c:g}"
+    change = f" to {last:g}" if last not in (None, first) else ""
+    return f"{name} on Q, {symbol} {first:g}{change}"
 
 
 def of_preset(card: PresetCard, outlook: Outlook | None) -> list[Fact]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.table import Table
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.dom import DOMNode
+from textual.screen import Screen
 from textual.widgets import Markdown, Static
+
+from tui.glossary.panel import spelled
+from tui.screens.dialog import Dialog
 
 ABOUT = {
     "HomeScreen": """
@@ -21,72 +25,90 @@ background whether you watch them or not.
 **The trainer.** *Ice Maze* shows the agent and, layer by layer, what it has learned. *Trajectory
 log* lists every step with the arithmetic of its update: Enter explains a row. *Curves* compare the
 exact value of the policy with the optimum; the band holds the middle 80 % of the agents.
-*Glossary* explains every word and symbol, with its value in this run. Tab moves between panels.
+*Glossary* explains every word and symbol, with its value in this run. Every panel has keys of its
+own: they are listed here while it has the focus.
 """,
 }
 
+TEXTUAL_KEYS = {
+    "app.focus_next": "Next field",
+    "app.focus_previous": "Previous field",
+    "screen.copy_text": "Copy selected text",
+    "command_palette": "Commands by name",
+}
+"""Names for the keys that come from Textual itself, by action."""
 
-class HelpScreen(ModalScreen[None]):
+
+class Key(NamedTuple):
+    """One action: what to press, what it is called, what it does, and how to run it."""
+
+    keys: str
+    name: str
+    tooltip: str
+    action: str
+    node: DOMNode
+
+
+class HelpScreen(Dialog[None]):
     """Made from the bindings themselves, so that it cannot disagree with the footer."""
 
     DEFAULT_CSS = """
     HelpScreen {
-        align: center middle;
-        & > VerticalScroll {
-            width: 84;
-            max-width: 96%;
-            height: auto;
-            max-height: 92%;
-            padding: 1 2;
-            border: round $accent;
-            border-title-color: $foreground;
-            background: $surface;
-        }
+        & > .box { width: 84; padding: 1 2; }
         & Markdown { margin: 0; padding: 0; background: $surface; }
+        & MarkdownParagraph { margin: 0 0 1 0; }
         & Static { height: auto; }
     }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark", "dismiss", "Close", id="help.close")
+        Binding(
+            "escape,q,question_mark", "dismiss", "Close", id="help.close", tooltip="Close the help"
+        )
     ]
 
     def __init__(self, screen: Screen[object]) -> None:
         super().__init__()
         self.about = ABOUT.get(type(screen).__name__, "")
-        self.rows = key_rows(screen)
+        self.keys = active_keys(screen)
 
     def compose(self) -> ComposeResult:
-        keys = Table.grid(padding=(0, 2))
-        keys.add_column(justify="right", style="bold", no_wrap=True)
-        keys.add_column(no_wrap=True)
-        keys.add_column()
-        for row in self.rows:
-            keys.add_row(*row)
-        with VerticalScroll() as box:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(justify="right", style="bold", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for key in self.keys:
+            table.add_row(*map(spelled, key[:3]))
+        with VerticalScroll(classes="box") as box:
             box.border_title = "Help"
             box.border_subtitle = "Esc: close"
             if self.about:
                 yield Markdown(self.about.strip())
-            yield Static(keys)
+            yield Static(table)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
 
 
-def key_rows(screen: Screen[object]) -> list[tuple[str, str, str]]:
-    """Key, name and explanation of every binding that is active on a screen, each action once."""
-    rows: dict[tuple[str, str], tuple[list[str], str]] = {}
+def active_keys(screen: Screen[object]) -> list[Key]:
+    """Every action that a key starts on this screen now, in the order of the footer."""
+    found: dict[tuple[str, int], Key] = {}
     for active in screen.active_bindings.values():
-        binding = active.binding
-        if binding.system or not binding.description or binding.key.startswith("ctrl+"):
+        binding, node = active.binding, active.node
+        name = TEXTUAL_KEYS.get(binding.action, binding.description)
+        if not name or (binding.system and binding.action not in TEXTUAL_KEYS):
             continue
-        keys, _ = rows.setdefault(
-            (binding.action, binding.description), ([], active.tooltip or binding.tooltip)
-        )
         shown = screen.app.get_key_display(binding)
-        if shown not in keys:
-            keys.append(shown)
-    return [
-        (" ".join(keys), description, tooltip) for (_, description), (keys, tooltip) in rows.items()
-    ]
+        place = (binding.action, id(node))
+        before = found.get(place)
+        if before is None:
+            tooltip = active.tooltip or binding.tooltip
+            found[place] = Key(shown, name, tooltip, binding.action, node)
+        elif shown not in before.keys.split():
+            found[place] = before._replace(keys=f"{before.keys} {shown}")
+    return list(found.values())
+
+
+def commands(screen: Screen[object]) -> list[Key]:
+    """The keys that are worth a line in the command palette: all but moving about."""
+    return [key for key in active_keys(screen) if key.tooltip]

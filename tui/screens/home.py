@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
@@ -20,6 +20,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 
 from tui.screens import run_actions, shelf
 from tui.screens.facts_of import LIVE, RESUMABLE
+from tui.screens.home_keys import KEYS
 from tui.screens.host import Host
 from tui.screens.lists import PresetList, RunList
 from tui.screens.preview import Preview
@@ -46,46 +47,7 @@ class HomeScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (150, "-roomy")]  # noqa: RUF012
     AUTO_FOCUS = "#presets"
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "tab",
-            "app.focus_next",
-            "Presets/runs",
-            id="home.next",
-            tooltip="Go from the presets to the runs, to the preview, and back",
-        ),
-        Binding(
-            "slash",
-            "filter",
-            "Filter",
-            id="home.filter",
-            key_display="/",
-            tooltip="Show only presets and runs with these words; Esc shows all again",
-        ),
-        Binding(
-            "escape",
-            "unfilter",
-            "Show all",
-            id="home.unfilter",
-            tooltip="Drop the filter",
-        ),
-        Binding(
-            "r",
-            "resume",
-            "Resume",
-            id="home.resume",
-            tooltip="Go on with a stopped, failed or dead run from its last checkpoint",
-        ),
-        Binding(
-            "x",
-            "stop",
-            "Stop",
-            id="home.stop",
-            tooltip="Stop a live run; it writes a checkpoint and can be resumed",
-        ),
-        Binding("d", "delete", "Delete", id="home.delete", tooltip="Delete a run that has ended"),
-        Binding("q", "app.quit", "Quit", id="home.quit", tooltip="Leave; live runs go on"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
 
     @dataclass
     class RunsRead(Message):
@@ -132,7 +94,7 @@ class HomeScreen(Screen[None]):
                 yield PresetList("presets")
                 yield RunList("runs")
             yield Preview(id="preview")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Read the presets as soon as the first frame is out."""
@@ -218,6 +180,11 @@ class HomeScreen(Screen[None]):
             preview.show_nothing("Your runs will be listed here, newest first.")
         else:
             preview.show_nothing("")
+
+    def action_scroll_preview(self, pages: int) -> None:
+        """Read on, or back."""
+        preview = self.query_one(Preview)
+        preview.scroll_page_down() if pages > 0 else preview.scroll_page_up()
 
     @work(thread=True, exclusive=True, group="outlook", exit_on_error=False)
     def _look_ahead(self, name: str, preset: Preset) -> None:

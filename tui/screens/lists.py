@@ -16,8 +16,18 @@ from tui.widgets import glyphs
 from tui.widgets.text import percent
 
 
-class HomeList(OptionList):
-    """A list that keeps its highlight when its rows change."""
+class HomeList(OptionList, inherit_bindings=False):
+    """A list that keeps its highlight when its rows change; Page Up and Down are the preview's."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(key, action, what, id=f"list.{key}", tooltip=f"Go to the {what} row", show=False)
+        for key, action, what in (
+            ("up", "cursor_up", "previous"),
+            ("down", "cursor_down", "next"),
+            ("home", "first", "first"),
+            ("end", "last", "last"),
+        )
+    ]
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id, markup=False)

@@ -19,8 +19,8 @@ BESIDE = 34
 """Columns that facts need to stand beside the map."""
 
 
-class Preview(VerticalScroll):
-    """The map, and under or beside it the summary and the facts; scrolls when it has the focus."""
+class Preview(VerticalScroll, can_focus=False):
+    """The map, and under or beside it the summary and the facts; scrolls by Page Up and Down."""
 
     DEFAULT_CSS = """
     Preview {
@@ -46,14 +46,14 @@ class Preview(VerticalScroll):
 
     def show_preset(self, card: PresetCard, outlook: Outlook | None) -> None:
         """Show a preset: at once, again with its maze, and again with its optimum."""
-        self.border_title = Content(glyphs.plain(card.title))
+        self._begin(card.title)
         self.query_one(Facts).show(of_preset(card, outlook))
         self._summary(card.summary)
         self._show_map(outlook)
 
     def show_run(self, card: RunCard, detail: RunDetail | None) -> None:
         """Show a run: at once, and with its figures when they are read."""
-        self.border_title = Content(glyphs.plain(card.title))
+        self._begin(card.title)
         self.query_one(Facts).show(of_run(card, detail))
         self._summary("")
         self._show_map(detail)
@@ -72,6 +72,13 @@ class Preview(VerticalScroll):
     def on_resize(self) -> None:
         """More or less room for the map."""
         self._show_map(self._maze_of)
+
+    def _begin(self, title: str) -> None:
+        """Another thing is shown from its top."""
+        text = glyphs.plain(title)
+        if text != str(self.border_title):
+            self.border_title = Content(text)
+            self.scroll_home(animate=False)
 
     def _summary(self, text: str) -> None:
         static = self.query_one("#preview-summary", Static)

@@ -205,7 +205,7 @@ def read_frozen(path: Path) -> Preset | None:
 
     try:
         text = (path / "preset.toml").read_text("utf-8")
-        return presets.convert(tomllib.loads(text), "preset.toml")
+        return presets.convert(tomllib.loads(text), "preset.toml", path)
     except (OSError, ValueError, UserError):
         return None
 

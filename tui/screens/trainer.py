@@ -2,232 +2,66 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from textual import on, work
+from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, BindingType
 from textual.containers import Container, Vertical
-from textual.message import Message
-from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Tab, Tabs
+from textual.widgets import Footer
 
-from engine.errors import UserError
-from engine.events import Episode
-from engine.runs.reader import RunReader
+from engine.events import Episode, Step
+from tui.glossary import load
 from tui.glossary.panel import GlossaryPanel
+from tui.run_watch import Notice
+from tui.screens import facts_of
 from tui.screens.explain import ExplainScreen
-from tui.screens.replay import Replay
-from tui.screens.start_form import TuneForm
+from tui.screens.run_screen import RunScreen
 from tui.screens.term_picker import TermPicker
-from tui.screens.yes_no import YesNo
+from tui.screens.trainer_keys import KEYS, in_order
 from tui.snapshot import Snapshot
-from tui.source import Moment, SnapshotSource
+from tui.widgets import glyphs
+from tui.widgets.choice_bar import ChoiceBar
 from tui.widgets.curves import CurvesPanel
 from tui.widgets.loop_figure import LoopFigure
 from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.status_line import StatusLine, pace_text
-from tui.widgets.terms import HasTerms, TermClicked
+from tui.widgets.status_line import Playback, StatusLine
+from tui.widgets.terms import HasTerms, Term, TermClicked
 from tui.widgets.trajectory_log import TrajectoryLog
 
-FOCUS: dict[str, type[Widget]] = {
-    "maze": MazeGrid,
-    "log": TrajectoryLog,
-    "curves": CurvesPanel,
-    "glossary": GlossaryPanel,
+PANELS: dict[str, tuple[str, type[Widget]]] = {
+    "maze": ("Ice Maze", MazeGrid),
+    "log": ("Trajectory log", TrajectoryLog),
+    "curves": ("Curves", CurvesPanel),
+    "glossary": ("Glossary", GlossaryPanel),
 }
-"""What takes the focus in each panel."""
+"""The panels in their order: id, title, and what takes the focus in each."""
+NAMES = tuple(PANELS)
 WIDE = 120
 """From this many columns all four panels are shown, below it one at a time."""
-PANELS = {
-    "maze": "Ice Maze",
-    "log": "Trajectory log",
-    "curves": "Curves",
-    "glossary": "Glossary",
-}
 FIRST_LAYER = 3
 """Q(s,a): where the first lessons show."""
-REPLAY_RATE = 6
-"""Steps a second at which a recording plays."""
-PACES: tuple[float | None, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, None)
-"""Steps per second that + and - go through; None is as fast as it goes."""
 
 
-def next_pace(pace: float | None, up: bool) -> float | None:
-    """The neighbour of a pace on the ladder; the ends stay where they are."""
-    known = [float("inf") if p is None else p for p in PACES]
-    now = float("inf") if pace is None else pace
-    if up:
-        chosen = next((p for p in known if p > now), known[-1])
-    else:
-        chosen = next((p for p in reversed(known) if p < now), known[0])
-    return None if chosen == float("inf") else chosen
-
-
-class TrainerScreen(Screen[None]):
-    """Shows a run and passes on what its viewer asks of it. Leaving never stops the run."""
+class TrainerScreen(RunScreen):
+    """The maze, the log, the curves and the glossary of one run, and the keys for all of them."""
 
     CSS_PATH = "trainer.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "space",
-            "toggle_pause",
-            "Pause/go",
-            id="run.pause",
-            tooltip="Pause the run, or let it go on; in a recording, play or pause it",
-        ),
-        Binding(
-            "full_stop",
-            "step",
-            "Step",
-            id="run.step",
-            key_display=".",
-            tooltip="One step (of every agent), then pause",
-        ),
-        Binding(
-            "e",
-            "episode",
-            "Episode",
-            id="run.episode",
-            tooltip="To the end of an episode of the agent shown, then pause",
-        ),
-        Binding(
-            "plus,equals_sign",
-            "pace(True)",
-            "Faster",
-            id="run.faster",
-            key_display="+",
-            tooltip="More steps per second, up to as fast as it goes",
-        ),
-        Binding(
-            "minus",
-            "pace(False)",
-            "Slower",
-            id="run.slower",
-            key_display="-",
-            tooltip="Fewer steps per second, down to one",
-        ),
-        *(
-            Binding(
-                str(digit),
-                f"layer({digit})",
-                f"Layer {digit}",
-                id=f"run.layer-{digit}",
-                tooltip=f"Show layer {digit} of the maze: {name}",
-                show=False,
-            )
-            for digit, name in enumerate(
-                ("the map", "V(s)", "Q(s,a)", "π as arrows", "visits", "advantages", "more"), 1
-            )
-        ),
-        Binding(
-            "v",
-            "optimal_values",
-            "V*",
-            id="run.optimal-values",
-            tooltip="Show the optimal values V* beside what it has learned",
-        ),
-        Binding(
-            "o",
-            "optimal_path",
-            "Best path",
-            id="run.optimal-path",
-            tooltip="Mark the optimal path",
-        ),
-        Binding(
-            "m", "next_curves", "Curves", id="run.curves", tooltip="Show the next set of curves"
-        ),
-        Binding(
-            "t",
-            "tune",
-            "Tune",
-            id="run.tune",
-            tooltip="Change the learning rate or the exploration while it runs",
-        ),
-        Binding(
-            "less_than_sign,comma",
-            "replay(-1)",
-            "Back",
-            id="run.back",
-            key_display="<",
-            tooltip="Go back to the episode recorded before",
-        ),
-        Binding(
-            "greater_than_sign",
-            "replay(1)",
-            "Forward",
-            id="run.forward",
-            key_display=">",
-            tooltip="Go to the next recorded episode",
-            show=False,
-        ),
-        Binding(
-            "f", "follow", "Follow", id="run.follow", tooltip="Back to now: follow the run again"
-        ),
-        Binding("p", "next_panel", "Panel", id="run.panel", tooltip="Go to the next panel"),
-        Binding(
-            "g",
-            "glossary",
-            "Glossary",
-            id="run.glossary",
-            tooltip="Look up a term that the focused panel shows, or search for any",
-        ),
-        Binding(
-            "question_mark",
-            "app.help",
-            "Help",
-            id="app.help",
-            key_display="?",
-            tooltip="All keys, and what the panels show",
-        ),
-        Binding("x", "stop", "Stop", id="run.stop", tooltip="End the run, after a checkpoint"),
-        Binding(
-            "q",
-            "leave",
-            "Leave",
-            id="run.leave",
-            tooltip="Back to the library; the run goes on in the background",
-        ),
-    ]
-
-    class SnapshotReady(Message):
-        """The reading thread has built a snapshot (None while the run has not begun)."""
-
-        def __init__(self, snapshot: Snapshot | None) -> None:
-            self.snapshot = snapshot
-            super().__init__()
-
-    class ReadingFailed(Message):
-        """The run cannot be read any more."""
-
-        def __init__(self, text: str) -> None:
-            self.text = text
-            super().__init__()
-
-    def __init__(self, path: Path, *, refresh_rate: float = 8.0) -> None:
-        """`refresh_rate` is how often a second the store is looked at. Raises UserError."""
-        super().__init__()
-        self.path = path
-        self.source = SnapshotSource(path)
-        self.commands = RunReader(path)
-        self.snapshot: Snapshot | None = None
-        self.replay = Replay(self.source.reader.path)
-        self._rate = refresh_rate
-        self._pending = False
-        self._shown: tuple[object, ...] = ()
-        self._last_note = 0
-        self._ended = ""
-        self._playing = False
+    def __init__(self, path: Path, *, looks: float | None = None) -> None:
+        """`looks` is how often a second the run is looked at. Raises UserError."""
+        super().__init__(path, looks=looks)
+        self.alone = False
+        self._looked_up_from = ""
 
     # ------------------------------------------------------------ building
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status")
-        yield Tabs(*(Tab(title, id=f"tab-{name}") for name, title in PANELS.items()), id="tabs")
+        yield ChoiceBar(*(title for title, _ in PANELS.values()), id="tabs")
         with Container(id="panels"):
             with Vertical(id="maze", classes="panel"):
                 yield LoopFigure()
@@ -241,309 +75,186 @@ class TrainerScreen(Screen[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        for name, title in PANELS.items():
+        self.set_class(glyphs.current().ascii, "-ascii")
+        for name, (title, _) in PANELS.items():
             self.query_one(f"#{name}").border_title = title
-        self._fit(self.size.width)
         self.query_one(MazeGrid).layer_number = FIRST_LAYER
-        self.query_one(MazeGrid).focus()
-        self.set_interval(1 / REPLAY_RATE, self._play)
-        self.set_interval(1 / self._rate, self._request)
-        self._request()
-
-    def on_unmount(self) -> None:
-        self.commands.close()
-        self.replay.close()
+        self._fit()
+        self.enter("maze")
 
     def on_resize(self) -> None:
-        self._fit(self.size.width)
+        self._fit()
 
-    def _fit(self, width: int) -> None:
-        self.set_class(width < WIDE, "narrow")
-        if not self.query(".panel.-active"):
-            self._activate("maze")
+    def _fit(self) -> None:
+        """One panel or four, by the width."""
+        wide = self.size.width >= WIDE
+        self.set_class(not wide or self.alone, "-narrow")
+        self.query_one(Footer).show_command_palette = wide
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """What the footer shows begins with what matters most, whatever has the focus."""
+        return in_order(super().active_bindings)
+
+    # ------------------------------------------------------------ what is shown
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show this moment in all panels."""
+        first = not self.query_one(GlossaryPanel).slug
+        self.query_one(LoopFigure).show(snapshot)
+        self.query_one(MazeGrid).show(snapshot)
+        self.query_one(TrajectoryLog).show(snapshot)
+        self.query_one(CurvesPanel).show(snapshot)
+        self.query_one(GlossaryPanel).show(snapshot)
+        if first:
+            # So that the glossary begins with what this run does, not with an empty page.
+            known = {entry.slug for entry in load()}
+            name = snapshot.algorithm.name
+            self.query_one(GlossaryPanel).open(name if name in known else "algorithm")
+
+    def say(self, instead: str = "") -> None:
+        """The lines on top."""
+        status, shot = self.query_one(StatusLine), self.snapshot
+        if instead:
+            status.say(instead)
+        elif shot is not None:
+            playback = None if shot.following else Playback(self.playing, self.play_pace)
+            status.show(shot, facts_of.symbol(shot.head.state), playback, self._hint(shot))
+
+    def provide(self, episode_id: int, episode: Episode) -> None:
+        """Steps for the log."""
+        self.query_one(TrajectoryLog).provide(episode_id, episode)
+
+    def _hint(self, snapshot: Snapshot) -> str:
+        """One sentence: what happens, and what a newcomer can press."""
+        head = snapshot.head
+        if not snapshot.following:
+            now = "the end" if head.ended else "now"
+            return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
+        if head.ended:
+            return "It is over. Space replays it, m shows other curves, q goes to the library."
+        if head.state == "paused":
+            return "Space goes on, . does one step, e an episode; Enter explains the step."
+        if snapshot.step is None and snapshot.notes:
+            return snapshot.notes[-1].text
+        layers = len(self.query_one(MazeGrid).layer_choices)
+        return f"Enter explains this step, 1-{layers} show other layers, + goes faster, ? all keys."
+
+    @on(CurvesPanel.MomentChosen)
+    def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:
+        self.go_to_step(message.step)
+
+    # ------------------------------------------------------------ the panels
+
+    @property
+    def panel(self) -> str:
+        """The panel that has the focus, or had it last."""
+        return NAMES[self.query_one("#tabs", ChoiceBar).chosen]
+
+    def enter(self, name: str) -> None:
+        """Show a panel and put the focus into it."""
+        self._activate(name)
+        self.query_one(PANELS[name][1]).focus()
 
     def _activate(self, name: str) -> None:
         """Make a panel the one that a narrow terminal shows."""
         for panel in self.query(".panel"):
             panel.set_class(panel.id == name, "-active")
-        tabs = self.query_one(Tabs)
-        if tabs.active != f"tab-{name}":
-            tabs.active = f"tab-{name}"
+        self.query_one("#tabs", ChoiceBar).chosen = NAMES.index(name)
 
-    @on(Tabs.TabActivated)
-    def _tab_chosen(self, message: Tabs.TabActivated) -> None:
-        if message.tab.id:
-            self._activate(message.tab.id.removeprefix("tab-"))
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The panel with the focus is the active one, however it got there."""
+        for node in event.widget.ancestors:
+            if node.has_class("panel") and node.id:
+                self._activate(node.id)
 
-    # ------------------------------------------------------------ reading
-
-    def _request(self) -> None:
-        """Ask the thread for a snapshot, unless one is on its way."""
-        if not self._pending:
-            self._pending = True
-            self._read(self.replay.moment)
-
-    @work(thread=True, group="read", exit_on_error=False)
-    def _read(self, moment: Moment | None) -> None:
-        try:
-            self.post_message(self.SnapshotReady(self.source.read(moment)))
-        except UserError as error:
-            self.post_message(self.ReadingFailed(str(error)))
-
-    @on(ReadingFailed)
-    def _reading_failed(self, message: ReadingFailed) -> None:
-        self._pending = False
-        self.replay.follow()
-        self.notify(message.text, title="The run cannot be read", severity="error", markup=False)
-
-    @on(SnapshotReady)
-    def _snapshot_ready(self, message: SnapshotReady) -> None:
-        self._pending = False
-        snapshot = message.snapshot
-        if snapshot is None:
-            return
-        self._say_news(snapshot)
-        seen = (
-            snapshot.head.live_id,
-            snapshot.head.last_point_id,
-            snapshot.head.generation,
-            snapshot.head.state,
-            snapshot.head.pace,
-            self.replay.moment,
-        )
-        self.snapshot = snapshot
-        if seen == self._shown:
-            return
-        self._shown = seen
-        self.query_one(StatusLine).show(snapshot, self._hint(snapshot))
-        for kind in (LoopFigure, MazeGrid, TrajectoryLog, CurvesPanel, GlossaryPanel):
-            self.query_one(kind).show(snapshot)
-
-    def _say_news(self, snapshot: Snapshot) -> None:
-        """Notes since the last look, and how the run ended."""
-        for note in snapshot.notes:
-            if note.id > self._last_note:
-                self._last_note = note.id
-                level: Any = {"info": "information"}.get(note.level, note.level)
-                text = f"{note.text} {note.remedy}".strip()
-                self.notify(text, severity=level, markup=False)
-        head = snapshot.head
-        if head.ended and head.state != self._ended:
-            self._ended = head.state
-            text = {
-                "finished": "The run is finished. < goes back through its recorded episodes.",
-                "stopped": f"Stopped. `icemaze train --resume {snapshot.run_id}` goes on with it.",
-                "failed": "The run failed; what it had written is kept.",
-                "dead": "The worker is gone; what it had written is kept, and r in the library "
-                "goes on from the last checkpoint.",
-            }[head.state]
-            bad = head.state in ("failed", "dead")
-            self.notify(text, severity="error" if bad else "information", markup=False)
-
-    def _hint(self, snapshot: Snapshot) -> str:
-        """One sentence: what happens, and what a newcomer can press."""
-        if not snapshot.following:
-            return "A recording: Space plays, . one step, < > other episodes, f back to now."
-        state = snapshot.head.state
-        if snapshot.head.ended:
-            return "It is over. Space replays it, m shows other curves, q goes to the library."
-        if state == "starting":
-            return "The worker is starting …"
-        if state == "paused":
-            return "Space goes on, . does one step, e an episode; Enter explains a log row."
-        return "Space pauses, + - change the pace, 1-6 other layers, p next panel, ? all keys."
-
-    # ------------------------------------------------------------ the run
-
-    def _send(self, name: str, said: str = "", **args: Any) -> None:
-        """Send a command; `said` is shown when the worker has carried it out."""
-        try:
-            command = self.commands.send(name, **args)
-        except UserError as error:
-            self.notify(str(error), severity="warning", markup=False)
-            return
-        self._await_reply(command, said)
-
-    @work(thread=True, group="reply", exit_on_error=False)
-    def _await_reply(self, command: int, said: str) -> None:
-        try:
-            with RunReader(self.path) as reader:
-                reply = reader.wait_reply(command)
-        except UserError as error:
-            self.app.call_from_thread(
-                partial(self.notify, str(error), severity="warning", markup=False)
-            )
-            return
-        if reply.refused:
-            text, severity = reply.reply, "warning"
-        elif said:
-            text, severity = said, "information"
-        else:
-            return
-        self.app.call_from_thread(
-            partial(self.notify, text, severity=severity, markup=False, timeout=3)
-        )
-
-    @property
-    def _recorded(self) -> bool:
-        """Whether keys act on a recording: a chosen moment, or a run that is over."""
-        ended = self.snapshot is not None and self.snapshot.head.ended
-        return self.replay.moment is not None or ended
-
-    def action_toggle_pause(self) -> None:
-        if self.snapshot is None:
-            return
-        if self._recorded:
-            self._toggle_player()
-        else:
-            paused = self.snapshot.head.state == "paused"
-            self._send("resume" if paused else "pause")
-
-    def action_step(self) -> None:
-        if self._recorded:
-            self._advance_replay()
-        else:
-            self._send("step", n=1)
-
-    def action_episode(self) -> None:
-        if self._recorded:
-            self._show_moment(self.replay.to_end())
-        else:
-            self._send("episode", n=1)
-
-    def action_pace(self, up: bool) -> None:
-        if self.snapshot is None or self._recorded:
-            self.notify("The pace belongs to a live run; f goes back to now.", timeout=3)
-            return
-        pace = next_pace(self.snapshot.head.pace, up)
-        self._send("pace", said=f"Pace: {pace_text(pace)}", value=pace)
-
-    def action_stop(self) -> None:
-        if self.snapshot is not None and self.snapshot.head.ended:
-            self.notify("The run is over already.", timeout=3)
-            return
-        question = "End this run? It writes a checkpoint first and can be resumed later."
-        self.app.push_screen(YesNo(question, yes="Stop the run", no="Let it go on"), self._stop)
-
-    def _stop(self, sure: bool | None) -> None:
-        if sure:
-            self._send("stop")
-
-    def action_leave(self) -> None:
-        live = self.snapshot is not None and not self.snapshot.head.ended
-        self.dismiss()
-        if live:
-            self.app.notify(
-                "The run goes on in the background. Open it again from the list of runs.",
-                markup=False,
-            )
-
-    def action_tune(self) -> None:
-        if self.snapshot is None or self.snapshot.head.ended:
-            self.notify("Only a live run can be tuned.", timeout=3)
-            return
-        self.app.push_screen(TuneForm(self.snapshot.preset), self._tune)
-
-    def _tune(self, changes: dict[str, Any] | None) -> None:
-        for key, value in (changes or {}).items():
-            self._send("tune", said=f"{key} is changed from here on.", key=key, value=value)
-
-    # ------------------------------------------------------------ the recording
-
-    def action_replay(self, by: int) -> None:
-        if self.snapshot is not None:
-            self._show_moment(self.replay.episode(by))
-
-    def action_follow(self) -> None:
-        self.replay.follow()
-        self._playing = False
-        self.query_one(CurvesPanel).follow()
-        self._request()
-
-    def _show_moment(self, found: bool) -> None:
-        if not found:
-            self.notify("There is no further recorded episode that way.", timeout=3)
-            return
-        self._request()
-
-    def _toggle_player(self) -> None:
-        self._playing = not self._playing
-        if self._playing and self.replay.moment is None:
-            self._show_moment(self.replay.first())
-
-    def _play(self) -> None:
-        """One step of the recording further, when it plays and the last one has been drawn."""
-        if self._playing and not self._pending:
-            self._playing = self.replay.advance()
-            self._request()
-
-    def _advance_replay(self) -> None:
-        self._playing = False
-        self._show_moment(self.replay.advance() if self.replay.moment else self.replay.first())
-
-    @on(CurvesPanel.MomentChosen)
-    def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:
-        self._show_moment(self.replay.at(message.step))
-
-    # ------------------------------------------------------------ the panels
+    @on(ChoiceBar.Clicked, "#tabs")
+    def _tab_clicked(self, message: ChoiceBar.Clicked) -> None:
+        self.enter(NAMES[message.index])
 
     def action_next_panel(self) -> None:
-        names = list(PANELS)
-        inside = [n for n in names if self.focused in self.query(f"#{n} *")]
-        shown = [n for n in names if self.query_one(f"#{n}").has_class("-active")]
-        now = (inside or shown or names)[0]
-        self._enter(names[(names.index(now) + 1) % len(names)])
+        """The panel after this one."""
+        self.enter(NAMES[(NAMES.index(self.panel) + 1) % len(NAMES)])
 
-    def _enter(self, name: str) -> None:
-        """Show a panel and put the focus into it."""
-        self._activate(name)
-        self.query_one(FOCUS[name]).focus()
+    def action_alone(self) -> None:
+        """This panel alone, or all four again."""
+        self.alone = not self.alone
+        self._fit()
 
-    def action_layer(self, digit: int) -> None:
-        self.query_one(MazeGrid).action_layer(digit)
-
-    def action_optimal_values(self) -> None:
-        self.query_one(MazeGrid).action_toggle_optimal_values()
-
-    def action_optimal_path(self) -> None:
-        self.query_one(MazeGrid).action_toggle_optimal_path()
+    async def action_grid(self, action: str) -> None:
+        """A key of the maze grid, pressed in any panel."""
+        await self.query_one(MazeGrid).run_action(action)
 
     def action_next_curves(self) -> None:
+        """The next set of curves."""
         self.query_one(CurvesPanel).next_view()
-        if self.has_class("narrow"):
-            self._enter("curves")
+        if self.has_class("-narrow"):
+            self.enter("curves")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing are not offered."""
+        if action == "return":
+            return bool(self._looked_up_from)
+        if action == "alone":
+            return self.size.width >= WIDE
+        if action == "grid" and str(parameters[0]).startswith("layer("):
+            digit = int(str(parameters[0])[6:-1])
+            return digit <= len(self.query_one(MazeGrid).layer_choices)
+        return True
+
+    # ------------------------------------------------------------ explanations
+
+    def action_explain(self) -> None:
+        """Explain the newest step shown."""
+        if self.snapshot is not None and self.snapshot.step is not None:
+            self._explain(self.snapshot.step)
+        else:
+            self.tell(Notice("There is no step to explain yet."))
 
     @on(TrajectoryLog.ExplainRequested)
-    def _explain(self, message: TrajectoryLog.ExplainRequested) -> None:
+    def _explain_requested(self, message: TrajectoryLog.ExplainRequested) -> None:
+        self._explain(message.step)
+
+    def _explain(self, step: Step) -> None:
         if self.snapshot is not None:
-            screen = ExplainScreen(message.step, self.snapshot)
-            self.app.push_screen(screen, self._look_up)
+            self.app.push_screen(ExplainScreen(step, self.snapshot), self.look_up)
 
     @on(TrajectoryLog.EpisodeRequested)
     def _episode_requested(self, message: TrajectoryLog.EpisodeRequested) -> None:
-        try:
-            episode: Episode = self.commands.episode(message.episode_id)
-        except UserError as error:
-            self.notify(str(error), severity="warning", markup=False)
-            return
-        self.query_one(TrajectoryLog).provide(message.episode_id, episode)
+        self.watcher.fetch(message.episode_id)
+        self.look()
 
     def action_glossary(self) -> None:
-        widget = self.focused
-        terms = []
-        while widget is not None and not terms:
-            terms = widget.terms() if isinstance(widget, HasTerms) else []
-            widget = widget.parent if hasattr(widget.parent, "parent") else None  # type: ignore[assignment]
-        self.app.push_screen(TermPicker(terms), self._look_up)
+        """Choose among the labels of the panel in focus, and those of the lines on top."""
+        panel = self.query_one(f"#{self.panel}")
+        shown = [
+            panel.query_one(PANELS[self.panel][1]),
+            *panel.query("*"),
+            self.query_one("#status"),
+        ]
+        terms: list[Term] = []
+        for widget in shown:
+            terms += widget.terms() if isinstance(widget, HasTerms) else []
+        self.app.push_screen(TermPicker(terms), self.look_up)
 
-    def _look_up(self, slug: str | None) -> None:
-        """Open an entry; an empty slug opens the search."""
+    def look_up(self, slug: str | None) -> None:
+        """Open an entry; an empty slug opens the search, None is nothing."""
         if slug is None:
             return
+        if self.panel != "glossary":
+            self._looked_up_from = self.panel
+        glossary = self.query_one(GlossaryPanel)
         if slug:
-            self.query_one(GlossaryPanel).open(slug)
-        self._enter("glossary")
+            glossary.open(slug)
+        self.enter("glossary")
+        if not slug:
+            glossary.action_search()
+
+    def action_return(self) -> None:
+        """Back to where a term was looked up."""
+        name, self._looked_up_from = self._looked_up_from, ""
+        self.enter(name)
 
     @on(TermClicked)
     def _term_clicked(self, message: TermClicked) -> None:
-        self._look_up(message.slug)
+        self.look_up(message.slug)

@@ -7,24 +7,17 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Label
 
+from tui.screens.dialog import Dialog
 
-class YesNo(ModalScreen[bool]):
+
+class YesNo(Dialog[bool]):
     """Dismissed with whether the answer was yes. The safe answer has the focus."""
 
     DEFAULT_CSS = """
     YesNo {
-        align: center middle;
-        & > Vertical {
-            width: auto;
-            max-width: 90%;
-            height: auto;
-            padding: 1 2;
-            border: round $accent;
-            background: $surface;
-        }
+        & > .box { width: auto; padding: 1 2; }
         & Label { width: auto; max-width: 70; }
         & Horizontal { width: auto; height: auto; margin-top: 1; }
         & Button { margin-right: 2; }
@@ -32,8 +25,8 @@ class YesNo(ModalScreen[bool]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", id="question.yes"),
-        Binding("n,escape,q", "answer(False)", "No", id="question.no"),
+        Binding("y", "answer(True)", "Yes", id="question.yes", tooltip="Do it"),
+        Binding("n,escape,q", "answer(False)", "No", id="question.no", tooltip="Do nothing"),
         Binding("left,right", "app.focus_next", "Other answer", id="question.next", show=False),
     ]
 
@@ -42,11 +35,11 @@ class YesNo(ModalScreen[bool]):
         self.question, self.yes, self.no = question, yes, no
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Vertical(classes="box"):
             yield Label(self.question, markup=False)
             with Horizontal():
-                yield Button(f"{self.no} (n)", id="no", variant="primary")
-                yield Button(f"{self.yes} (y)", id="yes")
+                yield Button(f"{self.no} (n)", id="no", variant="primary", compact=True)
+                yield Button(f"{self.yes} (y)", id="yes", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no").focus()

@@ -8,20 +8,20 @@ from typing import ClassVar
 
 import numpy as np
 from textual import events
-from textual.app import ComposeResult, RenderResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
-from textual.style import Style
-from textual.widgets import Static
 
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.chart import Chart
 from tui.widgets.chart_plot import Reference, Series
-from tui.widgets.terms import Term
+from tui.widgets.choice_bar import ChoiceBar
+from tui.widgets.terms import Term, unique
+
+STEPS = Term("steps per agent", "environment-step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +34,48 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """One reference line: its name on screen, its glossary entry, its value."""
+
+    label: str
+    slug: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What the chart shows at once."""
 
     title: str
     figures: tuple[Figure, ...]
-    references: Callable[[Snapshot], list[Reference]] = lambda snapshot: []
+    levels: Callable[[Snapshot], list[Level]] = lambda snapshot: []
     y_range: tuple[float | None, float | None] = (None, None)
 
 
-def _success(snapshot: Snapshot) -> list[Reference]:
-    return [Reference("π* success", snapshot.optimal_figures.success_rate)]
+def _success(snapshot: Snapshot) -> list[Level]:
+    return [Level("π* success", "optimal-policy", snapshot.optimal_figures.success_rate)]
 
 
-def _return(snapshot: Snapshot) -> list[Reference]:
+def _return(snapshot: Snapshot) -> list[Level]:
     figures = snapshot.optimal_figures
-    optimum = Reference("π* return", figures.optimal_return)
+    optimum = Level("π* return", "optimal-return", figures.optimal_return)
     if abs(figures.horizon_optimum - figures.optimal_return) < 1e-9:
         return [optimum]
-    return [optimum, Reference("upper bound", figures.horizon_optimum)]
+    return [optimum, Level("upper bound", "horizon-optimum", figures.horizon_optimum)]
 
 
-def _length(snapshot: Snapshot) -> list[Reference]:
-    return [Reference("π* length", snapshot.optimal_figures.expected_length)]
+def _length(snapshot: Snapshot) -> list[Level]:
+    return [Level("π* length", "optimal-policy", snapshot.optimal_figures.expected_length)]
 
+
+GREEDY = "greedy_success_rate"
 
 VIEWS = (
     View(
         "Success",
         (
-            Figure("online_success_rate", "online success", "online-return"),
-            Figure("greedy_success_rate", "greedy, exact", "greedy-success-rate"),
+            Figure("online_success_rate", "online success", "online-success-rate"),
+            Figure(GREEDY, "greedy, exact", "greedy-success-rate"),
             Figure("success_rate", "target policy, exact", "success-rate"),
         ),
         _success,
@@ -81,7 +92,7 @@ VIEWS = (
     View(
         "Length",
         (
-            Figure("online_length", "online length", "expected-length"),
+            Figure("online_length", "online length", "online-length"),
             Figure("expected_length", "target policy, exact", "expected-length"),
         ),
         _length,
@@ -89,16 +100,18 @@ VIEWS = (
     ),
     View(
         "TD error",
-        (
-            Figure("td_error", "mean |δ|", "td-error"),
-            Figure("largest_change", "largest change of a sweep", "sweep"),
-        ),
+        (Figure("td_error", "mean |δ|", "td-error"),),
+        y_range=(0.0, None),
+    ),
+    View(
+        "Change",
+        (Figure("largest_change", "largest change of a sweep", "bellman-residual"),),
         y_range=(0.0, None),
     ),
     View(
         "Exploration",
         (
-            Figure("exploring_share", "share of exploring steps", "exploration"),
+            Figure("exploring_share", "share of exploring steps", "exploring-share"),
             Figure("epsilon", "ε", "epsilon"),
             Figure("learning_rate", "α", "learning-rate"),
         ),
@@ -106,43 +119,10 @@ VIEWS = (
     ),
     View(
         "Falls",
-        (Figure("falls_per_1000_steps", "falls per 1,000 steps", "safety"),),
+        (Figure("falls_per_1000_steps", "falls per 1,000 steps", "fall-rate"),),
         y_range=(0.0, None),
     ),
 )
-
-
-class ViewBar(Static):
-    """The names of the views, the shown one marked; a click chooses one."""
-
-    DEFAULT_CSS = "ViewBar { height: 1; width: 1fr; }"
-
-    class Chosen(Message):
-        """A view was clicked."""
-
-        def __init__(self, index: int) -> None:
-            self.index = index
-            super().__init__()
-
-    shown: reactive[int] = reactive(0)
-    """Index of the view that is shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.titles: tuple[str, ...] = ()
-
-    def render(self) -> RenderResult:
-        pieces: list[Content] = []
-        for i, title in enumerate(self.titles):
-            look = Style(bold=True, reverse=True) if i == self.shown else Style()
-            text = f"[{title}]" if i == self.shown else f" {title} "
-            pieces.append(Content.styled(text, look + Style.from_meta({"view": i})))
-        return Content("").join(pieces)
-
-    async def _on_click(self, event: events.Click) -> None:
-        index = event.style.meta.get("view")
-        if isinstance(index, int):
-            self.post_message(self.Chosen(index))
 
 
 class CurvesPanel(Vertical, can_focus=True):
@@ -155,14 +135,23 @@ class CurvesPanel(Vertical, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "cursor(-1)", "Cursor left", id="curves.left", show=False),
         Binding("right", "cursor(1)", "Cursor right", id="curves.right", show=False),
+        Binding("pageup", "cursor(-10)", "Cursor far left", id="curves.far-left", show=False),
+        Binding("pagedown", "cursor(10)", "Cursor far right", id="curves.far-right", show=False),
         Binding(
             "enter",
             "go",
             "Go there",
             id="curves.go",
-            tooltip="Show the run as it was at the cursor",
+            tooltip="Show the run as it was at the cursor, which left and right move",
         ),
-        Binding("escape", "release", "Drop cursor", id="curves.release", show=False),
+        Binding(
+            "escape",
+            "release",
+            "Drop cursor",
+            id="curves.release",
+            tooltip="Take the cursor off the curves",
+            show=False,
+        ),
         Binding(
             "l", "log_x", "Log x", id="curves.log-x", tooltip="Logarithmic or linear step axis"
         ),
@@ -184,73 +173,86 @@ class CurvesPanel(Vertical, can_focus=True):
         self.views: list[View] = []
 
     def compose(self) -> ComposeResult:
-        yield ViewBar()
-        yield Chart(x_label="steps per agent", empty="No point recorded yet: press space to go on")
+        yield ChoiceBar()
+        yield Chart(empty="No point recorded yet: press space to go on")
 
     @property
     def view(self) -> View | None:
         """The view that is shown."""
         return self.views[self.view_index % len(self.views)] if self.views else None
 
+    @property
+    def cursor(self) -> float | None:
+        """The step at which the cursor stands."""
+        return self.query_one(Chart).cursor_x
+
     def show(self, snapshot: Snapshot) -> None:
-        """Draw the curves of this moment."""
+        """Draw the curves of this moment; in a recording the cursor stands at it."""
+        left_recording = self.snapshot is not None and not self.snapshot.following
         self.snapshot = snapshot
-        self.views = [
-            view
-            for view in VIEWS
-            if any(_has_data(snapshot, figure.metric) for figure in view.figures)
-        ]
+        chart = self.query_one(Chart)
+        if not snapshot.following:
+            chart.cursor_x = float(snapshot.at)
+        elif left_recording:
+            chart.cursor_x = None
+        self.views = [view for view in VIEWS if figures(view, snapshot)]
         self._draw()
 
     def terms(self) -> list[Term]:
-        """The glossary terms of the figures shown."""
-        view = self.view
-        return [Term(f.label, f.slug) for f in view.figures] if view else []
+        """The glossary terms of the figures and levels shown."""
+        snapshot, view = self.snapshot, self.view
+        if snapshot is None or view is None:
+            return []
+        shown: list[Figure | Level] = [*figures(view, snapshot), *view.levels(snapshot)]
+        terms = [Term(item.label, item.slug) for item in shown]
+        axis = Term("sweeps", "sweep") if _planning(snapshot) else STEPS
+        return unique([*terms, axis, Term("band over agents", "band")])
 
     def _draw(self) -> None:
         snapshot, view = self.snapshot, self.view
         if snapshot is None or view is None or not self.is_mounted:
             return
-        bar, chart = self.query_one(ViewBar), self.query_one(Chart)
-        titles = tuple(v.title for v in self.views)
-        if bar.titles != titles:
-            bar.titles = titles
-            bar.refresh(layout=False)
-        bar.shown = self.view_index % len(self.views)
+        bar, chart = self.query_one(ChoiceBar), self.query_one(Chart)
+        bar.titles = tuple(v.title for v in self.views)
+        bar.chosen = self.view_index % len(self.views)
         chart.ascii = glyphs.current().ascii
-        chart.x_label = "sweeps" if snapshot.algorithm.family == "planning" else "steps per agent"
-        series = [
-            Series(figure.label, curve.x, curve.mean, curve.low, curve.high)
-            for figure in view.figures
-            if (curve := snapshot.curves.get(figure.metric)) is not None
-            and not np.isnan(curve.mean).all()
-        ]
-        if not snapshot.following:
-            chart.cursor_x = float(snapshot.at)
-        chart.show(series, view.references(snapshot), y_range=view.y_range)
+        chart.x_label = "sweeps" if _planning(snapshot) else STEPS.label
+        curves = [(figure, snapshot.curves[figure.metric]) for figure in figures(view, snapshot)]
+        chart.show(
+            [Series(glyphs.plain(f.label), c.x, c.mean, c.low, c.high) for f, c in curves],
+            [Reference(glyphs.plain(x.label), x.value) for x in view.levels(snapshot)],
+            y_range=view.y_range,
+        )
 
     def next_view(self) -> None:
         """Show the next figures."""
         if self.views:
             self.view_index = (self.view_index + 1) % len(self.views)
 
-    def follow(self) -> None:
-        """Drop the cursor: the run is followed again."""
-        self.query_one(Chart).cursor_x = None
-
     def watch_view_index(self) -> None:
+        """Another view."""
         self._draw()
 
-    def on_view_bar_chosen(self, message: ViewBar.Chosen) -> None:
+    def on_choice_bar_clicked(self, message: ChoiceBar.Clicked) -> None:
+        """A title was clicked."""
+        message.stop()
         self.view_index = message.index
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a cursor there is nothing to drop, and nowhere to go."""
+        return action not in ("go", "release") or (self.is_mounted and self.cursor is not None)
 
     def action_cursor(self, cells: int) -> None:
         """Move the chart's cursor."""
+        before = self.cursor
         self.query_one(Chart).move_cursor(cells)
+        if before is None:
+            self.refresh_bindings()
 
     def action_release(self) -> None:
         """Drop the chart's cursor."""
-        self.follow()
+        self.query_one(Chart).cursor_x = None
+        self.refresh_bindings()
 
     def action_log_x(self) -> None:
         """Switch the step axis between linear and logarithmic."""
@@ -259,11 +261,33 @@ class CurvesPanel(Vertical, can_focus=True):
 
     def action_go(self) -> None:
         """Ask for the run as it was at the cursor."""
-        x = self.query_one(Chart).cursor_x
-        if x is not None:
-            self.post_message(self.MomentChosen(int(x)))
+        if self.cursor is not None:
+            self.post_message(self.MomentChosen(int(self.cursor)))
+
+    async def _on_click(self, event: events.Click) -> None:
+        """Put the cursor where the chart was clicked."""
+        chart = self.query_one(Chart)
+        x = chart.x_at(event.screen_x - chart.content_region.x)
+        if event.widget is chart and x is not None:
+            chart.cursor_x = x
+            self.refresh_bindings()
+
+
+def figures(view: View, snapshot: Snapshot) -> list[Figure]:
+    """The figures of a view that this run has, each curve once: the target policy of an
+    off-policy method is the greedy one."""
+    same = snapshot.algorithm.policy_type != "on-policy"
+    return [
+        figure
+        for figure in view.figures
+        if _has_data(snapshot, figure.metric) and not (same and figure.metric == GREEDY)
+    ]
 
 
 def _has_data(snapshot: Snapshot, metric: str) -> bool:
     curve = snapshot.curves.get(metric)
     return curve is not None and bool((~np.isnan(curve.mean)).any())
+
+
+def _planning(snapshot: Snapshot) -> bool:
+    return snapshot.algorithm.family == "planning"

@@ -18,7 +18,6 @@ from engine.errors import UserError
 from engine.preset_toml import apply_override
 from engine.presets import Preset
 from engine.settings import TUNABLE
-from engine.tabular import registry
 from tui.widgets.text import clean
 
 Node = dict[str, Any]
@@ -54,7 +53,7 @@ class Setting:
 
 def settings(preset: Preset) -> list[Setting]:
     """Every scalar setting of algorithm, maze, budget and run, in the schema's order."""
-    root = presets.schema()
+    root = presets.schema(preset)
     data = msgspec.to_builtins(preset)
     properties = _leaves(root, root)[0]["properties"]
     found: list[Setting] = []
@@ -185,7 +184,7 @@ class Sections(NamedTuple):
 
 def sections(preset: Preset) -> Sections:
     """The settings that make sense for this preset, in the order of the form."""
-    algorithm = registry.get(presets.algorithm_name(preset))
+    algorithm = presets.algorithm_of(preset)
     main: dict[str, list[Setting]] = {algorithm.title: [], "Run": [], "Budget": [], "Maze": []}
     heading = {"algorithm": algorithm.title, "run": "Run", "budget": "Budget", "maze": "Maze"}
     advanced = []
@@ -226,6 +225,7 @@ class Draft:
 
     def __init__(self, preset: Preset) -> None:
         self._base = _without_none(msgspec.to_builtins(preset))
+        self._folder = presets.folder_of(preset)
         self._values = {setting.key: setting.value for setting in settings(preset)}
         self._edits: dict[str, str] = {}
         self._errors: dict[str, str] = {}
@@ -242,7 +242,7 @@ class Draft:
         if text.strip() != self._values[key].strip():
             self._edits[key] = text.strip()
             try:
-                presets.convert(self._data([key]), "form")
+                presets.convert(self._data([key]), "form", self._folder)
             except UserError as error:
                 self._errors[key] = _sentence(error)
         return self._errors.get(key, "")
@@ -252,7 +252,7 @@ class Draft:
         for sentence in self._errors.values():
             raise UserError(sentence)
         try:
-            preset = presets.convert(self._data(list(self._edits)), "form")
+            preset = presets.convert(self._data(list(self._edits)), "form", self._folder)
         except UserError as error:
             raise UserError(_sentence(error)) from error
         presets.check(preset)

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, NamedTuple
+
+from rich.cells import cell_len
+from textual import events
 from textual.app import RenderResult
 from textual.content import Content
-from textual.reactive import reactive
+from textual.style import Style
 from textual.widget import Widget
 
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
-from tui.widgets.text import clean, percent, si
+from tui.widgets.terms import Term, post_term
+from tui.widgets.text import clean, fit, percent, si
 
-STATES = {
-    "starting": ("…", "starting"),
-    "running": ("▶", "running"),
-    "paused": ("‖", "paused"),
-    "stopped": ("■", "stopped"),
-    "finished": ("✓", "finished"),
-    "failed": ("✗", "failed"),
-    "dead": ("✗", "worker is gone"),
-}
+WORDS = {"dead": "worker is gone"}
+"""States that need more than their name."""
+ROOMY = 100
+"""From this many columns on the optimum and the episodes are told too."""
+GAP = 3
+LEAST_TITLE = 12
 
 
-def pace_text(pace: float | None) -> str:
+def pace_text(pace: float | None, unit: str = "step") -> str:
     """A pace as people say it."""
-    return "unlimited" if pace is None else f"{pace:g} steps/s"
+    return "unlimited" if pace is None else f"{pace:g} {unit}{'' if pace == 1 else 's'}/s"
+
+
+class Playback(NamedTuple):
+    """How a recording is shown."""
+
+    playing: bool
+    pace: float
+
+
+class Fact(NamedTuple):
+    """A piece of the first line and the glossary term it belongs to."""
+
+    text: str
+    slug: str
 
 
 class StatusLine(Widget):
     """Title, state, pace and counters; below them one sentence about what can be done."""
+
+    ALLOW_SELECT = False
 
     DEFAULT_CSS = """
     StatusLine {
@@ -39,49 +57,75 @@ class StatusLine(Widget):
         & > .status-line--hint { color: $foreground 75%; }
     }
     """
-    COMPONENT_CLASSES = {"status-line--title", "status-line--hint"}
-
-    hint: reactive[str] = reactive("")
-    """What the second line says."""
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"status-line--title", "status-line--hint"}
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.snapshot: Snapshot | None = None
+        self._title = ""
+        self._facts: tuple[Fact, ...] = ()
+        self._hint = "Reading the run …"
 
-    def show(self, snapshot: Snapshot, hint: str) -> None:
-        """Draw this moment."""
-        self.snapshot = snapshot
-        self.hint = hint
-        self.refresh()
+    def show(self, snapshot: Snapshot, mark: str, playback: Playback | None, hint: str) -> None:
+        """Draw this moment. `mark` stands for the state of the run; `playback` replaces it while a
+        recording is shown."""
+        facts = tuple(self._told(snapshot, mark, playback))
+        title = clean(snapshot.preset.title)
+        if (title, facts, hint) != (self._title, self._facts, self._hint):
+            self._title, self._facts, self._hint = title, facts, hint
+            self.refresh()
+
+    def say(self, hint: str) -> None:
+        """Change the second line only."""
+        if hint != self._hint:
+            self._hint = hint
+            self.refresh()
+
+    def terms(self) -> list[Term]:
+        """The glossary terms of the first line."""
+        return [Term(fact.text, fact.slug) for fact in self._facts]
 
     def render(self) -> RenderResult:
         title = self.get_visual_style("status-line--title")
         muted = self.get_visual_style("status-line--hint")
-        if self.snapshot is None:
-            return Content.styled("Reading the run …", muted)
-        first = Content.styled(clean(self.snapshot.preset.title), title)
-        wide = self.size.width >= 100
-        facts = "  ".join(self._facts(self.snapshot, wide))
-        text = Content.assemble(first, "   ", facts, "\n", (self.hint, muted))
-        return Content(glyphs.plain(text.plain)) if glyphs.current().ascii else text
+        width = self.content_size.width
+        if not self._facts:
+            return self._line([(self._hint, muted)])
+        facts = "  ".join(fact.text for fact in self._facts)
+        room = max(width - cell_len(facts) - GAP, LEAST_TITLE)
+        ellipsis = glyphs.current().ellipsis
+        name = fit(self._title, min(room, cell_len(self._title)), ellipsis)
+        pieces = [(name, title), (" " * GAP, Style())]
+        for fact in self._facts:
+            pieces += [(fact.text, Style.from_meta({"term": fact.slug})), ("  ", Style())]
+        hint = glyphs.plain(self._hint)
+        return Content("\n").join(
+            [self._line(pieces), self._line([(fit(hint, width, ellipsis), muted)])]
+        )
 
-    def _facts(self, snapshot: Snapshot, wide: bool) -> list[str]:
-        head = snapshot.head
-        symbol, word = STATES[head.state]
-        if not snapshot.following:
-            symbol, word = "«", "replay"
+    @staticmethod
+    def _line(pieces: list[tuple[str, Style]]) -> Content:
+        return Content("").join(Content.styled(glyphs.plain(text), look) for text, look in pieces)
+
+    def _told(self, snapshot: Snapshot, mark: str, playback: Playback | None) -> list[Fact]:
+        head, wide = snapshot.head, self.size.width >= ROOMY
         unit = "sweep" if snapshot.algorithm.family == "planning" else "step"
-        facts = [f"{symbol} {word}"]
-        if not head.ended:
-            facts.append(pace_text(head.pace))
-        facts.append(f"{unit} {si(snapshot.at)}")
-        if wide and unit == "step":
-            facts.append(f"episode {si(head.episodes)}")
+        if playback is None:
+            facts = [Fact(f"{mark} {WORDS.get(head.state, head.state)}", "run-state")]
+            if not head.ended:
+                facts.append(Fact(pace_text(head.pace, unit), "pace"))
+        else:
+            how = pace_text(playback.pace, unit) if playback.playing else "paused"
+            facts = [Fact(f"« recording, {how}", "recording-point")]
+        slug = "sweep" if unit == "sweep" else "environment-step"
+        facts.append(Fact(f"{unit} {si(snapshot.at)}", slug))
+        if wide and unit == "step" and snapshot.step is not None:
+            facts.append(Fact(f"episode {snapshot.step.episode}", "episode"))
         if snapshot.evaluation is not None:
-            success = snapshot.evaluation.figures["success_rate"].mean
-            facts.append(
-                f"success {percent(success)} of {percent(snapshot.optimal_figures.success_rate)}"
-                if wide
-                else f"success {percent(success)}"
-            )
+            success = f"success {percent(snapshot.evaluation.figures['success_rate'].mean)}"
+            if wide:
+                success += f" of {percent(snapshot.optimal_figures.success_rate)}"
+            facts.append(Fact(success, "success-rate"))
         return facts
+
+    async def _on_click(self, event: events.Click) -> None:
+        post_term(self, event)

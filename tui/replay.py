@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from engine.runs.records import EpisodeRow
 from tui.source import Moment, SnapshotSource
 
 

@@ -1,0 +1,60 @@
+"""A run's copy of the user's own algorithm: frozen like the preset, and checked before it is run.
+
+The run's folder then holds everything the run was made of: worker, resume, replay and evaluation
+use the same code, whatever has become of the original file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from engine import presets
+from engine.errors import UserError
+from engine.tabular.registry import OWN
+
+META_KEY = "algorithm_file"
+"""Where `meta` keeps the copy's name, where it came from, and its SHA-256."""
+
+
+def freeze(preset: presets.Preset, run_dir: Path) -> dict[str, Any]:
+    """Write `preset.toml`, and the algorithm's file if it is the user's own; gives the meta."""
+    own = presets.algorithm_of(preset).own_file
+    if own is None:
+        (run_dir / "preset.toml").write_text(presets.dump(preset), "utf-8")
+        return {}
+    name = own.path.name
+    (run_dir / name).write_bytes(own.source)
+    text = presets.dump(preset, algorithm_name=f"{OWN}{name}")
+    (run_dir / "preset.toml").write_text(text, "utf-8")
+    return {META_KEY: {"name": name, "from": str(own.path), "sha256": own.sha256}}
+
+
+def check(run_dir: Path, meta: dict[str, Any] | None) -> None:
+    """Raise UserError when the run's copy is not what the run was started with."""
+    if not meta:
+        return
+    file = run_dir / meta["name"]
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{file}: the run's algorithm cannot be read ({error.strerror})."
+        ) from error
+    if digest != meta["sha256"]:
+        raise UserError(
+            f"{file}: the run's algorithm was changed after the run was started (its SHA-256 is "
+            f"{digest[:12]}…, not {meta['sha256'][:12]}…), so its code was not run. Put the old "
+            "file back, or start a new run."
+        )
+
+
+def note(meta: dict[str, Any] | None) -> str:
+    """What a run says about the code it has loaded; nothing for an algorithm of the shelf."""
+    if not meta:
+        return ""
+    return (
+        f"Loaded your own algorithm {meta['name']} from {meta['from']} (trusted code, SHA-256 "
+        f"{meta['sha256'][:12]}…; a copy is in the run's folder)."
+    )

@@ -1,0 +1,117 @@
+"""Prediction: estimating V of a policy that is given, beside the exact V it should become.
+
+N agents, S states, O observations, A actions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from engine.errors import UserError, nearest
+from engine.evaluate import state_values
+from engine.events import Update
+from engine.maze import build_mazes
+from engine.mdp import MDP, build_mdp
+from engine.solve import reachable, solve
+from engine.tabular.learner import TabularLearner
+from engine.tabular.worlds import summarise
+
+if TYPE_CHECKING:
+    from engine.presets import Preset
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def given_policy(
+    policy: str | dict[str, float], mdp: MDP, actions: tuple[str, ...], gamma: float
+) -> Array:
+    """π [O,A] as a preset says it: "random", "optimal" or the chance of each action by name.
+
+    Raises UserError for unknown actions, for chances that do not sum to 1, and for the optimal
+    policy of agents that do not see which cell they are in.
+    """
+    shape = (mdp.n_observations, mdp.n_actions)
+    if isinstance(policy, dict):
+        for name in policy:
+            if name not in actions:
+                raise UserError(
+                    f"algorithm.policy.{name}: there is no such action here."
+                    f"{nearest(name, list(actions))}"
+                )
+        chances = np.array([policy.get(name, 0.0) for name in actions])
+        if abs(chances.sum() - 1.0) > 1e-9:
+            raise UserError(
+                f"algorithm.policy: the chances sum to {chances.sum():g}; expected a sum of 1."
+            )
+        return np.broadcast_to(chances / chances.sum(), shape).copy()
+    if policy == "random":
+        return np.full(shape, 1.0 / mdp.n_actions)
+    if mdp.n_observations != mdp.n_states:
+        raise UserError(
+            "algorithm.policy = 'optimal' is a policy over cells, but with maze.observation = "
+            "'neighbourhood' the agent does not see its cell; use 'random' or a table of chances."
+        )
+    table: Array = solve(mdp, gamma).policy
+    return table
+
+
+def meets(mdp: MDP, policy: Array, anywhere: bool) -> Array:
+    """[S] the states where episodes of π [O,A] can make a move, from the start or from anywhere."""
+    met: Array = reachable(mdp) if anywhere else mdp.start > 0
+    taken = (policy[mdp.observation] > 0)[:, :, None]
+    onward = (mdp.probability > 0) & ~mdp.terminal & taken
+    while True:
+        wider = met.copy()
+        wider[mdp.next_state[met][onward[met]]] = True
+        if (wider == met).all():
+            return met
+        met = wider
+
+
+def check_prediction(preset: Preset) -> None:
+    """Raise UserError if the given policy is none, or its values have no bound."""
+    settings: Any = preset.algorithm
+    for _, maze in build_mazes(preset.maze):
+        mdp = build_mdp(maze)
+        policy = given_policy(settings.policy, mdp, maze.actions, settings.gamma)
+        state_values(mdp, policy, settings.gamma)
+
+
+class PredictionLearner(TabularLearner):
+    """Drives a prediction method and measures its V against the exact one.
+
+    The policy is that of the first world; after an edit of the map it stays what it was.
+    """
+
+    def _use_worlds(self) -> None:
+        super()._use_worlds()
+        settings, worlds = self.settings, self.worlds
+        actions = worlds.mazes[0].actions
+        policy = given_policy(settings.policy, worlds.mdps[0], actions, settings.gamma)
+        self.tables.policy[...] = policy
+        self.met = [meets(mdp, policy, settings.random_starts > 0) for mdp in worlds.mdps]
+        self.truth = [self._exact(mdp, policy) for mdp in worlds.mdps]
+
+    def _exact(self, mdp: MDP, policy: Array) -> Array:
+        """V^π [S]; NaN where an edit of the map left it without a bound."""
+        try:
+            return state_values(mdp, policy, self.settings.gamma)
+        except UserError:
+            return np.full(mdp.n_states, np.nan)
+
+    def value_errors(self) -> Array:
+        """[N] root of the mean squared error of V over the states that π can meet."""
+        world = self.worlds.current(self.clock)
+        met = self.met[world]
+        seen = self.worlds.mdps[world].observation[met]
+        errors: Array = self.tables.values[:, seen] - self.truth[world][met]
+        rms: Array = np.sqrt((errors**2).mean(axis=1))
+        return rms
+
+    def _update(self) -> Update:
+        update = super()._update()
+        metrics = {**update.metrics, "value_rmse": summarise(self.value_errors())}
+        return msgspec.structs.replace(update, metrics=metrics)

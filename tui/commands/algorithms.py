@@ -1,0 +1,116 @@
+"""`icemaze algorithms`: the algorithm map in words."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tui.commands.options import Json
+from tui.commands.output import emit, on_terminal, say, show
+
+if TYPE_CHECKING:
+    from engine.algorithms import Branch, Entry
+
+LLM_MARK = "[LLM]"
+"""Stands beside every algorithm that language models are trained with."""
+WIDTH = 92
+
+
+def algorithms(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="An algorithm's name.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the algorithms by family; with NAME one of them, with what it needs."""
+    import msgspec
+
+    from engine import algorithms as map_
+
+    found = map_.get(name) if name else map_.entries()
+    if as_json:
+        for entry in found:
+            emit(**msgspec.to_builtins(entry))
+        return
+    if name:
+        text = "\n\n".join(_details(entry) for entry in found)
+    else:
+        text = _listing(map_.tree())
+    if on_terminal():
+        from rich.text import Text
+
+        shown = Text(text)
+        shown.highlight_regex(r"^\S.*$|\[LLM\]", "bold")
+        show(shown)
+    else:
+        say(text)
+
+
+def _listing(tree: list[Branch]) -> str:
+    lines = []
+    for branch in tree:
+        indent = "  " if branch.parent else ""
+        lines.append(f"{indent}{branch.title}: {branch.about}")
+        for entry in branch.entries:
+            mark = f"  {LLM_MARK}" if entry.for_llms else ""
+            lines.append(f"{indent}  {entry.name:22}{entry.title}{mark}")
+        if not branch.parent:
+            lines.append("")
+    lines += [
+        "",
+        f"{LLM_MARK}: language models are trained with it, or with what grew out of it.",
+        "`icemaze algorithms NAME` says more about one.",
+    ]
+    return "\n".join(line for i, line in enumerate(lines) if line or lines[i - 1])
+
+
+def _details(entry: Entry) -> str:
+    facts = {
+        "idea": entry.idea,
+        "update": entry.formula,
+        "source": entry.source,
+        "needs": entry.needs,
+        "chosen": entry.chosen_when,
+        "policy": policy_words(entry),
+        "language models": llm_words(entry),
+        "presets": ", ".join(entry.presets) or "none",
+        "file": entry.file or "not written yet",
+    }
+    lines = [f"{entry.title} ({entry.name}), {place_words(entry)}"]
+    for label, text in facts.items():
+        if text and (entry.built or label not in ("presets", "policy")):
+            head = f"  {label:16}"
+            lines.append(
+                textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * 18)
+            )
+    return "\n".join(lines)
+
+
+def place_words(entry: Entry) -> str:
+    """Where an algorithm stands on the map, in a few words."""
+    if not entry.built:
+        return "for language models, not built yet"
+    kind = {
+        "planning": "plans with the known model",
+        "prediction": "predicts",
+        "value": "learns action values",
+        "policy": "changes the policy itself",
+    }[entry.family]
+    learns_model = ", learns a model" if entry.model_based and entry.family == "value" else ""
+    how = "" if entry.policy_type == "none" else f", {entry.policy_type}"
+    return f"for tables, {kind}{learns_model}{how}"
+
+
+def policy_words(entry: Entry) -> str:
+    """How it moves, and which policy it learns about."""
+    return f"moves: {entry.behaviour_policy}; learns about: {entry.target_policy}"
+
+
+def llm_words(entry: Entry) -> str:
+    """What it has to do with language models."""
+    names = ", ".join(entry.relatives)
+    if entry.kind == "llm":
+        return f"comes from {names} for tables" if names else ""
+    return f"{names} (not built yet)" if names else "not used there"

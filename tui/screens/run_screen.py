@@ -1,0 +1,288 @@
+"""A screen that watches one run: looks at it on a thread, steers it, and moves through its record.
+
+What it shows is up to its subclass: `draw` gets every new snapshot, `say` writes the lines on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from textual import work
+from textual.screen import Screen
+from textual.timer import Timer
+
+from engine.events import Episode
+from engine.runs.records import ENDED
+from tui.replay import Replay
+from tui.run_watch import News, Notice, RunWatch
+from tui.screens.start_form import TuneForm
+from tui.screens.yes_no import YesNo
+from tui.snapshot import Snapshot
+from tui.widgets import glyphs
+from tui.widgets.status_line import pace_text
+
+Result = TypeVar("Result")
+
+PACES: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, float("inf"))
+"""Steps per second that + and - go through; the last one is as fast as it goes."""
+PLAY_PACES = PACES[:6]
+"""The same for a recording, which is there to be looked at."""
+LOOKS, REMOTE_LOOKS = 8.0, 4.0
+"""How often a second the run is looked at: here, and where every repaint crosses a network."""
+SECONDS = {"information": 4.0, "warning": 8.0, "error": 15.0}
+"""How long a notification stays."""
+
+
+def next_pace(pace: float | None, up: bool, ladder: tuple[float, ...] = PACES) -> float | None:
+    """The neighbour of a pace on the ladder; the ends stay where they are."""
+    now = float("inf") if pace is None else pace
+    if up:
+        chosen = next((p for p in ladder if p > now), ladder[-1])
+    else:
+        chosen = next((p for p in reversed(ladder) if p < now), ladder[0])
+    return None if chosen == float("inf") else chosen
+
+
+class RunScreen(Screen[None]):
+    """Keeps at most one look at the run under way. Leaving the screen never stops the run."""
+
+    def __init__(self, path: Path, *, looks: float | None = None) -> None:
+        """`looks` is how often a second the run is looked at. Raises UserError."""
+        super().__init__()
+        self.watcher = RunWatch(path)
+        self.snapshot: Snapshot | None = None
+        self.playing = False
+        self.play_pace = 4.0
+        self._looks = looks or (REMOTE_LOOKS if "SSH_CONNECTION" in os.environ else LOOKS)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-watch")
+        self._looking = False
+        self._in_recording = False
+        self._unreadable = ""
+        self._last_note = 0
+        self._was_live = False
+        self._player: Timer | None = None
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self.set_interval(1 / self._looks, self.look)
+        self._set_play_pace(self.play_pace)
+        self.call_after_refresh(self.look)
+
+    def on_unmount(self) -> None:
+        """Close the run, behind whatever the thread is still reading of it."""
+        self._thread.submit(self.watcher.close)
+        self._thread.shutdown(wait=False)
+
+    # ------------------------------------------------------------ for the subclass
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show this moment."""
+        raise NotImplementedError
+
+    def say(self, instead: str = "") -> None:
+        """Show how the run stands, in words; `instead` when there is nothing to show of it."""
+        raise NotImplementedError
+
+    def provide(self, episode_id: int, episode: Episode) -> None:
+        """A recorded episode that was fetched."""
+        raise NotImplementedError
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a worker that commands reach."""
+        return self.snapshot is not None and not self.snapshot.head.ended and not self._unreadable
+
+    @property
+    def recorded(self) -> bool:
+        """Whether keys act on a recording: a chosen moment, or a run that is over."""
+        return self._in_recording or (self.snapshot is not None and self.snapshot.head.ended)
+
+    def tell(self, notice: Notice) -> None:
+        """Notify."""
+        self.notify(
+            glyphs.plain(notice.text),
+            title=notice.title,
+            severity=notice.severity,
+            timeout=SECONDS[notice.severity],
+            markup=False,
+        )
+
+    # ------------------------------------------------------------ looking
+
+    def look(self) -> None:
+        """Have the thread look at the run, unless it is at it already."""
+        if not self._looking and self.is_running:
+            self._looking = True
+            self._look()
+
+    @work(group="look")
+    async def _look(self) -> None:
+        try:
+            news = await self._in_thread(self.watcher.look)
+        finally:
+            self._looking = False
+        self._take(news)
+        if self.watcher.asked:
+            self.look()
+
+    def _in_thread(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _take(self, news: News) -> None:
+        """Show what a look has brought."""
+        for notice in news.notices:
+            self.tell(notice)
+        for episode_id, episode in news.episodes.items():
+            self.provide(episode_id, episode)
+        if news.stuck:
+            self.playing = False
+        if news.unreadable != self._unreadable:
+            self._unreadable = news.unreadable
+            self._in_recording = self.playing = False
+            if news.unreadable:
+                self.tell(Notice(news.unreadable, "error", "The run cannot be read"))
+                self.say("The run cannot be read any more. q goes to the library.")
+        if news.snapshot is not None:
+            first, self.snapshot = self.snapshot is None, news.snapshot
+            if not self.watcher.asked:
+                self._in_recording = not news.snapshot.following
+            self.draw(news.snapshot)
+            self._tell_notes(news.snapshot, first)
+            self.say()
+        elif self.snapshot is None and news.state is not None and not news.unreadable:
+            gone = "The worker ended before it began. q goes to the library."
+            self.say(gone if news.state in ENDED else "The worker is starting …")
+        elif news.stuck:
+            self.say()
+
+    def _tell_notes(self, snapshot: Snapshot, first: bool) -> None:
+        """Notes since the last look, and how the run ended. What is long past is not told."""
+        head = snapshot.head
+        for note in snapshot.notes:
+            past = note.id <= self._last_note or (first and (head.ended or note.step < head.step))
+            if not past:
+                level: Any = {"info": "information"}.get(note.level, note.level)
+                self.tell(Notice(f"{note.text} {note.remedy}".strip(), level))
+            self._last_note = max(self._last_note, note.id)
+        if head.ended and self._was_live:
+            text = {
+                "finished": "The run is finished. Space replays it from its first episode.",
+                "stopped": "The run has stopped. r in the library goes on with it.",
+            }.get(head.state)
+            if text:
+                self.tell(Notice(text))
+        self._was_live = not head.ended
+
+    # ------------------------------------------------------------ steering the run
+
+    def command(self, name: str, said: str = "", **args: Any) -> None:
+        """Send a command; `said` is told when the worker has carried it out."""
+        self.watcher.command(name, said, **args)
+        self.look()
+
+    def go(self, move: Callable[[Replay], bool], failing: str = "") -> None:
+        """Show another moment of the recording; `failing` is told when there is none."""
+        self._in_recording = True
+        self.watcher.go(move, failing)
+        self.look()
+
+    def action_toggle_pause(self) -> None:
+        """Pause or go on; play or pause a recording."""
+        if self.recorded:
+            self.playing = not self.playing
+            self.say()
+        elif self.snapshot is not None:
+            self.command("resume" if self.snapshot.head.state == "paused" else "pause")
+
+    def action_step(self) -> None:
+        """One step."""
+        if self.recorded:
+            self.playing = False
+            self.go(Replay.step, "That was the last recorded step.")
+        else:
+            self.command("step", n=1)
+
+    def action_episode(self) -> None:
+        """To the end of an episode."""
+        if self.recorded:
+            self.playing = False
+            self.go(Replay.to_end, "That was the last recorded episode.")
+        else:
+            self.command("episode", n=1)
+
+    def action_pace(self, up: bool) -> None:
+        """Faster or slower, also in a recording."""
+        if self.recorded:
+            self._set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
+            self.say()
+        elif self.snapshot is not None:
+            pace = next_pace(self.snapshot.head.pace, up)
+            self.command("pace", f"Pace: {pace_text(pace)}", value=pace)
+
+    def action_stop(self) -> None:
+        """End the run, if that is really meant."""
+        if not self.live:
+            self.tell(Notice("The run is over already."))
+            return
+        question = "End this run? It writes a checkpoint first and can be resumed later."
+        self.app.push_screen(YesNo(question, yes="Stop the run", no="Let it go on"), self._stop)
+
+    def _stop(self, sure: bool | None) -> None:
+        if sure:
+            self.command("stop")
+
+    def action_leave(self) -> None:
+        """Back to the library; a live run goes on."""
+        live = self.live
+        self.dismiss()
+        if live:
+            text = "The run goes on in the background. Open it again from the list of runs."
+            self.app.notify(text, markup=False)
+
+    @work(group="tune", exclusive=True)
+    async def action_tune(self) -> None:
+        """Change settings while it runs."""
+        shot = self.snapshot
+        if shot is None or not self.live:
+            self.tell(Notice("Only a live run can be tuned."))
+            return
+        form = TuneForm(shot.preset, await self._in_thread(self.watcher.source.tunes))
+        self.app.push_screen(form, self._tune)
+
+    def _tune(self, changes: dict[str, Any] | None) -> None:
+        for key, value in (changes or {}).items():
+            self.command("tune", f"{key} is changed from here on.", key=key, value=value)
+
+    # ------------------------------------------------------------ the recording
+
+    def action_replay(self, by: int) -> None:
+        """To another recorded episode."""
+        if self.snapshot is not None:
+            way = "before" if by < 0 else "after"
+            self.go(lambda replay: replay.episode(by), f"No episode is recorded {way} this one.")
+
+    def action_follow(self) -> None:
+        """Back to now."""
+        self.playing = False
+        self.go(Replay.follow)
+
+    def go_to_step(self, step: int) -> None:
+        """Show the run as it was at a step."""
+        self.playing = False
+        self.go(lambda replay: replay.at(step), "No episode is recorded yet.")
+
+    def _play(self) -> None:
+        """One step of the recording further, unless the one before still waits."""
+        if self.playing and not self.watcher.asked:
+            self.go(Replay.step, "That was the last recorded step.")
+
+    def _set_play_pace(self, pace: float) -> None:
+        self.play_pace = pace
+        if self._player is not None:
+            self._player.stop()
+        self._player = self.set_interval(1 / pace, self._play)
