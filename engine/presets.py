@@ -42,7 +42,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Budget(Table, frozen=True, kw_only=True):
     """When the run ends: the first limit reached. Counts are per agent."""
 
-    env_steps: Annotated[int, Meta(ge=1, description="environment steps")] | None = None
+    env_steps: Annotated[int, Meta(ge=1, description="moves each agent makes")] | None = None
     episodes: Annotated[int, Meta(ge=1, description="episodes")] | None = None
     updates: (
         Annotated[int, Meta(ge=1, description="TD steps, sweeps or optimizer batches")] | None

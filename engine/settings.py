@@ -46,7 +46,9 @@ class EpsilonGreedy(
     steps: Annotated[
         int, Meta(ge=1, description="how many environment steps ε takes from start to end")
     ] = 1
-    shape: Literal["linear", "exponential"] = "linear"
+    shape: Annotated[
+        Literal["linear", "exponential"], Meta(description="straight line, or constant factor")
+    ] = "linear"
 
 
 class Softmax(
@@ -66,7 +68,9 @@ class Softmax(
     steps: Annotated[
         int, Meta(ge=1, description="how many environment steps τ takes from start to end")
     ] = 1
-    shape: Literal["linear", "exponential"] = "linear"
+    shape: Annotated[
+        Literal["linear", "exponential"], Meta(description="straight line, or constant factor")
+    ] = "linear"
 
 
 class UpperConfidenceBound(

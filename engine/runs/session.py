@@ -11,7 +11,7 @@ from typing import Literal
 from engine import presets
 from engine.errors import UserError
 from engine.events import AnyEvent, Finished, Note
-from engine.learner import Counters, Learner
+from engine.learner import Counters, Learner, State
 from engine.runs import commands, outcome, own_algorithm
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder
@@ -40,6 +40,16 @@ class Task:
             self._goal = now + self.command.n
         left = max(0, self._goal - now)
         return left if by_steps else min(left, 1)
+
+
+def _load(learner: Learner, state: State) -> None:
+    try:
+        learner.load(state)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            "The checkpoint was written by another version of Ice Maze and does not fit this one "
+            f"({error}). What the run recorded can still be opened; start a new run to go on."
+        ) from error
 
 
 class Session:
@@ -95,7 +105,7 @@ class Session:
         learner = self.make_learner(preset)
         restart = self.writer.rewind()
         if restart is not None:
-            learner.load(restart.state)
+            _load(learner, restart.state)
             self.replays.extend(restart.replays)
         self.learner = learner
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)

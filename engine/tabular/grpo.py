@@ -25,7 +25,7 @@ from msgspec import Meta
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TUNABLE, MovingSettings
-from engine.tabular.adam import adam_step, norm_of
+from engine.tabular.adam import adam_step, square_of
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import schedule_knob, scheduled
 from engine.tabular.clipped_surrogate import (
@@ -137,6 +137,7 @@ class GRPOTables(NamedTuple):
     collected: Array  # [N] int64: steps so far
     lengths: Array  # [N,G] int64
     returns: Array  # [N,G] float64
+    mean: Array  # [N] float64: of the returns of the newest group
     relative: Array  # [N,G] float64: the advantage of each episode
     states: Array  # [N,T] int32: observations
     actions: Array  # [N,T] int32
@@ -212,25 +213,27 @@ def grpo_gradient(tables: GRPOTables, knobs: GRPOKnobs, i: int) -> None:
 
 
 @kernel
-def average_returns(tables: GRPOTables, i: int, gamma: float) -> None:
-    """Let the V that is shown follow what really followed each step of the group."""
+def judge(tables: GRPOTables, knobs: GRPOKnobs, i: int) -> None:
+    """Compare the episodes of a complete group; the V that is only shown learns what followed."""
+    figures, returns, v = tables.figures[i], tables.returns[i], tables.v[i]
+    tables.mean[i], figures[SPREAD] = group_advantages(returns, knobs.normalise, tables.relative[i])
+    equal = 1.0 if figures[SPREAD] == 0.0 else 0.0
+    share = figures[ALL_EQUAL]
+    figures[ALL_EQUAL] = equal if math.isnan(share) else share + MEMORY * (equal - share)
     end = tables.collected[i]
-    for j in range(tables.lengths.shape[1] - 1, -1, -1):
+    for j in range(returns.size - 1, -1, -1):
         following = 0.0
         for t in range(end - 1, end - tables.lengths[i, j] - 1, -1):
-            s = tables.states[i, t]
-            n = 0
-            for a in range(tables.visits.shape[2]):
-                n += tables.visits[i, s, a]
-            following = tables.rewards[i, t] + gamma * following
-            tables.v[i, s] += max(1.0 / n, AVERAGE) * (following - tables.v[i, s])
+            following = tables.rewards[i, t] + knobs.gamma * following
+            v[tables.states[i, t]] += AVERAGE * (following - v[tables.states[i, t]])
         end -= tables.lengths[i, j]
 
 
 @kernel
 def improve(tables: GRPOTables, knobs: GRPOKnobs, agents: Agents, i: int, limits: Limits) -> None:
     """All passes over one group. The figures are means over all of them."""
-    figures = tables.figures[i]
+    figures, theta, gradient = tables.figures[i], tables.theta[i], tables.theta_gradient[i]
+    m, v = tables.theta_m[i], tables.theta_v[i]
     for j in range(SPREAD):
         figures[j] = 0.0
     alpha = scheduled(knobs.alpha, agents.steps[i])
@@ -239,11 +242,11 @@ def improve(tables: GRPOTables, knobs: GRPOKnobs, agents: Agents, i: int, limits
         if agents.updates[i] >= limits.updates:
             break
         grpo_gradient(tables, knobs, i)
-        adam_step(
-            tables.theta[i], tables.theta_gradient[i], tables.theta_m[i], tables.theta_v[i],
-            agents.updates[i] + 1, alpha,
-        )  # fmt: skip
-        figures[NORM] += norm_of(tables.theta_gradient[i])
+        size = 0.0
+        for o in range(gradient.shape[0]):
+            adam_step(theta[o], gradient[o], m[o], v[o], agents.updates[i] + 1, alpha)
+            size += square_of(gradient[o])
+        figures[NORM] += math.sqrt(size)
         agents.updates[i] += 1
         passes += 1
     for j in range(SPREAD):
@@ -251,28 +254,18 @@ def improve(tables: GRPOTables, knobs: GRPOKnobs, agents: Agents, i: int, limits
 
 
 @kernel
-def learn_from_group(
-    tables: GRPOTables, knobs: GRPOKnobs, agents: Agents, trace: Trace, i: int, limits: Limits
-) -> None:
-    """Advantages, all passes, and what they did to each step, for the trace."""
-    mean, spread = group_advantages(tables.returns[i], knobs.normalise, tables.relative[i])
-    figures, size = tables.figures[i], tables.collected[i]
-    figures[SPREAD] = spread
-    equal = 1.0 if spread == 0.0 else 0.0
-    share = figures[ALL_EQUAL]
-    figures[ALL_EQUAL] = equal if math.isnan(share) else share + MEMORY * (equal - share)
-    average_returns(tables, i, knobs.gamma)
-    improve(tables, knobs, agents, i, limits)
+def tell(tables: GRPOTables, knobs: GRPOKnobs, steps: int, trace: Trace, i: int) -> None:
+    """What the passes did to each step of the group that ended at step count `steps`."""
     t = 0
     for j in range(tables.lengths.shape[1]):
+        advantage, earned = tables.relative[i, j], tables.returns[i, j]
         for _ in range(tables.lengths[i, j]):
             s, a = tables.states[i, t], tables.actions[i, t]
-            tables.advantages[i, s, a] = tables.relative[i, j]
+            tables.advantages[i, s, a] = advantage
             t += 1
             if i == WATCHED:
-                step = agents.steps[i] - size + t
-                earned = tables.returns[i, j]
-                note_update(trace, step, mean, earned, 0.0, 0.0, tables.relative[i, j])
+                step = steps - tables.collected[i] + t
+                note_update(trace, step, tables.mean[i], earned, 0.0, 0.0, advantage)
                 note_policy(trace, step, tables.theta[i, s], math.nan)
     tables.groups[i] += 1
     if knobs.reference_every > 0 and tables.groups[i] % knobs.reference_every == 0:
@@ -325,7 +318,9 @@ def grpo(
                 tables.lengths[i, j], tables.returns[i, j] = length, agents.earned[i, 0]
                 tables.members[i] = j + 1
                 if tables.members[i] == tables.lengths.shape[1]:
-                    learn_from_group(tables, knobs, agents, trace, i, limits)
+                    judge(tables, knobs, i)
+                    improve(tables, knobs, agents, i, limits)
+                    tell(tables, knobs, agents.steps[i], trace, i)
                     tables.members[i] = 0
 
 
@@ -353,6 +348,7 @@ class GRPO(PolicyAlgorithm):
             **{name: np.zeros(size.agents, np.int64) for name in ("groups", "start", "world")},
             **{name: np.zeros(size.agents, np.int64) for name in ("members", "collected")},
             lengths=np.zeros(group, np.int64),
+            mean=np.zeros(size.agents),
             **{name: np.zeros(group) for name in ("returns", "relative")},
             **{name: np.zeros(steps, np.int32) for name in ("states", "actions")},
             **{name: np.zeros(steps) for name in ("rewards", "log_probs")},

@@ -20,7 +20,7 @@ from msgspec import Meta
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TUNABLE
-from engine.tabular.adam import adam_step, norm_of
+from engine.tabular.adam import adam_step, square_of
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import schedule_knob, scheduled
 from engine.tabular.clipped_surrogate import (
@@ -215,30 +215,31 @@ def ppo_gradient(tables: PPOTables, knobs: PPOKnobs, i: int, first: int, last: i
 @kernel
 def improve(tables: PPOTables, knobs: PPOKnobs, agents: Agents, i: int, limits: Limits) -> None:
     """All passes over one rollout. The figures are means over all of it."""
-    figures, size = tables.figures[i], tables.rewards.shape[1]
+    figures, steps = tables.figures[i], tables.rewards.shape[1]
+    theta, gradient = tables.theta[i], tables.theta_gradient[i]
+    m, v = tables.theta_m[i], tables.theta_v[i]
     for j in range(SPREAD):
         figures[j] = 0.0
     alpha = scheduled(knobs.alpha, agents.steps[i])
     alpha_v = scheduled(knobs.alpha_v, agents.steps[i])
-    parts = min(knobs.minibatches, size)
+    parts = min(knobs.minibatches, steps)
     batches = seen = 0
     for _ in range(knobs.epochs):
         shuffle(tables.order[i], agents.random[i])
         for part in range(parts):
             if agents.updates[i] >= limits.updates:
                 break
-            first, last = size * part // parts, size * (part + 1) // parts
+            first, last = steps * part // parts, steps * (part + 1) // parts
             ppo_gradient(tables, knobs, i, first, last)
             count = agents.updates[i] + 1
+            size = 0.0
+            for o in range(gradient.shape[0]):
+                adam_step(theta[o], gradient[o], m[o], v[o], count, alpha)
+                size += square_of(gradient[o])
+            figures[NORM] += math.sqrt(size)
             adam_step(
-                tables.theta[i], tables.theta_gradient[i], tables.theta_m[i], tables.theta_v[i],
-                count, alpha,
-            )  # fmt: skip
-            adam_step(
-                tables.v[i : i + 1], tables.v_gradient[i : i + 1], tables.v_m[i : i + 1],
-                tables.v_v[i : i + 1], count, alpha_v,
-            )  # fmt: skip
-            figures[NORM] += norm_of(tables.theta_gradient[i])
+                tables.v[i], tables.v_gradient[i], tables.v_m[i], tables.v_v[i], count, alpha_v
+            )
             agents.updates[i] += 1
             batches += 1
             seen += last - first
@@ -247,30 +248,31 @@ def improve(tables: PPOTables, knobs: PPOKnobs, agents: Agents, i: int, limits: 
 
 
 @kernel
-def learn_from_rollout(
-    tables: PPOTables, knobs: PPOKnobs, agents: Agents, trace: Trace, i: int, limits: Limits
-) -> None:
-    """Advantages, all passes, and what they did to each step, for the trace."""
-    estimates, size = tables.estimates[i], tables.rewards.shape[1]
-    for t in range(size):
+def judge(tables: PPOTables, knobs: PPOKnobs, i: int) -> None:
+    """The advantages of a complete rollout, from V as it is now."""
+    for t in range(tables.rewards.shape[1]):
         s2 = tables.next_states[i, t]
         tables.values[i, t] = tables.v[i, tables.states[i, t]]
         tables.next_values[i, t] = tables.v[i, s2] if s2 >= 0 else 0.0
     estimate_advantages(
         tables.rewards[i], tables.values[i], tables.next_values[i], tables.ends[i],
-        knobs.gamma, knobs.lambda_, estimates, tables.targets[i],
+        knobs.gamma, knobs.lambda_, tables.estimates[i], tables.targets[i],
     )  # fmt: skip
-    tables.figures[i, SPREAD] = standardise(estimates, knobs.normalise)
-    improve(tables, knobs, agents, i, limits)
+    tables.figures[i, SPREAD] = standardise(tables.estimates[i], knobs.normalise)
+
+
+@kernel
+def tell(tables: PPOTables, steps: int, trace: Trace, i: int) -> None:
+    """What the passes did to each step of the rollout that ended at step count `steps`."""
+    size = tables.rewards.shape[1]
     for t in range(size):
-        s, a = tables.states[i, t], tables.actions[i, t]
-        tables.advantages[i, s, a] = estimates[t]
+        s, a, advantage = tables.states[i, t], tables.actions[i, t], tables.estimates[i, t]
+        tables.advantages[i, s, a] = advantage
         if i == WATCHED:
-            step = agents.steps[i] - size + t + 1
+            step = steps - size + t + 1
             before, target = tables.values[i, t], tables.targets[i, t]
             rate = (tables.v[i, s] - before) / (target - before) if target != before else 0.0
-            bootstrap = tables.next_values[i, t]
-            note_update(trace, step, before, target, rate, bootstrap, estimates[t])
+            note_update(trace, step, before, target, rate, tables.next_values[i, t], advantage)
             note_policy(trace, step, tables.theta[i, s], math.nan)
 
 
@@ -307,7 +309,9 @@ def ppo(
             tables.collected[i] = k + 1
             finish_step(env, agents, i, landing, r, flags, explored, math.nan, knobs.gamma)
             if tables.collected[i] == tables.rewards.shape[1]:
-                learn_from_rollout(tables, knobs, agents, trace, i, limits)
+                judge(tables, knobs, i)
+                improve(tables, knobs, agents, i, limits)
+                tell(tables, agents.steps[i], trace, i)
                 tables.collected[i] = 0
 
 

@@ -12,6 +12,7 @@ from run_tools import FAKE_WORKER, ask, kill, launched, record, rows, run_here, 
 
 from engine import factory, presets
 from engine.errors import UserError
+from engine.learner import State
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
@@ -301,3 +302,19 @@ def test_seconds_add_up_over_resumes(finished: Path) -> None:
     )
     with RunReader(finished) as reader:
         assert wait_for(reader, lambda head: head.ended and head.step == 450).seconds > 1000.0
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    preset = make_preset("budget.env_steps=300")
+    run_dir = launch.create_run(preset, "a", runs_dir=tmp_path)
+
+    class Older(FakeLearner):
+        def load(self, state: State) -> None:
+            raise KeyError("agents.level")
+
+    assert run_here(run_dir, FakeLearner)
+    assert not run_here(run_dir, Older)
+    with RunReader(run_dir) as reader:
+        assert reader.state() == "failed"
+        assert "another version of Ice Maze" in reader.error()
+        assert "KeyError" not in reader.error()

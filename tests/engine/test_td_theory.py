@@ -53,8 +53,10 @@ def layered() -> Iterator[str]:
         del gymnasium.registry["Layered-v0"]
 
 
-def trained(name: str, settings: str, maze: str = SLIPPERY, steps: int = 3000) -> Any:
-    """The learner after `steps` steps of 4 agents."""
+def trained(
+    name: str, settings: str, maze: str = SLIPPERY, budget: str = "env_steps = 3000"
+) -> Any:
+    """The learner of 4 agents at the end of its budget."""
     text = f"""
 title = "test"
 [maze]
@@ -63,7 +65,7 @@ title = "test"
 name = "{name}"
 {settings}
 [budget]
-env_steps = {steps}
+{budget}
 [run]
 agents = 4
 seed = 3
@@ -106,10 +108,11 @@ def test_one_step_special_cases_are_the_one_step_methods(
 def test_an_endless_n_is_every_visit_monte_carlo(rule: str, n: int) -> None:
     """Also where the time limit cuts episodes, and pairs come up many times in one."""
     common = f"learning_rate = 0.2\nexploration = {EXPLORATIONS[rule]}\n"
-    waiting = trained("n-step-sarsa", common + f"n = {n}")
-    whole = trained("monte-carlo", common + 'visit = "every"')
+    # compared between episodes, as SARSA has chosen its next action within one
+    waiting = trained("n-step-sarsa", common + f"n = {n}", budget="episodes = 300")
+    whole = trained("monte-carlo", common + 'visit = "every"', budget="episodes = 300")
     assert_same(waiting, whole, "trace.floats")
-    first = trained("monte-carlo", common + 'visit = "first"')
+    first = trained("monte-carlo", common + 'visit = "first"', budget="episodes = 300")
     assert (first.state()["tables.q"] != whole.state()["tables.q"]).any()
 
 
@@ -144,7 +147,9 @@ def test_between_lambda_0_and_1_is_neither(layered: str) -> None:
 
 
 def test_monte_carlo_with_one_over_n_averages_the_returns(layered: str) -> None:
-    learner = trained("monte-carlo", f"exploration = {EXPLORATIONS['ε']}\n", layered, 600)
+    learner = trained(
+        "monte-carlo", f"exploration = {EXPLORATIONS['ε']}\n", layered, "env_steps = 600"
+    )
     returns: dict[tuple[int, int], list[float]] = {}
     for step in learner.live(0).steps:
         returns.setdefault((step.observation, step.action), []).append(step.target)
@@ -177,12 +182,12 @@ def test_the_expected_value_is_the_mean_over_the_behaviour_policy(rule: Explorat
             assert expected == pytest.approx(float(policy @ values), abs=1e-12)
 
 
-def test_expected_sarsa_and_sarsa_learn_the_same_values(layered: str) -> None:
-    """At a constant ε = 1 both estimate Q of the random policy; the exact values are known."""
+def test_on_policy_methods_learn_the_values_of_a_random_policy(layered: str) -> None:
+    """At a constant ε = 1 they estimate Q of the random policy; its exact V is known."""
     errors = {}
     for name in ("sarsa", "expected-sarsa", "monte-carlo", "n-step-sarsa", "sarsa-lambda"):
         common = 'exploration = {kind = "epsilon-greedy", start = 1.0}\nlearning_rate = "1/n"\n'
-        learner = trained(name, common, layered, 60_000)
+        learner = trained(name, common, layered, "env_steps = 60_000")
         exact = state_values(learner.worlds.mdps[0], np.full((END + 1, ACTIONS), 1 / 3), 0.99)
         values = learner.state()["tables.q"].mean(axis=2)
         errors[name] = np.abs(values - exact)[:, :END].max()

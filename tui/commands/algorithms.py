@@ -34,10 +34,7 @@ def algorithms(
         for entry in found:
             emit(**msgspec.to_builtins(entry))
         return
-    if name:
-        text = "\n\n".join(_details(entry) for entry in found)
-    else:
-        text = _listing(map_.tree())
+    text = "\n\n".join(map(_details, found)) if name else _listing(map_.tree())
     if on_terminal():
         from rich.text import Text
 
@@ -52,18 +49,18 @@ def _listing(tree: list[Branch]) -> str:
     lines = []
     for branch in tree:
         indent = "  " if branch.parent else ""
+        if lines and not branch.parent:
+            lines.append("")
         lines.append(f"{indent}{branch.title}: {branch.about}")
         for entry in branch.entries:
             mark = f"  {LLM_MARK}" if entry.for_llms else ""
             lines.append(f"{indent}  {entry.name:22}{entry.title}{mark}")
-        if not branch.parent:
-            lines.append("")
     lines += [
         "",
         f"{LLM_MARK}: language models are trained with it, or with what grew out of it.",
         "`icemaze algorithms NAME` says more about one.",
     ]
-    return "\n".join(line for i, line in enumerate(lines) if line or lines[i - 1])
+    return "\n".join(lines)
 
 
 def _details(entry: Entry) -> str:

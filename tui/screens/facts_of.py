@@ -91,7 +91,7 @@ def method(preset: Preset) -> list[Fact]:
     from engine import presets
 
     algorithm = presets.algorithm_of(preset)
-    how = "plans with the model" if algorithm.model_based else algorithm.policy_type
+    how = "plans with the model" if algorithm.family == "planning" else algorithm.policy_type
     return [
         Fact("algorithm", "algorithm", f"{algorithm.title}, {how}"),
         Fact("behaviour", "behaviour-policy", _behaviour(preset) or algorithm.behaviour_policy),

@@ -190,7 +190,7 @@ def sections(preset: Preset) -> Sections:
     advanced = []
     for setting in settings(preset):
         table, _, name = setting.key.partition(".")
-        if not _applies(preset, table, name, algorithm.model_based):
+        if not _applies(preset, table, name, algorithm.family == "planning"):
             continue
         if _matters(setting, table, name):
             main[heading[table]].append(setting)
