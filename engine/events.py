@@ -202,12 +202,16 @@ class Finished(Event, frozen=True, kw_only=True):
 
 
 class Live(Event, frozen=True, kw_only=True):
-    """The live edge: the watched agent's newest steps and tables. Shown, not kept."""
+    """The live edge: the watched agent's newest steps and tables. Shown, not kept.
+
+    `late`: steps of earlier live edges as they are now that their update has come.
+    """
 
     updates: int
     episodes: int
     total_env_steps: int
     steps: tuple[Step, ...]
+    late: tuple[Step, ...] = ()
     policy: Policy | None
 
 

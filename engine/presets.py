@@ -12,7 +12,7 @@ import tomllib
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec import Meta
@@ -162,22 +162,32 @@ def find(name_or_file: str) -> Path:
 # ---------------------------------------------------------------- reading
 
 
+class Source(NamedTuple):
+    """A preset's text, and what `parse` wants to know about where it is from."""
+
+    text: str
+    where: str
+    """How error messages name it."""
+    folder: Path | None
+    """Where an algorithm of the user's own would be; shipped presets may not have one."""
+
+
 def load(name_or_file: str, overrides: list[str] | None = None) -> Preset:
     """Read, override and validate a preset; also builds its mazes once to find their mistakes."""
+    source = read(name_or_file)
+    return parse(source.text, source.where, overrides, source.folder)
+
+
+def read(name_or_file: str) -> Source:
+    """The text of a preset. Raises UserError when there is none, or it cannot be read."""
     path = find(name_or_file)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Expected a UTF-8 TOML file.") from error
-    folder = own_folder(path)
-    where = name_or_file if folder else path.name
-    return parse(text, where=where, overrides=overrides, folder=folder)
-
-
-def own_folder(path: Path) -> Path | None:
-    """Where a preset's file may name an algorithm of the user's own: beside it. None for the
-    shipped ones, which may not."""
-    return None if path.parent == shipped_folder() else path.parent
+    if path.parent == shipped_folder():
+        return Source(text, path.name, None)
+    return Source(text, name_or_file, path.parent)
 
 
 def parse(

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UserError, nearest
+from tui.commands import algorithms, doctor, evaluate, glossary, models, presets, runs, sweep, train
 from tui.commands import app as app_commands
-from tui.commands import algorithms, doctor, evaluate, glossary, models, presets, runs, train
 from tui.commands.output import INTERRUPTED, ReaderGoneError, complain, emit
 
 RUN_FAILED, WRONG_INPUT, HUNG_UP, PIPE_CLOSED = 1, 2, 129, 141
@@ -81,6 +81,7 @@ app.command()(runs.stop)
 app.command()(runs.rm)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(presets.app, name="presets")
+app.command(cls=sweep.SweepCommand)(sweep.sweep)
 app.command()(glossary.glossary)
 app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")

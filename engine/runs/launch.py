@@ -62,9 +62,9 @@ def create_run(
     if seed is not None:
         preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
     name = Path(name).stem if name.endswith(".toml") else name
-    run_dir = _new_folder(runs_dir or library.runs_dir(), name)
+    run_dir = new_folder(runs_dir or library.runs_dir(), name)
     try:
-        with _explained(run_dir):
+        with explained(run_dir):
             own = own_algorithm.freeze(preset, run_dir)
             schema.create(run_dir)
             _write_meta(
@@ -83,9 +83,10 @@ def create_run(
     return run_dir
 
 
-def _new_folder(runs_dir: Path, name: str) -> Path:
+def new_folder(runs_dir: Path, name: str) -> Path:
+    """Make a folder `<time>-<name>-<two characters>` that nobody else has. Raises UserError."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "run"
-    with _explained(runs_dir):
+    with explained(runs_dir):
         runs_dir.mkdir(parents=True, exist_ok=True)
         while True:
             moment = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -98,7 +99,8 @@ def _new_folder(runs_dir: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Any:
+def explained(path: Path) -> Any:
+    """Turn failures to write in the folder of runs into UserErrors that say what to do."""
     try:
         yield
     except OSError as error:
@@ -175,13 +177,13 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
     file = run_dir / "preset.toml"
     meta = _read_meta(run_dir)
     own_algorithm.check(run_dir, meta.get(own_algorithm.META_KEY))
-    with _explained(file):
+    with explained(file):
         text = file.read_text("utf-8")
     preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir)
     if meta.get("state") == "finished":
         _check_budget(run_dir.name, preset.budget, meta)
     if overrides:
-        with _explained(file):
+        with explained(file):
             replace_file(file, presets.dump(preset).encode())
 
 
@@ -197,7 +199,7 @@ def _check_budget(run_id: str, budget: presets.Budget, meta: dict[str, Any]) -> 
 
 
 def _spawn(run_dir: Path, lock: RunLock, program: list[str]) -> None:
-    with _explained(run_dir), (run_dir / "worker.log").open("ab") as output:
+    with explained(run_dir), (run_dir / "worker.log").open("ab") as output:
         process = subprocess.Popen(
             [*program, str(run_dir.absolute()), "--lock-fd", str(lock.descriptor)],
             cwd=run_dir,

@@ -297,7 +297,12 @@ class RunReader:
             self._policy = _event(Policy, policy[0])
         if not self._batches:
             return None
-        steps: list[Step] = [step for batch in self._batches.values() for step in batch.steps]
+        late = {s.step: s for batch in self._batches.values() for s in batch.late}
+        steps: list[Step] = [
+            late.get(step.step, step) if step.kind == "real" else step
+            for batch in self._batches.values()
+            for step in batch.steps
+        ]
         last = self._batches[max(self._batches)]
         return Live(
             step=last.step,

@@ -176,8 +176,8 @@ class RunWriter:
     def write_live(self, live: Live) -> None:
         """Append to the live ring and drop what is too old."""
         self._live_id += 1
-        steps = live.steps[-LIVE_STEPS:]
-        batch = msgspec.structs.replace(live, steps=steps, policy=None)
+        steps, late = live.steps[-LIVE_STEPS:], live.late[-LIVE_STEPS:]
+        batch = msgspec.structs.replace(live, steps=steps, late=late, policy=None)
         self._queue.append(
             ("INSERT INTO live VALUES (?, ?, ?)", (self._live_id, live.step, encode(batch)))
         )

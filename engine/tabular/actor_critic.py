@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 
 from engine.events import Step
 from engine.maze import ACTION_NAMES
+from engine.settings import TUNABLE
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import scheduled
 from engine.tabular.compiling import kernel
@@ -34,6 +36,7 @@ from engine.tabular.policy_table import (
     PolicyAlgorithm,
     PolicyKnobs,
     PolicySettings,
+    StepSize,
     draw_action,
     entropy_of,
     happened,
@@ -49,6 +52,21 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 class ActorCriticSettings(PolicySettings, frozen=True, kw_only=True, tag="actor-critic"):
     """Actor-critic: a policy that learns from the surprise of its own critic."""
+
+    learning_rate: Annotated[
+        StepSize,
+        Meta(
+            description="α: step size of the actor's logits θ; a number or a schedule",
+            extra_json_schema=TUNABLE,
+        ),
+    ] = 0.3
+    value_learning_rate: Annotated[
+        StepSize,
+        Meta(
+            description="step size of the critic's V; a number or a schedule",
+            extra_json_schema=TUNABLE,
+        ),
+    ] = 0.2
 
 
 class ActorCriticTables(NamedTuple):
@@ -128,6 +146,9 @@ class ActorCritic(PolicyAlgorithm):
     title = "Actor-critic"
     settings = ActorCriticSettings
     source = "Sutton & Barto, section 13.5, one-step actor-critic"
+    idea = "A critic learns V, and its surprise tells the policy after every step what to change."
+    needs = "Only its own steps."
+    chosen_when = "Learning shall not wait for the end of an episode."
     formula = "δ = r + γ V(s′) − V(s);   θ ← θ + α γᵗ δ ∇ln π(a|s);   V(s) ← V(s) + α_V δ"
     figure_names = ("entropy", "value_loss", "policy_gradient_norm")
     kernel = staticmethod(actor_critic)

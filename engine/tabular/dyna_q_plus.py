@@ -57,7 +57,7 @@ class DynaQPlusSettings(PlanningSettings, frozen=True, kw_only=True, tag="dyna-q
             description="bonus κ: in planning, a move not tried for τ steps pays κ√τ more",
             extra_json_schema=TUNABLE,
         ),
-    ] = 1e-3
+    ] = 3e-4
 
 
 class DynaPlusTables(NamedTuple):

@@ -23,9 +23,11 @@ import numpy as np
 from msgspec import Meta
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze import ACTION_NAMES, build_mazes
+from engine.presets import Preset
 from engine.settings import TUNABLE, MovingSettings
 from engine.tabular.adam import adam_step, square_of
+from engine.tabular.advantages import group_advantages
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import schedule_knob, scheduled
 from engine.tabular.clipped_surrogate import (
@@ -58,12 +60,12 @@ from engine.tabular.policy_table import (
     probabilities,
     verdict,
 )
+from engine.tabular.returns import check_kept_steps
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ENTROPY, CLIPPED, KL, REFERENCE_KL, NORM, SPREAD, ALL_EQUAL = range(7)
-NEARLY_NOTHING = 1e-4  # added to the standard deviation of a group's returns
 MEMORY = 0.1  # the share of all-equal groups is an average over about the last 10
 
 
@@ -158,29 +160,6 @@ class GRPOKnobs(NamedTuple):
     kl: float
     reference_every: int
     normalise: bool
-
-
-@kernel
-def group_advantages(returns: Array, normalise: bool, relative: Array) -> tuple[float, float]:
-    """Â_i = (r_i − mean) / (std + 1e-4) of the returns [G]; gives mean and std.
-
-    Returns that are all equal have advantage exactly 0, whatever rounding makes of their mean.
-    """
-    size = returns.size
-    low = high = returns[0]
-    total = squares = 0.0
-    for j in range(size):
-        total += returns[j]
-        low, high = min(low, returns[j]), max(high, returns[j])
-    mean = returns[0] if low == high else total / size
-    for j in range(size):
-        squares += (returns[j] - mean) ** 2
-    spread = math.sqrt(squares / size)
-    for j in range(size):
-        relative[j] = returns[j] - mean
-        if normalise:
-            relative[j] /= spread + NEARLY_NOTHING
-    return mean, spread
 
 
 @kernel
@@ -330,6 +309,9 @@ class GRPO(PolicyAlgorithm):
     settings = GRPOSettings
     source = "Shao et al. 2024, section 4.1, equations 3 and 4"
     update_name = "optimizer batch"
+    idea = "Plays a group from one start and compares: the mean of the group replaces V."
+    needs = "Starting again from the same state, and returns that differ."
+    chosen_when = "Whole answers are scored, as for LLMs, and no value model shall be trained."
     formula = (
         "maximise  1/G Σᵢ 1/|oᵢ| Σₜ [ min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ) − β KL(π‖π_ref) ],   "
         "Âᵢ = (Gᵢ − mean G) / std G"
@@ -339,6 +321,12 @@ class GRPO(PolicyAlgorithm):
         *("advantage_std", "equal_groups"),
     )
     kernel = staticmethod(grpo)
+
+    def check(self, preset: Preset) -> None:
+        assert isinstance(preset.algorithm, GRPOSettings)
+        longest = max(maze.max_steps for _, maze in build_mazes(preset.maze))
+        steps = preset.algorithm.group_size * longest
+        check_kept_steps(preset, steps, "algorithm.group_size × maze.max_steps")
 
     def make_tables(self, settings: Any, size: Size) -> Any:
         group = (size.agents, settings.group_size)

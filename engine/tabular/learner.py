@@ -20,7 +20,14 @@ from engine.tabular import compiling
 from engine.tabular import environment as environ
 from engine.tabular.exact import exact_figures
 from engine.tabular.moving import MovingAlgorithm, Size
-from engine.tabular.trace import WATCHED, make_trace, steps_between, steps_of_episode
+from engine.tabular.trace import (
+    WATCHED,
+    changed_steps,
+    make_trace,
+    shown,
+    steps_between,
+    steps_of_episode,
+)
 from engine.tabular.tuning import tuned_settings
 from engine.tabular.worlds import Worlds, next_point, summarise
 
@@ -57,6 +64,7 @@ class TabularLearner:
         self.next_metrics = 1
         self.next_picture = 1
         self.shown_episode = -1  # the newest episode that was recorded
+        self._shown = shown(self.trace)  # what the last live edge knew; no part of the state
         self._use_worlds()
 
     def _use_worlds(self) -> None:
@@ -130,13 +138,17 @@ class TabularLearner:
     def live(self, since: int) -> Live:
         counters = self.counters
         until = int(self.agents.steps[WATCHED])
-        steps = steps_between(self.trace, self.env, since, until, self.settings.gamma)
+        gamma = self.settings.gamma
+        steps = steps_between(self.trace, self.env, since, until, gamma)
+        late = changed_steps(self.trace, self.env, self._shown, since, gamma)
+        self._shown = shown(self.trace)
         return Live(
             step=self.clock,
             updates=counters.updates,
             episodes=counters.episodes,
             total_env_steps=counters.total_env_steps,
             steps=tuple(self._with_policy(step) for step in steps),
+            late=tuple(self._with_policy(step) for step in late),
             policy=self._policy(),
         )
 
@@ -234,15 +246,20 @@ class TabularLearner:
         return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step, self.knobs))
 
     def _newest_episode(self) -> Episode | None:
-        """The watched agent's newest finished episode, unless it was recorded before."""
-        newest = self.watched_episodes - 1
-        if newest <= self.shown_episode:
-            return None
-        steps = steps_of_episode(self.trace, self.env, newest, self.settings.gamma)
-        if not steps:
-            return None
-        self.shown_episode = newest
-        return make_episode([self._with_policy(step) for step in steps])
+        """The watched agent's newest finished episode, unless it was recorded before.
+
+        A method that learns a policy from whole batches may not have learned from that one yet:
+        then the newest it has learned from, which says what became of each step.
+        """
+        for index in range(self.watched_episodes - 1, self.shown_episode, -1):
+            steps = steps_of_episode(self.trace, self.env, index, self.settings.gamma)
+            if not steps:
+                return None
+            waits = any(math.isnan(step.advantage_estimate) for step in steps)
+            if self.algorithm.family != "policy" or not waits:
+                self.shown_episode = index
+                return make_episode([self._with_policy(step) for step in steps])
+        return None
 
     # ------------------------------------------------------------ saving
 

@@ -19,8 +19,16 @@ from msgspec import Meta
 
 from engine.events import Step
 from engine.maze import ACTION_NAMES
+from engine.presets import Preset
 from engine.settings import TUNABLE
 from engine.tabular.adam import adam_step, square_of
+from engine.tabular.advantages import (
+    GOES_ON,
+    TERMINATED,
+    TRUNCATED,
+    estimate_advantages,
+    standardise,
+)
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import schedule_knob, scheduled
 from engine.tabular.clipped_surrogate import (
@@ -42,13 +50,6 @@ from engine.tabular.environment import (
     is_truncated,
     move,
 )
-from engine.tabular.generalized_advantage import (
-    GOES_ON,
-    TERMINATED,
-    TRUNCATED,
-    estimate_advantages,
-    standardise,
-)
 from engine.tabular.moving import Size
 from engine.tabular.policy_table import (
     PolicyAlgorithm,
@@ -62,6 +63,7 @@ from engine.tabular.policy_table import (
     probabilities,
     verdict,
 )
+from engine.tabular.returns import check_kept_steps
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
 
@@ -82,7 +84,7 @@ class PPOSettings(PolicySettings, frozen=True, kw_only=True, tag="ppo"):
     ] = 0.03
     rollout_steps: Annotated[
         int, Meta(ge=2, le=65_536, description="steps played between two improvements")
-    ] = 128
+    ] = 256
     epochs: Annotated[
         int,
         Meta(
@@ -321,12 +323,19 @@ class PPO(PolicyAlgorithm):
     settings = PPOSettings
     source = "Schulman et al. 2017, algorithm 1, equations 7 and 11"
     update_name = "optimizer batch"
+    idea = "Goes over the same steps several times, and clips what would move the policy too far."
+    needs = "Batches of its own steps, and a learned V."
+    chosen_when = "A robust default is wanted; for LLMs where a value model can be afforded."
     formula = "maximise  min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ) + c₂ H(π),   ρ = π(a|s) / π_old(a|s)"
     figure_names = (
         *("entropy", "clip_fraction", "approx_kl", "policy_gradient_norm", "value_loss"),
         "advantage_std",
     )
     kernel = staticmethod(ppo)
+
+    def check(self, preset: Preset) -> None:
+        assert isinstance(preset.algorithm, PPOSettings)
+        check_kept_steps(preset, preset.algorithm.rollout_steps, "algorithm.rollout_steps")
 
     def make_tables(self, settings: Any, size: Size) -> Any:
         rollout = (size.agents, settings.rollout_steps)

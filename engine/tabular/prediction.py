@@ -5,6 +5,7 @@ N agents, S states, O observations, A actions.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -58,26 +59,43 @@ def given_policy(
     return table
 
 
-def meets(mdp: MDP, policy: Array, anywhere: bool) -> Array:
-    """[S] the states where episodes of π [O,A] can make a move, from the start or from anywhere."""
-    met: Array = reachable(mdp) if anywhere else mdp.start > 0
-    taken = (policy[mdp.observation] > 0)[:, :, None]
-    onward = (mdp.probability > 0) & ~mdp.terminal & taken
-    while True:
-        wider = met.copy()
-        wider[mdp.next_state[met][onward[met]]] = True
-        if (wider == met).all():
-            return met
-        met = wider
+def followed(mdp: MDP, policy: Array, anywhere: bool) -> MDP:
+    """The Markov chain that π [O,A] makes of the MDP: one action, whose branches are all of π's.
+
+    Its episodes begin at the start, or `anywhere` an episode of any policy can come to.
+    """
+    chance = policy[mdp.observation][:, :, None] * mdp.probability
+    start = reachable(mdp).astype(float) if anywhere else mdp.start
+
+    def flat(array: Array) -> Array:
+        return array.reshape(mdp.n_states, 1, -1)
+
+    return replace(
+        mdp,
+        next_state=flat(mdp.next_state),
+        probability=flat(chance),
+        reward=flat(mdp.reward),
+        terminal=flat(mdp.terminal),
+        success=flat(mdp.success),
+        fall=flat(mdp.fall),
+        start=start / start.sum(),
+    )
+
+
+def exact_values(chain: MDP, gamma: float) -> Array:
+    """V^π [S] of a chain that `followed` made; 0 where π never comes. Raises UserError."""
+    return state_values(chain, np.ones((chain.n_observations, 1)), gamma)
 
 
 def check_prediction(preset: Preset) -> None:
     """Raise UserError if the given policy is none, or its values have no bound."""
     settings: Any = preset.algorithm
+    policy = None
     for _, maze in build_mazes(preset.maze):
         mdp = build_mdp(maze)
-        policy = given_policy(settings.policy, mdp, maze.actions, settings.gamma)
-        state_values(mdp, policy, settings.gamma)
+        if policy is None:
+            policy = given_policy(settings.policy, mdp, maze.actions, settings.gamma)
+        exact_values(followed(mdp, policy, settings.random_starts > 0), settings.gamma)
 
 
 class PredictionLearner(TabularLearner):
@@ -92,15 +110,16 @@ class PredictionLearner(TabularLearner):
         actions = worlds.mazes[0].actions
         policy = given_policy(settings.policy, worlds.mdps[0], actions, settings.gamma)
         self.tables.policy[...] = policy
-        self.met = [meets(mdp, policy, settings.random_starts > 0) for mdp in worlds.mdps]
-        self.truth = [self._exact(mdp, policy) for mdp in worlds.mdps]
+        chains = [followed(mdp, policy, settings.random_starts > 0) for mdp in worlds.mdps]
+        self.met = [reachable(chain) for chain in chains]
+        self.truth = [self._exact(chain) for chain in chains]
 
-    def _exact(self, mdp: MDP, policy: Array) -> Array:
+    def _exact(self, chain: MDP) -> Array:
         """V^π [S]; NaN where an edit of the map left it without a bound."""
         try:
-            return state_values(mdp, policy, self.settings.gamma)
+            return exact_values(chain, self.settings.gamma)
         except UserError:
-            return np.full(mdp.n_states, np.nan)
+            return np.full(chain.n_states, np.nan)
 
     def value_errors(self) -> Array:
         """[N] root of the mean squared error of V over the states that π can meet."""

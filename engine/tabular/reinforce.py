@@ -20,7 +20,8 @@ import numpy as np
 from msgspec import Meta
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze import ACTION_NAMES, build_mazes
+from engine.presets import Preset
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import schedule_knob, scheduled
 from engine.tabular.compiling import kernel
@@ -48,6 +49,7 @@ from engine.tabular.policy_table import (
     score,
     verdict,
 )
+from engine.tabular.returns import check_kept_steps, compute_returns
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -106,10 +108,7 @@ def learn_from_episode(
     gamma = knobs.gamma
     theta, v, pi, gradient = tables.theta[i], tables.v[i], tables.chances[i], tables.gradient[i]
     returns = tables.returns[i]
-    following = tail
-    for t in range(length - 1, -1, -1):
-        following = returns[t] + gamma * following
-        returns[t] = following
+    compute_returns(returns, 0, length - 1, gamma, tail, returns)
     alpha, alpha_v = scheduled(knobs.alpha, steps), scheduled(knobs.alpha_v, steps)
     entropy = norm = total = squares = 0.0
     discount = 1.0
@@ -190,9 +189,16 @@ class Reinforce(PolicyAlgorithm):
     settings = ReinforceSettings
     source = "Sutton & Barto, sections 13.3 and 13.4, equations 13.8 and 13.11"
     update_name = "episode learned from"
+    idea = "Plays an episode, then makes likelier what was followed by a good return."
+    needs = "Episodes that end, and many of them: returns are noisy."
+    chosen_when = "The simplest policy gradient is wanted, or only whole episodes can be judged."
     formula = "θ ← θ + α γᵗ (Gₜ − b(s)) ∇ln π(a|s),   b(s) = V(s) with a baseline, else 0"
     figure_names = ("entropy", "policy_gradient_norm", "advantage_std", "value_loss")
     kernel = staticmethod(reinforce)
+
+    def check(self, preset: Preset) -> None:
+        longest = max(maze.max_steps for _, maze in build_mazes(preset.maze))
+        check_kept_steps(preset, longest, "maze.max_steps")
 
     def make_tables(self, settings: Any, size: Size) -> Any:
         steps = (size.agents, size.longest)

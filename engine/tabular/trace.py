@@ -162,6 +162,22 @@ def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) 
     return steps
 
 
+def shown(trace: Trace) -> tuple[Array, Array]:
+    """The step counts [M] and numbers [M,8] of the ring now, to be given to `changed_steps`."""
+    return trace.ints[:, 0].copy(), trace.floats.copy()
+
+
+def changed_steps(
+    trace: Trace, env: Env, before: tuple[Array, Array], until: int, gamma: float
+) -> list[Step]:
+    """The steps with counts up to `until` whose numbers have changed since `before`, by count."""
+    counts, floats = before
+    same = (trace.floats == floats) | (np.isnan(trace.floats) & np.isnan(floats))
+    changed = (trace.ints[:, 0] == counts) & (counts > 0) & (counts <= until) & ~same.all(axis=1)
+    rows = np.flatnonzero(changed)
+    return [_decode(trace, env, int(row), gamma) for row in rows[np.argsort(counts[rows])]]
+
+
 def steps_of_episode(trace: Trace, env: Env, episode: int, gamma: float) -> list[Step]:
     """All steps of one episode; empty when the ring no longer holds its beginning."""
     rows = trace.ints[trace.ints[:, INTS.index("episode")] == episode]

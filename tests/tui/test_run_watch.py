@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
-from trainer_tools import kill, live_run, until_ended
+from trainer_tools import DEADLINE, kill, live_run
 
 from engine.errors import UserError
 from engine.runs.launch import start_worker
@@ -34,9 +35,7 @@ def test_a_finished_run_is_read_once(recording: Path) -> None:
     assert not again.notices
 
 
-def test_nothing_is_read_of_an_idle_run(
-    recording: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_read_of_an_idle_run(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = RunWatch(recording)
     watch.look()
     read: list[str] = []
@@ -118,7 +117,7 @@ def test_every_step_finds_the_last_recorded_moment_before_it(source: SnapshotSou
         for t, step in enumerate(source.episode(row.id).steps)
     )
     replay = Replay(source)
-    for step in range(0, 601):
+    for step in range(601):
         assert replay.at(step)
         before = [Moment(i, t) for at, i, t in known if at <= step]
         assert replay.moment == (before[-1] if before else Moment(rows[0].id, 0))
@@ -147,45 +146,59 @@ def test_nowhere_to_go_is_told_and_shows_what_was_shown(recording: Path) -> None
 # ---------------------------------------------------------------- a live run
 
 
-def test_commands_are_answered_and_a_resume_takes_back_the_moment(tmp_path: Path) -> None:
-    with live_run(tmp_path, pace=200.0) as path:
-        watch = RunWatch(path)
-
-        def look_until(text: str) -> list[str]:
-            heard: list[str] = []
-            while text not in heard:
-                heard += [notice.text for notice in watch.look().notices]
+def hear(watch: RunWatch, severity: str) -> list[str]:
+    """The next notices of a severity."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if heard := [n.text for n in watch.look().notices if n.severity == severity]:
             return heard
+        time.sleep(0.01)
+    raise AssertionError("nothing was said")
 
+
+def test_commands_are_answered(tmp_path: Path) -> None:
+    with live_run(tmp_path, pace=50.0) as path:
+        watch = RunWatch(path)
         watch.command("pace", "Faster now.", value=400.0)
-        look_until("Faster now.")
+        assert hear(watch, "information") == ["Faster now."]
+        assert watch.source.reader.head().pace == 400.0
         watch.command("tune", key="no-such-setting", value=1)
-        refused: list[str] = []
-        while not refused:
-            refused = [n.text for n in watch.look().notices if n.severity == "warning"]
-        assert "no-such-setting" in refused[0]
+        assert "no-such-setting" in hear(watch, "warning")[0]
         watch.command("no-such-command")
-        assert "no command" in watch.look().notices[0].text
+        assert "no command" in hear(watch, "warning")[0]
+        watch.close()
 
+
+def test_a_killed_worker_is_noticed_without_a_word_from_it(tmp_path: Path) -> None:
+    with live_run(tmp_path, pace=None) as path:
+        watch = RunWatch(path)
+        while not watch.source.recorded():
+            watch.look()
         kill(path)
         dead = watch.look()
         assert dead.state == "dead"
         assert [(n.severity, n.title) for n in dead.notices] == [("error", "The worker is gone")]
-        assert not watch.look().notices
+        assert watch.look().notices == ()
         watch.command("pause")
-        assert "cannot pause" in watch.look().notices[0].text
-
-        # The newest recorded moment may be taken back by a resume: then the edge is shown again.
-        watch.go(lambda replay: replay.episode(-1))
-        shot = watch.look().snapshot
-        assert shot is not None and not shot.following
+        assert "cannot pause" in hear(watch, "warning")[0]
+        # A moment that a resume has taken back: the live edge is shown again, and why is said.
         watch._replay.moment = Moment(10**9, 0)
+        assert "the run was resumed" in hear(watch, "warning")[0]
+        assert watch._replay.moment is None
+        watch.close()
+
+
+def test_a_resumed_run_is_followed_again(tmp_path: Path) -> None:
+    with live_run(tmp_path, pace=None) as path:
+        watch = RunWatch(path)
+        while not watch.source.recorded():
+            watch.look()
+        kill(path)
+        assert watch.look().state == "dead"
         start_worker(path, resume=True, pace=None)
-        news = watch.look()
-        while news.snapshot is None or not news.snapshot.following:
-            news = watch.look()
+        while watch.look().state != "running":
+            pass
         watch.command("stop")
-        watch.look()
-        until_ended(watch.source.reader)
-        assert watch.look().state == "stopped"
+        while watch.look().state != "stopped":
+            pass
         watch.close()

@@ -46,7 +46,7 @@ def algorithms(
 
 
 def _listing(tree: list[Branch]) -> str:
-    lines = []
+    lines: list[str] = []
     for branch in tree:
         indent = "  " if branch.parent else ""
         if lines and not branch.parent:

@@ -8,39 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import nearest
+from engine.claims import Claim, judge
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from tui.commands.follow import Follower, Signals
 from tui.commands.output import INTERRUPTED, leave
 
 if TYPE_CHECKING:
-    from engine.presets import Expect, Preset
+    from engine.presets import Preset
     from engine.runs.records import NoteRow, RunInfo
     from tui.commands.progress import Moment
-
-SLACK = 1e-12
-"""Figures are sums of floating-point numbers: one that is right may miss its bound by this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One `[[expect]]` of a preset and what came out."""
-
-    metric: str
-    at_least: float | None
-    at_most: float | None
-    found: float
-    problem: str = ""
-    """Why there is no such figure, if there is none."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether the figure is within the bounds. One that is not a number never is."""
-        low = -math.inf if self.at_least is None else self.at_least
-        high = math.inf if self.at_most is None else self.at_most
-        return low - SLACK <= self.found <= high + SLACK
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -114,19 +91,3 @@ def _end(run_dir: Path) -> None:
     with RunReader(run_dir) as reader:
         if not reader.head().ended:
             reader.wait_reply(reader.send("stop"))
-
-
-def judge(claim: Expect, figures: dict[str, Any]) -> Claim:
-    """A claim beside its figure: one of the run's last figures, or a metric of the learner."""
-    known = {**figures["metrics"], **figures}
-    numbers = {key: float(value) for key, value in known.items() if isinstance(value, int | float)}
-    problem = ""
-    if claim.metric not in numbers:
-        problem = f"there is no such figure.{nearest(claim.metric, sorted(numbers))}"
-    return Claim(
-        metric=claim.metric,
-        at_least=claim.at_least,
-        at_most=claim.at_most,
-        found=numbers.get(claim.metric, math.nan),
-        problem=problem,
-    )

@@ -8,6 +8,7 @@ import typer
 
 from tui.commands.options import Json, Settings
 from tui.commands.output import emit, leave, on_terminal, say, show, table, write
+from tui.commands.own import say_loaded
 
 if TYPE_CHECKING:
     from tui.commands.claims import Verdict
@@ -50,6 +51,7 @@ def show_preset(
     from tui.widgets.text import clean
 
     preset = presets.load(name, settings)
+    say_loaded([preset])
     path = presets.find(name)
     if as_json:
         emit(name=path.stem, path=str(path), **msgspec.to_builtins(preset))
@@ -101,6 +103,7 @@ def check_presets(
     overrides = [] if seed is None else [f"run.seed={seed}"]
     # All are read before the first is run: a typing mistake should not cost an hour.
     loaded = [(name, presets.load(name, overrides)) for name in dict.fromkeys(wanted)]
+    say_loaded(preset for _, preset in loaded)
     kept = True
     with Signals() as signals:
         for name, preset in loaded:

@@ -214,7 +214,11 @@ class GlossaryPanel(Widget):
 
     def on_mount(self) -> None:
         """The entries are read after the first paint."""
-        self.call_after_refresh(self._list_matches)
+        self.call_after_refresh(self._first_list)
+
+    def _first_list(self) -> None:
+        if self.is_attached and self.query(Input):  # not when it was closed before it was painted
+            self._list_matches()
 
     def on_resize(self, event: events.Resize) -> None:
         """Side by side where there is room."""

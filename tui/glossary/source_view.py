@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
+from tui.glossary.render import to_ascii
 from tui.glossary.source import Excerpt
 from tui.widgets import glyphs
 
@@ -55,7 +56,8 @@ class SourceView(Widget):
 
         bars = "|>" if glyphs.current().ascii else "│▌"
         digits = len(str(excerpt.last_line))
-        code = highlight(excerpt.text, language="python").split("\n", allow_blank=True)
+        text = to_ascii(excerpt.text) if glyphs.current().ascii else excerpt.text
+        code = highlight(text, language="python").split("\n", allow_blank=True)
         lines = []
         for number, line in enumerate(code[: excerpt.last_line - excerpt.first_line + 1]):
             place = excerpt.first_line + number

@@ -115,7 +115,7 @@ class StatusLine(Widget):
                 facts.append(Fact(pace_text(head.pace, unit), "pace"))
         else:
             how = pace_text(playback.pace, unit) if playback.playing else "paused"
-            facts = [Fact(f"« recording, {how}", "recording-point")]
+            facts = [Fact(f"{glyphs.current().back} recording, {how}", "recording-point")]
         slug = "sweep" if unit == "sweep" else "environment-step"
         facts.append(Fact(f"{unit} {si(snapshot.at)}", slug))
         if wide and unit == "step" and snapshot.step is not None:

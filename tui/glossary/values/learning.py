@@ -84,7 +84,7 @@ def update(snapshot: Snapshot) -> str:
 
 
 def td_learning(snapshot: Snapshot) -> str:
-    if snapshot.algorithm.model_based:
+    if snapshot.algorithm.family == "planning":
         return f"not in this run: {snapshot.algorithm.title} computes from the model"
     return f"this run: {snapshot.algorithm.formula}"
 
