@@ -303,7 +303,9 @@ def test_an_empty_queue_means_values_that_fit_the_model() -> None:
 
 
 def test_a_shown_step_is_updated_by_its_own_arithmetic_or_not_at_all() -> None:
-    learner = make("prioritized-sweeping", "planning_steps = 2\nthreshold = 0.02")
+    learner = make(
+        "prioritized-sweeping", "planning_steps = 2", maze=LAKE, budget="env_steps = 1000"
+    )
     run(learner)
     explain = learner.algorithm.explain  # type: ignore[attr-defined]
     kinds = set()

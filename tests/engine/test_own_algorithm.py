@@ -19,7 +19,7 @@ from engine.tabular import compiling, registry
 from engine.tabular.environment import Limits
 from engine.tabular.learner import NO_LIMIT
 from engine.tabular.tuning import tunable
-from tests.engine.run_tools import launched, wait_for
+from run_tools import launched, wait_for
 from tui.widgets import setting_spec
 
 EXAMPLES = presets.shipped_folder() / "examples"

@@ -1,11 +1,13 @@
 """Figures of Sutton & Barto's chapter 8 and of section 6.5, over a hundred agents and more."""
 
+import msgspec
 import numpy as np
 import pytest
 from book_tools import Online, go, interval, play
 
 from engine import factory, presets
 from engine.events import Evaluation, Update
+from engine.mdp import MDP
 
 # ---------------------------------------------------------------- figure 8.2: the Dyna maze
 
@@ -24,43 +26,45 @@ def test_steps_per_episode_in_the_dyna_maze(dyna_maze: tuple[int, Online]) -> No
     first, last = {0: (22, 35), 5: (5, 8), 50: (3, 4)}[n]
     assert first <= near <= last
     low, high = interval(online.lengths[-5:].mean(axis=0))
-    assert 14 < low and high < 20
+    assert low > 14 and high < 20
     assert online.lengths.min() >= 14
 
 
 def test_what_the_third_episode_costs_depends_on_planning() -> None:
     """The book's figure at episode 3: hundreds of steps, about 60, about 18."""
-    third = {n: interval(play(f"dyna-maze-{n}", 3).lengths[2]) for n in (0, 5, 50)}
+    third = {n: interval(play(f"dyna-maze-{n}", 3, 400).lengths[2]) for n in (0, 5, 50)}
     assert third[0][0] > 300
-    assert 45 < third[5][0] and third[5][1] < 85
-    assert 14 < third[50][0] and third[50][1] < 20
+    assert third[5][0] > 45 and third[5][1] < 75
+    assert third[50][0] > 14 and third[50][1] < 22
 
 
 # ---------------------------------------------------------------- figure 8.4: the blocking maze
 
 
-def prizes(overrides: list[str]) -> np.ndarray:
-    """[3,N] prizes won by step 1000, 1500 and 3000 in the blocking maze."""
-    given = ["run.agents=100", "run.seed=3", *overrides]
-    learner = factory.make_learner(presets.load("dyna-q-plus", given))
+def prizes(name: str) -> np.ndarray:
+    """[2,N] prizes won by step 1000, when the way is blocked, and by step 3000."""
+    data = msgspec.to_builtins(presets.load("dyna-q-plus", ["run.agents=200", "run.seed=3"]))
+    data["algorithm"]["name"] = name
+    if name == "dyna-q":
+        del data["algorithm"]["kappa"]
+    learner = factory.make_learner(presets.convert(data))
     won = []
-    for steps in (1000, 500, 1500):
+    for steps in (1000, 2000):
         go(learner, steps)
         won.append(learner.agents.episode.copy())  # type: ignore[attr-defined]
     return np.array(won)
 
 
 def test_curiosity_finds_the_way_that_opened() -> None:
-    """After the change Dyna-Q+ wins more prizes than the same method without the bonus."""
-    plus, plain = prizes([]), prizes(["algorithm.name=dyna-q", "algorithm.kappa=0"][1:])
-    early_plus, early_plain = (np.diff(each, axis=0)[0] for each in (plus, plain))
-    late_plus, late_plain = (np.diff(each, axis=0)[1] for each in (plus, plain))
-    assert interval(early_plus - early_plain)[0] > 0
-    assert interval(late_plus - late_plain)[0] > 15
-    assert interval(plus[2] - plain[2])[0] > 20
+    """No worse before the change; after it Dyna-Q+ wins about twice as many prizes."""
+    plus, plain = prizes("dyna-q-plus"), prizes("dyna-q")
+    low, high = interval(plus[0] - plain[0])
+    assert low > -5 and high < 20
+    after = (plus[1] - plus[0]) - (plain[1] - plain[0])
+    assert interval(after)[0] > 20
 
 
-# ---------------------------------------------------------------- section 8.4: what is worth a thought
+# ---------------------------------------------------------------- section 8.4: sweeping by priority
 
 
 def updates_until_optimal(name: str) -> tuple[int, int]:
@@ -99,9 +103,9 @@ def test_online_reward_on_the_cliff(cliff: tuple[str, Online]) -> None:
     name, online = cliff
     low, high = interval(online.scores[400:].mean(axis=0))
     if name == "sarsa":
-        assert -30 < low and high < -22
+        assert low > -30 and high < -22
     else:
-        assert -58 < low and high < -42
+        assert low > -58 and high < -42
 
 
 def test_target_policies_on_the_cliff(cliff: tuple[str, Online]) -> None:
@@ -111,26 +115,26 @@ def test_target_policies_on_the_cliff(cliff: tuple[str, Online]) -> None:
     target = learner.algorithm.target(learner.tables, learner.knobs, learner.clock)
     greedy = learner.algorithm.greedy(learner.tables)
     scores = learner.worlds.figures("target", 0, target)["expected_score"]
+    routes = [way(learner.worlds.mdps[0], policy) for policy in greedy]
+    rows = [{state // 12 for state in route if 2 <= state % 12 <= 9} for route in routes]
+    arrived = np.array([route[-1] == 47 for route in routes])
     if name == "q-learning":
         assert (np.abs(scores + 13.0) < 1e-9).mean() > 0.99
-        return
-    edge = 24 + np.arange(1, 11)  # the row along the cliff
-    keeps_away = greedy[:, edge, 1].max(axis=1) < 0.5
-    assert keeps_away.mean() > 0.95  # nobody's best move there is down, into the cliff
-    route = [_row_of_the_way(policy) for policy in greedy]
-    assert np.mean([row is None or row < 2 for row in route]) > 0.9
+        assert all(row == {2} for row in rows)
+    else:
+        assert arrived.mean() > 0.6  # at a constant step size some greedy policies go in circles
+        away = np.array([2 not in row for row in rows])[arrived]
+        assert away.mean() > 0.9
+        assert interval(scores)[1] < -17
 
 
-def _row_of_the_way(policy: np.ndarray) -> int | None:
-    """The lowest row on which a greedy policy [48,4] crosses the middle; None if it does not."""
-    state, moves = 36, ((0, -1), (1, 0), (0, 1), (-1, 0))
-    for _ in range(60):
-        row, column = divmod(state, 12)
-        if column == 6:
-            return row
-        down, right = moves[int(policy[state].argmax())]
-        row, column = min(max(row + down, 0), 3), min(max(column + right, 0), 11)
-        state = 12 * row + column
-        if row == 3 and 1 <= column <= 10:
-            state = 36
-    return None
+def way(mdp: MDP, policy: np.ndarray) -> list[int]:
+    """The states that a greedy policy [S,A] walks through without slip, at most 100."""
+    states = [int(mdp.start.argmax())]
+    while len(states) < 100:
+        action = int(policy[states[-1]].argmax())
+        end = bool(mdp.terminal[states[-1], action, 0])
+        states.append(int(mdp.next_state[states[-1], action, 0]))
+        if end:
+            break
+    return states

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.runs.records import NoteRow, RunInfo
     from tui.commands.progress import Moment
 
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What became of a preset."""
