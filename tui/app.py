@@ -32,6 +32,10 @@ WELCOME = """
 """
 
 
+TYPE_SECONDS = 0.2
+"""Between two keys that were pressed before the library was there."""
+
+
 class IceMazeApp(App[None]):
     """The preset library, the runs, and the trainer that shows one of them."""
 
@@ -48,6 +52,13 @@ class IceMazeApp(App[None]):
             id="app.help",
             key_display="?",
             tooltip="All keys, and what the panels show",
+        ),
+        Binding(
+            "a",
+            "algorithms",
+            "Algorithms",
+            id="app.algorithms",
+            tooltip="All algorithms by family, and the presets that show them",
         ),
     ]
 
@@ -80,11 +91,17 @@ class IceMazeApp(App[None]):
         from tui.screens.home import HomeScreen
 
         self._at_home = True
-        self.push_screen(HomeScreen(self.runs_dir), None)
+        self.push_screen(HomeScreen(self.runs_dir))
         if self._first_run is not None:
             self.open_run(self._first_run)
-        for key in self._typed_ahead:
-            self.call_later(self.simulate_key, key)
+        elif self._typed_ahead:
+            self.set_timer(TYPE_SECONDS, self._type_ahead)
+
+    def _type_ahead(self) -> None:
+        """What was typed too early, one key at a time: each may open what the next is meant for."""
+        if self._typed_ahead:
+            self.simulate_key(self._typed_ahead.pop(0))
+            self.set_timer(TYPE_SECONDS, self._type_ahead)
 
     def on_key(self, event: events.Key) -> None:
         """Keys pressed before the library is there are not lost."""
@@ -133,6 +150,20 @@ class IceMazeApp(App[None]):
             self.notify(str(error), severity="error", markup=False)
             return
         self.push_screen(screen)
+
+    # ------------------------------------------------------------ the map
+
+    def action_algorithms(self) -> None:
+        """The algorithm map."""
+        from tui.screens.algorithm_map import AlgorithmMapScreen
+
+        self.push_screen(AlgorithmMapScreen())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The map is reached from the library, where its presets are."""
+        if action != "algorithms":
+            return True
+        return self._at_home and type(self.screen).__name__ == "HomeScreen"
 
     # ------------------------------------------------------------ help
 

@@ -105,6 +105,9 @@ class DoubleQLearning(QTableAlgorithm):
     behaviour_policy = "explores on (Q1 + Q2) / 2 (ε-greedy, softmax or UCB)"
     target_policy = "greedy on (Q1 + Q2) / 2"
     formula = "Q1(s,a) ← Q1(s,a) + α [ r + γ Q2(s′, argmax Q1(s′,·)) − Q1(s,a) ]   (or 1 ⇄ 2)"
+    idea = "Two tables check each other, so that a lucky draw is not mistaken for value."
+    needs = "Only its own steps, from any policy that tries everything."
+    chosen_when = "Rewards are noisy and there are many actions to choose the largest from."
     kernel = staticmethod(double_q_learning)
 
     def make_tables(self, settings: TemporalDifferenceSettings, size: Size) -> Any:

@@ -126,6 +126,9 @@ class ExpectedSarsa(QTableAlgorithm):
     policy_type = "on-policy"
     target_policy = "the behaviour policy itself"
     formula = "Q(s,a) ← Q(s,a) + α [ r + γ Σ π(a′|s′) Q(s′,a′) − Q(s,a) ]"
+    idea = "Like SARSA, but averages over the moves it might make next instead of drawing one."
+    needs = "Only its own steps."
+    chosen_when = "SARSA's caution is wanted with less noise, or with a large step size."
     kernel = staticmethod(expected_sarsa)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

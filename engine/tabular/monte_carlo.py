@@ -166,6 +166,11 @@ class MonteCarlo(QTableAlgorithm):
     target_policy = "the behaviour policy itself"
     update_name = "update towards a return"
     formula = "Q(s,a) ← Q(s,a) + α [ G − Q(s,a) ],   G = r₁ + γ r₂ + γ² r₃ + … to the end"
+    idea = "Plays an episode to its end and averages the returns that followed each move."
+    needs = "Episodes that end, and many of them: returns are noisy."
+    chosen_when = (
+        "Estimates shall not rest on other estimates, or what is seen does not tell the state."
+    )
     kernel = staticmethod(monte_carlo)
 
     def check(self, preset: Preset) -> None:

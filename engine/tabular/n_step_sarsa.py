@@ -145,6 +145,9 @@ class NStepSarsa(QTableAlgorithm):
     policy_type = "on-policy"
     target_policy = "the behaviour policy itself"
     formula = "Q(s,a) ← Q(s,a) + α [ G − Q(s,a) ],   G = r₁ + γ r₂ + … + γⁿ⁻¹ rₙ + γⁿ Q(sₙ,aₙ)"
+    idea = "Waits for n rewards before it trusts its own estimate of the rest."
+    needs = "Only its own steps, and memory for n of them."
+    chosen_when = "Rewards are rare, and whole episodes are too long to wait for."
     kernel = staticmethod(n_step_sarsa)
 
     def check(self, preset: Preset) -> None:

@@ -94,6 +94,9 @@ class QLambda(TraceAlgorithm):
     policy_type = "off-policy"
     target_policy = "greedy on Q"
     formula = "Q ← Q + α δ e,   δ = r + γ max Q(s′,·) − Q(s,a),   e ← γλ e (0 after exploring)"
+    idea = "Passes each surprise back along the greedy moves that led to it."
+    needs = "Only its own steps, most of them greedy: exploring cuts the traces."
+    chosen_when = "Rewards are rare, and the greedy policy is what matters."
     kernel = staticmethod(q_lambda)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

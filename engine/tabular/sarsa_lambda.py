@@ -101,6 +101,9 @@ class SarsaLambda(TraceAlgorithm):
     policy_type = "on-policy"
     target_policy = "the behaviour policy itself"
     formula = "Q ← Q + α δ e,   δ = r + γ Q(s′,a′) − Q(s,a),   e ← γλ e, then e(s,a) ← 1"
+    idea = "Every surprise also teaches the steps that led to it, the latest ones most."
+    needs = "Only its own steps, and a trace for each pair."
+    chosen_when = "Rewards are rare or late, and learning shall happen at every step."
     kernel = staticmethod(sarsa_lambda)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

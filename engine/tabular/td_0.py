@@ -168,6 +168,9 @@ class TD0(MovingAlgorithm):
     behaviour_policy = "the given policy"
     target_policy = "the given policy, which it judges and never changes"
     formula = "V(s) ← V(s) + α [ r + γ V(s′) − V(s) ]   (n > 1: n rewards, then γⁿ V)"
+    idea = "Judges a policy instead of improving it: each guess learns from the next one."
+    needs = "A policy to judge."
+    chosen_when = "It shall be known what a policy is worth; it is the critic inside other methods."
     kernel = staticmethod(td_0)
 
     def check(self, preset: Preset) -> None:

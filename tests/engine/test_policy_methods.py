@@ -17,7 +17,7 @@ METHODS = {
     "reinforce-baseline": "baseline = true",
     "actor-critic": "",
     "ppo": "",
-    "grpo": "normalise = false\nkl = 0.02",
+    "grpo": "group_size = 16\nnormalise = false\nkl = 0.005",
 }
 QUICK = {**METHODS, "ppo": "rollout_steps = 24", "grpo": "group_size = 3"}
 """The same, learning often enough for short runs."""
@@ -104,17 +104,22 @@ def test_the_stochastic_policy_itself_succeeds(method: str, maze: str, seed: int
     last = of(Evaluation, run(learner))[-1]
     assert last.figures["success_rate"].low >= 0.95
     assert last.figures["greedy_success_rate"].mean == 1.0
-    assert last.figures["expected_return"].mean == pytest.approx(last.optimal_return, abs=0.03)
+    assert last.figures["expected_return"].mean == pytest.approx(last.optimal_return, abs=0.04)
     assert last.figures["expected_return"].high <= last.horizon_optimum + 1e-9
 
 
-def test_dividing_by_the_groups_std_finds_the_trap_that_random_starts_leave() -> None:
-    """Where surviving beats falling and the prize is rare, a normalised group of survivors is
-    taught by crumbs; starting anywhere shows every group the prize."""
-    stuck = make("grpo", MAZES["4x4"], "env_steps = 40_000", 16, 0, "")
-    free = make("grpo", MAZES["4x4"], "env_steps = 40_000", 16, 0, "random_starts = 0.5")
-    assert of(Evaluation, run(stuck))[-1].figures["success_rate"].mean < 0.9
-    assert of(Evaluation, run(free))[-1].figures["success_rate"].low > 0.95
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_grpo_as_published_learns_from_a_prize_alone(seed: int) -> None:
+    """Divided by the std and without a KL term. At first nearly every group returns 0 alike, at
+    the end nearly every group reaches the prize alike; in between they differ."""
+    maze = 'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""\nmax_steps = 100'
+    events = run(make("grpo", maze, "env_steps = 30_000", 16, seed, ""))
+    last = of(Evaluation, events)[-1]
+    assert last.figures["success_rate"].low >= 0.95
+    assert last.figures["expected_return"].low == pytest.approx(last.optimal_return, abs=0.02)
+    equal = [u.metrics["equal_groups"].mean for u in of(Update, events)]
+    equal = [share for share in equal if not np.isnan(share)]
+    assert equal[0] > 0.6 and min(equal) < 0.3 and equal[-1] > 0.9
 
 
 # ---------------------------------------------------------------- the same, however it is cut
@@ -365,9 +370,9 @@ def test_settings_that_may_change_change_the_next_update() -> None:
 
 
 def test_a_buffer_beyond_all_measure_is_refused() -> None:
-    maze = MAZES["4x4"].replace("max_steps = 100", "max_steps = 1_000_000")
+    maze = MAZES["4x4"].replace("max_steps = 100", "max_steps = 100_000")
     with pytest.raises(UserError, match=r"group_size × maze\.max_steps"):
-        make("grpo", maze, agents=16)
+        make("grpo", maze, agents=64, settings="group_size = 16")
 
 
 def test_their_settings_say_what_may_be_tuned() -> None:

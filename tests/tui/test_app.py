@@ -65,9 +65,10 @@ async def test_two_enters_and_an_agent_moves_learns_and_explains_itself(
 
 async def test_keys_typed_before_the_library_is_there_are_not_lost(tmp_path: Path) -> None:
     app = IceMazeApp(runs_dir=tmp_path)
+    app._typed_ahead += ["down", "enter"]  # as if pressed during the import
     async with app.run_test(size=(80, 24)) as pilot:
-        app._typed_ahead.append("enter")  # as if pressed during the import
         await eventually(pilot, lambda: isinstance(app.screen, StartForm))
+        assert "Value iteration" in shown(app)
 
 
 async def test_a_start_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +104,7 @@ async def test_leaving_an_opened_run_leads_to_the_library(recording: Path) -> No
         await eventually(pilot, lambda: "Across the ice" in shown(app))
         await pilot.press("tab", "enter")
         assert isinstance(await opened(pilot), TrainerScreen)
-        assert trainer(pilot).path == recording
+        assert trainer(pilot).watcher.source.reader.path == recording
 
 
 async def test_help_and_palette_of_the_library(tmp_path: Path) -> None:

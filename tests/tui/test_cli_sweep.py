@@ -21,8 +21,8 @@ from cli_tools import (
     objects,
 )
 
-RATES = ("--set", "algorithm.learning_rate=0.5,0.0001")
-SHORT = ("--set", "budget.env_steps=3000")
+LENGTHS = ("--set", "budget.env_steps=3000,30")
+GAMMA = ("--set", "algorithm.gamma=0.9")
 ENDLESS = ("--set", "budget.env_steps=1e12")
 
 
@@ -52,24 +52,24 @@ def sweeping(runs_dir: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
 
 
 def test_json_lines_and_the_results(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "sweep", LAKE, "--seeds", "0-1", *RATES, *SHORT, "--json")
+    done = icemaze(runs_dir, "sweep", LAKE, "--seeds", "0-1", *LENGTHS, *GAMMA, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     lines = objects(done.stdout)
     assert lines[0]["event"] == "started" and lines[-1]["event"] == "finished"
     assert {line["event"] for line in lines[1:-1]} <= {"run", "progress"}
     runs = [line for line in lines if line["event"] == "run"]
-    seen = {(run["setting"]["algorithm.learning_rate"], run["seed"]) for run in runs}
-    assert seen == {(rate, seed) for rate in ("0.5", "0.0001") for seed in (0, 1)}
+    seen = {(run["setting"]["budget.env_steps"], run["seed"]) for run in runs}
+    assert seen == {(length, seed) for length in ("3000", "30") for seed in (0, 1)}
     assert all(Path(run["path"]).parent == Path(lines[0]["path"]) for run in runs)
-    fast, slow = lines[-1]["results"]
-    assert fast["setting"] == {"algorithm.learning_rate": "0.5", "budget.env_steps": "3000"}
-    assert fast["success_rate"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 2}
-    # Six moves to the prize: γ^5 with the preset's γ = 0.95.
-    assert fast["expected_return"]["mean"] == pytest.approx(0.95**5, abs=1e-9)
-    assert 0 < fast["steps_to_optimum"]["mean"] < 3000
-    assert fast["best"] == ["success_rate", "expected_return", "steps_to_optimum"]
-    assert slow["expected_return"]["mean"] < 0.95**5 and slow["best"] == []
-    assert slow["steps_to_optimum"] == {"mean": None, "low": None, "high": None, "n": 0}
+    long, short = lines[-1]["results"]
+    assert long["setting"] == {"budget.env_steps": "3000", "algorithm.gamma": "0.9"}
+    assert long["success_rate"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 2}
+    # Six moves to the prize: γ^5.
+    assert long["expected_return"]["mean"] == pytest.approx(0.9**5, abs=1e-9)
+    assert 0 < long["steps_to_optimum"]["mean"] < 3000
+    assert long["best"] == ["success_rate", "expected_return", "steps_to_optimum"]
+    assert short["expected_return"]["mean"] < 0.9**5 and short["best"] == []
+    assert short["steps_to_optimum"] == {"mean": None, "low": None, "high": None, "n": 0}
     # Its runs are not among the user's runs, but they are runs.
     assert icemaze(runs_dir, "runs", "--json").stdout == ""
     inside = objects(icemaze(Path(lines[0]["path"]), "runs", "--json").stdout)
@@ -129,26 +129,25 @@ def test_bad_input_is_told_before_anything_starts(runs_dir: Path, mistake: str) 
 
 
 def test_lines_for_a_person(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "sweep", LAKE, "--seeds", "4", *RATES, *SHORT, "--jobs", "1")
+    done = icemaze(runs_dir, "sweep", LAKE, "--seeds", "4", *LENGTHS, *GAMMA, "--jobs", "1")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].endswith(": lake, 2 settings × 1 seed = 2 runs, 1 at once")
-    assert lines[1] == "  with budget.env_steps=3000"
-    assert lines[2] == "    1/2  learning_rate=0.5 seed 4  success 100%  return 0.774"
+    assert lines[1] == "  with gamma=0.9"
+    assert lines[2] == "    1/2  budget.env_steps=3000 seed 4  success 100%  return 0.590"
     headings = lines.index("") + 1
-    assert lines[headings].split() == [
-        "learning_rate", "runs", "success", "rate", "expected", "return", "steps", "to", "5", "%",
-    ]  # fmt: skip
-    fast, slow = (line.split() for line in lines[headings + 1 : headings + 3])
-    assert fast[:6] == ["0.5", "1", "100.0%", "*", "0.774", "*"]
-    assert slow[0] == "0.0001" and slow[-2:] == ["-", "(0/1)"]
+    assert lines[headings].startswith("budget.env_steps  runs  ")
+    assert lines[headings].endswith("steps to 5 %")
+    long, short = (line.split() for line in lines[headings + 1 : headings + 3])
+    assert long[:6] == ["3000", "1", "100.0%", "*", "0.590", "*"]
+    assert short[0] == "30" and short[-2:] == ["-", "(0/1)"]
     assert "95 % t interval" in done.stdout
 
 
 def test_a_terminal_sees_a_bar_and_a_table(runs_dir: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command("sweep", LAKE, "--seeds", "0-1", *SHORT),
+        command("sweep", LAKE, "--seeds", "0-1", "--set", "budget.env_steps=3000"),
         env={**environment(runs_dir), "TERM": "xterm-256color", "COLUMNS": "100"},
         stdin=subprocess.DEVNULL,
         stdout=theirs,

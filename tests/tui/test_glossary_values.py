@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from moments import DOWN, LAKE, RIGHT, moment
@@ -126,6 +127,29 @@ def planning() -> Snapshot:
     )
 
 
+def thinking() -> tuple[Snapshot, ...]:
+    """Runs that plan: with a learned model, with curiosity, by priority, and with the rules."""
+    known = ("planning_updates", 60.0), ("queue_length", 2.5)
+    rules = ("evaluation_sweeps", 12.0), ("policy_changes", 3.0)
+
+    def curves(given: tuple[tuple[str, float], ...]) -> dict[str, Curve]:
+        points, flat = np.array([1.0]), np.zeros(1)
+        return {
+            name: Curve(x=points, mean=np.array([value]), low=flat, high=flat)
+            for name, value in given
+        }
+
+    layers = {"planned": np.ones((16, 4))}
+    models = [
+        learning(name, curves=curves(known))
+        for name in ("dyna-q", "dyna-q-plus", "prioritized-sweeping")
+    ]
+    return (
+        *(replace(m, policy=msgspec.structs.replace(m.policy, layers=layers)) for m in models),
+        replace(planning(), curves=curves(rules)),
+    )
+
+
 def empty(text: str, algorithm: str) -> Snapshot:
     """Before the first step and the first evaluation, with no policy either."""
     return completed(moment(Maze(rows=LAKE), algorithm=algorithm), text, policy=None)
@@ -137,7 +161,7 @@ def test_every_entry_has_a_value_or_is_known_to_have_none() -> None:
 
 @pytest.mark.parametrize("slug", VALUES)
 def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
-    full = (learning(), learning("sarsa"), planning())
+    full = (learning(), learning("sarsa"), planning(), *thinking())
     bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
     texts = [current_value(slug, snapshot) for snapshot in full]
     assert any(texts), f"{slug} never has a value"
@@ -168,7 +192,8 @@ def test_values_say_what_the_run_says() -> None:
     )
     assert said("td-target", run) == f"{step.target:.4g} = 0 + 0.99 × {step.bootstrap:.4g}"
     assert said("off-policy", run) == (
-        "Q-learning: behaviour ε-greedy on Q, target greedy on Q: off-policy"
+        "Q-learning: behaviour explores on Q (ε-greedy, softmax or UCB), target greedy on Q: "
+        "off-policy"
     )
     assert said("success-rate", run) == "0.7 (agents: 0.6 to 0.8)"
     assert said("online-return", run) == "0.25 on average lately"
@@ -232,3 +257,19 @@ def test_aliased_observations_are_counted() -> None:
     blind = replace(run, mdp=replace(run.mdp, observation=np.zeros(16, np.int32)))
     assert said("observability", blind).endswith("look like 1 observation")
     assert said("observability", run) == "nothing hidden: every state looks different"
+
+
+def test_values_say_what_was_planned() -> None:
+    dyna, curious, urgent, rules = thinking()
+    assert said("planning-update", dyna) == "0 updates after this step; 60 per agent so far"
+    assert said("learned-model", dyna).startswith("64 moves remembered, in 16 places")
+    assert said("dyna-q", dyna) == "yes: this run's algorithm"
+    assert said("curiosity-bonus", dyna) == ""
+    assert said("curiosity-bonus", curious) == (
+        "κ = 0.0003: 0.003 for a move not tried for 100 steps, 0.03 after 10,000"
+    )
+    assert said("priority-queue", urgent) == (
+        "2.5 moves are waiting (mean over agents); θ = 0.0001"
+    )
+    assert said("policy-evaluation", rules) == "12 sweeps in the newest evaluation"
+    assert said("policy-improvement", rules) == "3 rounds; the newest changed 3 states"

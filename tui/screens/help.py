@@ -28,6 +28,11 @@ exact value of the policy with the optimum; the band holds the middle 80 % of th
 *Glossary* explains every word and symbol, with its value in this run. Every panel has keys of its
 own: they are listed here while it has the focus.
 """,
+    "AlgorithmMapScreen": """
+**The algorithm map.** On the left the families, on the right what the highlighted algorithm needs,
+when people choose it, and the presets that show it: Enter starts one. *LLM* stands beside whatever
+language models are trained with, or what that grew out of.
+""",
 }
 
 TEXTUAL_KEYS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.glossary.values import challenges, figures, learning, loop, maze, runs, solution
+from tui.glossary.values import challenges, figures, learning, loop, maze, planning, runs, solution
 from tui.glossary.values.words import Value
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ VALUES: dict[str, Value] = {
     **figures.VALUES,
     **runs.VALUES,
     **challenges.VALUES,
+    **planning.VALUES,
 }
 """By slug. A term that is missing here has no value of its own (a checkpoint, a note's remedy)."""
 

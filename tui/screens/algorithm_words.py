@@ -1,0 +1,36 @@
+"""What is said about an algorithm in words, on the map and by the command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.algorithms import Entry
+
+
+def place_words(entry: Entry) -> str:
+    """Where an algorithm stands on the map, in a few words."""
+    if not entry.built:
+        return "for language models, not built yet"
+    kind = {
+        "planning": "plans with the known model",
+        "prediction": "predicts",
+        "value": "learns action values",
+        "policy": "changes the policy itself",
+    }[entry.family]
+    learns_model = ", learns a model" if entry.model_based and entry.family == "value" else ""
+    how = "" if entry.policy_type == "none" else f", {entry.policy_type}"
+    return f"for tables, {kind}{learns_model}{how}"
+
+
+def policy_words(entry: Entry) -> str:
+    """How it moves, and which policy it learns about."""
+    return f"moves: {entry.behaviour_policy}; learns about: {entry.target_policy}"
+
+
+def llm_words(entry: Entry) -> str:
+    """What it has to do with language models."""
+    names = ", ".join(entry.relatives)
+    if entry.kind == "llm":
+        return f"comes from {names} for tables" if names else ""
+    return f"{names} (not built yet)" if names else "not used there"
