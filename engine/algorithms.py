@@ -147,7 +147,7 @@ LLM = {
         formula="∇J = E[ (R − b) ∇ln π(completion|prompt) ]",
         idea="Make whole completions that earned more than usual more likely.",
         needs=f"{_SAMPLES}; a running mean of rewards as baseline.",
-        chosen_when="As the simplest thing that works, when the reward comes once at the end.",
+        chosen_when="The simplest thing that works is wanted; the reward comes once at the end.",
     ),
     "rloo": _ForLanguageModels(
         title="RLOO",
@@ -156,7 +156,7 @@ LLM = {
         formula="Aᵢ = rᵢ − mean of the other rewards in the group",
         idea="REINFORCE whose baseline for each completion is the mean of the others.",
         needs=f"{_GROUPS}.",
-        chosen_when="When a baseline without bias and without a value model is wanted.",
+        chosen_when="A baseline without bias and without a value model is wanted.",
     ),
     "grpo": _ForLanguageModels(
         title="GRPO",
@@ -165,7 +165,7 @@ LLM = {
         formula="Aᵢ = (rᵢ − mean r) / (std r + ε), in PPO's clipped objective, minus β KL(π‖π_ref)",
         idea="PPO without a value model: a completion is compared with its group.",
         needs=f"{_GROUPS}; a frozen reference policy when KL is used.",
-        chosen_when="When answers can be checked (mathematics, code, mazes) and memory is short.",
+        chosen_when="Answers can be checked (mathematics, code, mazes) and memory is short.",
     ),
     "dr-grpo": _ForLanguageModels(
         title="Dr. GRPO",
@@ -174,7 +174,7 @@ LLM = {
         formula="Aᵢ = rᵢ − mean r; loss divided by a constant, not by each completion's length",
         idea="GRPO without the two normalisations that bias it.",
         needs=f"{_GROUPS}.",
-        chosen_when="When GRPO makes wrong answers longer and longer.",
+        chosen_when="GRPO makes wrong answers longer and longer.",
     ),
     "dapo": _ForLanguageModels(
         title="DAPO",
@@ -183,7 +183,7 @@ LLM = {
         formula="clip(ρ, 1 − 0.2, 1 + 0.28); mean over all tokens of the batch",
         idea="GRPO that leaves rare tokens more room to grow and skips groups that teach nothing.",
         needs=f"{_GROUPS}; prompts that are sometimes solved and sometimes not.",
-        chosen_when="For long answers, when entropy collapses under GRPO.",
+        chosen_when="Answers are long, and entropy collapses under GRPO.",
     ),
     "ppo": _ForLanguageModels(
         title="PPO",
@@ -192,7 +192,7 @@ LLM = {
         formula="min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ), ρ and Â for each token, KL in the reward",
         idea="Several careful steps on the same samples, judged token by token by a value model.",
         needs=f"{_SAMPLES}; a value model of about the policy's size.",
-        chosen_when="When rewards come along the way, and there is memory for a second model.",
+        chosen_when="Rewards come along the way, and there is memory for a second model.",
     ),
     "mpo": _ForLanguageModels(
         title="MPO",
@@ -201,8 +201,7 @@ LLM = {
         formula="fit π to softmax( ln π_old + A/η )",
         idea="Policy iteration in soft steps: compute a better policy, then fit the model to it.",
         needs="Advantages for all actions of a state, such as running means of returns.",
-        chosen_when="When moves are few and luck is large, so that gradients from samples are too "
-        "noisy.",
+        chosen_when="Moves are few and luck is large: gradients from samples are too noisy.",
         policy_type="off-policy",
     ),
 }

@@ -59,7 +59,7 @@ class Algorithm:
     needs: ClassVar[str] = ""
     """What must be there before it can work."""
     chosen_when: ClassVar[str] = ""
-    """When people choose it."""
+    """When people choose it, as what follows "when"."""
     own_file: OwnFile | None = None
     """The user's file it was loaded from; None for the algorithms of the shelf."""
 

@@ -169,7 +169,7 @@ class MonteCarlo(QTableAlgorithm):
     idea = "Plays an episode to its end and averages the returns that followed each move."
     needs = "Episodes that end, and many of them: returns are noisy."
     chosen_when = (
-        "Estimates shall not rest on other estimates, or what is seen does not tell the state."
+        "Estimates shall not rest on other estimates, or what is seen hides the state."
     )
     kernel = staticmethod(monte_carlo)
 

@@ -78,10 +78,10 @@ class PPOSettings(PolicySettings, frozen=True, kw_only=True, tag="ppo"):
     learning_rate: Annotated[
         StepSize,
         Meta(description="Adam's step size for the logits θ", extra_json_schema=TUNABLE),
-    ] = 0.03
+    ] = 0.02
     value_learning_rate: Annotated[
         StepSize, Meta(description="Adam's step size for V", extra_json_schema=TUNABLE)
-    ] = 0.03
+    ] = 0.02
     rollout_steps: Annotated[
         int, Meta(ge=2, le=65_536, description="steps played between two improvements")
     ] = 256
@@ -122,7 +122,7 @@ class PPOSettings(PolicySettings, frozen=True, kw_only=True, tag="ppo"):
             description="c₂: weight of the bonus for a policy that keeps its options open",
             extra_json_schema=TUNABLE,
         ),
-    ] = 0.01
+    ] = 0.02
     normalise_advantages: Annotated[
         bool,
         Meta(description="shift and scale the advantages of each rollout to mean 0 and spread 1"),

@@ -65,14 +65,9 @@ def q_learning(
 class QLearning(QTableAlgorithm):
     name = "q-learning"
     title = "Q-learning"
-    idea = (
-        "Learn what the best policy is worth from the steps of any policy: the target takes the "
-        "best next action, whatever is really done next."
-    )
-    needs = "Steps in the maze, and exploration that never quite ends."
-    chosen_when = (
-        "As the first thing to try when actions are few and mistakes while learning cost nothing."
-    )
+    idea = "Learns about the best moves whatever it does: its target takes the best next action."
+    needs = "Only its own steps, from any policy that tries everything."
+    chosen_when = "A first method is wanted, and mistakes while learning cost nothing."
     settings = QLearningSettings
     source = "Sutton & Barto, section 6.5, equation 6.8"
     policy_type = "off-policy"

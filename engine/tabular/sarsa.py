@@ -75,15 +75,9 @@ def sarsa(
 class Sarsa(QTableAlgorithm):
     name = "sarsa"
     title = "SARSA"
-    idea = (
-        "Learn what the policy is worth that is really followed: the target takes the next action "
-        "that is really taken."
-    )
-    needs = "Steps in the maze, made by the policy itself."
-    chosen_when = (
-        "When mistakes while learning are costly: it keeps away from cliffs that exploring would "
-        "fall off."
-    )
+    idea = "Learns what its own policy is worth: its target takes the move it really makes next."
+    needs = "Only its own steps."
+    chosen_when = "Mistakes cost while learning: it keeps away from cliffs it could fall off."
     settings = SarsaSettings
     source = "Sutton & Barto, section 6.4, equation 6.7"
     policy_type = "on-policy"

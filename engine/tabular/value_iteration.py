@@ -57,15 +57,9 @@ def value_iteration(
 class ValueIteration(PlanningAlgorithm):
     name = "value-iteration"
     title = "Value iteration"
-    idea = (
-        "Turn the Bellman optimality equation into an assignment, and repeat it until no value "
-        "changes."
-    )
-    needs = "The rules: for every state and action, where it leads how often, and what it pays."
-    chosen_when = (
-        "When the rules are known and the states are few enough to list: then it is exact, and "
-        "nothing else is needed."
-    )
+    idea = "Makes the Bellman optimality equation an assignment, repeated until nothing changes."
+    needs = "The rules: every probability and reward."
+    chosen_when = "The rules are known, and the states are few enough to sweep."
     settings = ValueIterationSettings
     source = "Sutton & Barto, section 4.4, equation 4.10"
     target_policy = "greedy on V"

@@ -352,7 +352,8 @@ def test_actor_critic_is_stochastic_gradient_ascent_on_its_loss() -> None:
 def test_ppo_is_adam_on_its_loss() -> None:
     """Three rollouts of a run, each of them one batch: advantages, passes and optimizer at once."""
     rollout, epochs = 40, 3
-    settings = f"rollout_steps = {rollout}\nepochs = {epochs}\nminibatches = 1\ngae_lambda = 0.8"
+    settings = "learning_rate = 0.03\nvalue_learning_rate = 0.03\nentropy_coefficient = 0.01\n"
+    settings += f"rollout_steps = {rollout}\nepochs = {epochs}\nminibatches = 1\ngae_lambda = 0.8"
     text = PRESET.format(name="ppo", settings=settings)
     learner = factory.make_learner(presets.parse(text, overrides=["budget.env_steps=120"]))
     learner.begin()

@@ -68,7 +68,7 @@ async def test_keys_typed_before_the_library_is_there_are_not_lost(tmp_path: Pat
     app._typed_ahead += ["down", "enter"]  # as if pressed during the import
     async with app.run_test(size=(80, 24)) as pilot:
         await eventually(pilot, lambda: isinstance(app.screen, StartForm))
-        assert "Value iteration" in shown(app)
+        await eventually(pilot, lambda: "Value iteration" in shown(app))
 
 
 async def test_a_start_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

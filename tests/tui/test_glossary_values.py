@@ -150,6 +150,27 @@ def thinking() -> tuple[Snapshot, ...]:
     )
 
 
+def remembering() -> tuple[Snapshot, ...]:
+    """Runs that learn from several steps: with traces, n rewards, whole episodes, two tables."""
+    traces = np.zeros((16, 4))
+    traces[0, 2], traces[1, 2] = 0.9, 1.0
+    tables = {"first table Q1": np.zeros((16, 4)), "second table Q2": np.ones((16, 4))}
+    layers = {"sarsa-lambda": {"traces": traces}, "double-q-learning": tables}
+    names = ("sarsa-lambda", "double-q-learning", "n-step-sarsa", "monte-carlo")
+    runs = [(learning(name), layers.get(name, {})) for name in names]
+    text = "\n".join(line for line in Q_LEARNING.splitlines() if "exploration" not in line)
+    error = Curve(x=np.ones(1), mean=np.array([0.125]), low=np.zeros(1), high=np.ones(1))
+    judging = completed(
+        moment(Maze(rows=LAKE), algorithm="td-0"),
+        text.replace('"q-learning"', '"td-0"'),
+        curves={"value_rmse": error},
+    )
+    return (
+        *(replace(r, policy=msgspec.structs.replace(r.policy, layers=x)) for r, x in runs),
+        judging,
+    )
+
+
 def empty(text: str, algorithm: str) -> Snapshot:
     """Before the first step and the first evaluation, with no policy either."""
     return completed(moment(Maze(rows=LAKE), algorithm=algorithm), text, policy=None)
@@ -161,7 +182,7 @@ def test_every_entry_has_a_value_or_is_known_to_have_none() -> None:
 
 @pytest.mark.parametrize("slug", VALUES)
 def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
-    full = (learning(), learning("sarsa"), planning(), *thinking())
+    full = (learning(), learning("sarsa"), planning(), *thinking(), *remembering())
     bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
     texts = [current_value(slug, snapshot) for snapshot in full]
     assert any(texts), f"{slug} never has a value"
@@ -172,6 +193,22 @@ def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
 
 def said(slug: str, snapshot: Snapshot) -> str:
     return current_value(slug, snapshot) or ""
+
+
+def test_methods_that_remember_say_what_they_keep() -> None:
+    traced, double, waiting, whole, judging = remembering()
+    assert said("eligibility-trace", traced) == "2 pairs marked now, the strongest with 1"
+    assert said("trace-decay", traced) == "0.9: with every step a trace keeps γλ = 0.891 of itself"
+    assert said("double-q-learning", double).startswith("Q1: left 0, down 0")
+    assert "Q2: left 1, down 1" in said("double-q-learning", double)
+    assert said("n-step", waiting) == "4 rewards before each update"
+    assert said("first-visit", whole) == "first-visit in this run"
+    assert said("exploring-starts", whole) == "0% of the training episodes"
+    assert said("value-rmse", judging) == "0.125, mean over agents"
+    assert said("random-walk", judging) == "not in this run: its policy is random"
+    assert said("prediction", judging).startswith("prediction: TD(0)")
+    assert said("prediction", whole).startswith("control: Monte Carlo")
+    assert "believed" in said("maximization-bias", learning())
 
 
 def test_values_say_what_the_run_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,10 @@ def algorithms(
             emit(**msgspec.to_builtins(entry))
         return
     text = "\n\n".join(map(_details, found)) if name else _listing(map_.tree())
+    if not (sys.stdout.encoding or "").lower().startswith("utf"):
+        from tui.glossary.render import to_ascii
+
+        text = to_ascii(text)
     if on_terminal():
         from rich.text import Text
 
@@ -70,7 +75,7 @@ def _details(entry: Entry) -> str:
         "update": entry.formula,
         "source": entry.source,
         "needs": entry.needs,
-        "chosen": entry.chosen_when,
+        "chosen when": entry.chosen_when,
         "policy": policy_words(entry),
         "language models": llm_words(entry),
         "presets": ", ".join(entry.presets) or "none",
@@ -80,7 +85,15 @@ def _details(entry: Entry) -> str:
     for label, text in facts.items():
         if text and (entry.built or label not in ("presets", "policy")):
             head = f"  {label:16}"
-            lines.append(
-                textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * 18)
-            )
+            lines.append(_paragraph(head, text))
     return "\n".join(lines)
+
+
+def _paragraph(head: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+    )

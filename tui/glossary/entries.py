@@ -18,6 +18,7 @@ from engine.errors import UserError, nearest
 
 PANELS = (
     "Home",
+    "Algorithm map",
     "Start form",
     "Status line",
     "Agent-environment loop",

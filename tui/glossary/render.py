@@ -19,6 +19,7 @@ from tui.glossary.source import resolve
 _SPELLED = {
     "α": "alpha", "γ": "gamma", "δ": "delta", "ε": "epsilon", "π": "pi", "τ": "tau",
     "θ": "theta", "κ": "kappa", "√": "sqrt ", "λ": "lambda",
+    "β": "beta", "η": "eta", "ρ": "rho", "∇": "grad ",
     "Σ": "sum", "Π": "product", "Δ": "Delta", "←": "<-", "→": "->",
     "↓": "v", "↑": "^", "⇄": "<->", "·": "*", "×": "x", "−": "-", "–": "-", "—": "-", "′": "'",
     "≤": "<=", "≥": ">=", "≠": "!=", "∞": "inf", "∈": "in", "‖": "||", "…": "...", "⌊": "floor(",

@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.glossary.panel import spelled
 from tui.screens import shelf
 from tui.screens.algorithm_words import llm_words, place_words
 from tui.screens.glossary_dialog import GlossaryDialog, look_up
@@ -154,7 +155,7 @@ class AlgorithmMapScreen(Screen[None]):
         if entry is None:
             return
         text = self.query_one("#map-text", VerticalScroll)
-        text.border_title = Content(glyphs.plain(entry.title))
+        text.border_title = Content(spelled(entry.title))
         text.scroll_home(animate=False)
         branch = self._branches[entry.branch]
         for part, words in (
@@ -163,7 +164,7 @@ class AlgorithmMapScreen(Screen[None]):
             ("formula", entry.formula),
         ):
             static = self.query_one(f"#map-{part}", Static)
-            static.update(Content(glyphs.plain(words)))
+            static.update(Content(spelled(words)))
             static.display = bool(words)
         self.query_one(Facts).show(facts(entry))
         self._show_presets(entry)
@@ -171,7 +172,7 @@ class AlgorithmMapScreen(Screen[None]):
     def _show_presets(self, entry: Entry) -> None:
         cards = [self._presets[name] for name in entry.presets if name in self._presets]
         links = self.query_one(PresetLinks)
-        links.show([Option(glyphs.plain(card.title), id=card.name) for card in cards], "None yet.")
+        links.show([Option(spelled(card.title), id=card.name) for card in cards], "None yet.")
         links.can_focus = bool(cards)
         for widget in (links, self.query_one("#map-presets-title")):
             widget.display = entry.built
@@ -277,7 +278,7 @@ def tree_options(branches: list[Branch]) -> list[Option]:
 
 
 def _row(guides: str, entry: Entry) -> Content:
-    name = glyphs.plain(entry.title)
+    name = spelled(entry.title)
     if not entry.for_llms:
         return Content.assemble(_guide(guides), name)
     return Content.assemble(_guide(guides), (name, "bold"), " ", (LLM, "reverse"))
@@ -296,13 +297,13 @@ def facts(entry: Entry) -> list[Fact]:
     model = "model-based" if entry.model_based else "model-free"
     lines = [
         Fact("needs", "", entry.needs),
-        Fact("chosen", "", entry.chosen_when),
-        Fact("moves", "behaviour-policy", entry.behaviour_policy),
-        Fact("learns", "target-policy", f"about: {entry.target_policy}" * bool(entry.built)),
+        Fact("chosen when", "", entry.chosen_when),
+        Fact("behaviour", "behaviour-policy", entry.behaviour_policy),
+        Fact("target", "target-policy", entry.target_policy),
         Fact("type", policy or model, ", ".join(filter(None, (policy, model)))),
         Fact("update", "update", entry.update_name),
         Fact(LLM, "", llm_words(entry)),
         Fact("source", "", entry.source),
         Fact("file", "", entry.file),
     ]
-    return [line for line in lines if line.text]
+    return [line._replace(text=spelled(line.text)) for line in lines if line.text]

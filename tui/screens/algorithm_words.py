@@ -25,7 +25,7 @@ def place_words(entry: Entry) -> str:
 
 def policy_words(entry: Entry) -> str:
     """How it moves, and which policy it learns about."""
-    return f"moves: {entry.behaviour_policy}; learns about: {entry.target_policy}"
+    return f"behaviour: {entry.behaviour_policy}; target: {entry.target_policy}"
 
 
 def llm_words(entry: Entry) -> str:

@@ -61,6 +61,7 @@ class RunScreen(Screen[None]):
         self._looks = looks or (REMOTE_LOOKS if "SSH_CONNECTION" in os.environ else LOOKS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-watch")
         self._looking = False
+        self._ticks = 0
         self._in_recording = False
         self._unreadable = ""
         self._last_note = 0
@@ -69,7 +70,7 @@ class RunScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self.set_interval(1 / self._looks, self.look)
+        self.set_interval(1 / self._looks, self._tick)
         self._set_play_pace(self.play_pace)
         self.call_after_refresh(self.look)
 
@@ -113,6 +114,13 @@ class RunScreen(Screen[None]):
         )
 
     # ------------------------------------------------------------ looking
+
+    def _tick(self) -> None:
+        # A run that is over changes only when somebody resumes or deletes it.
+        self._ticks += 1
+        ended = self.snapshot is not None and self.snapshot.head.ended
+        if not ended or self._ticks % round(self._looks) == 0:
+            self.look()
 
     def look(self) -> None:
         """Have the thread look at the run, unless it is at it already."""

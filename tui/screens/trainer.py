@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from engine.events import Episode, Step
 from tui.glossary import load
@@ -25,6 +24,7 @@ from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.choice_bar import ChoiceBar
 from tui.widgets.curves import CurvesPanel
+from tui.widgets.key_bar import KeyBar
 from tui.widgets.loop_figure import LoopFigure
 from tui.widgets.maze_grid import MazeGrid
 from tui.widgets.status_line import Playback, StatusLine
@@ -72,7 +72,7 @@ class TrainerScreen(RunScreen):
                 yield CurvesPanel()
             with Vertical(id="glossary", classes="panel"):
                 yield GlossaryPanel()
-        yield Footer(compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.set_class(glyphs.current().ascii, "-ascii")
@@ -89,7 +89,7 @@ class TrainerScreen(RunScreen):
         """One panel or four, by the width."""
         wide = self.size.width >= WIDE
         self.set_class(not wide or self.alone, "-narrow")
-        self.query_one(Footer).show_command_palette = wide
+        self.query_one(KeyBar).with_palette = wide
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:

@@ -118,6 +118,32 @@ VIEWS = (
         y_range=(0.0, None),
     ),
     View(
+        "Entropy",
+        (
+            Figure("entropy", "entropy of π", "entropy"),
+            Figure("policy_gradient_norm", "gradient norm", "policy-gradient"),
+        ),
+        y_range=(0.0, None),
+    ),
+    View(
+        "Clip, KL",
+        (
+            Figure("clip_fraction", "clip fraction", "clip"),
+            Figure("approx_kl", "KL to the old policy", "approx-kl"),
+            Figure("reference_kl", "KL to the reference", "reference-policy"),
+        ),
+        y_range=(0.0, None),
+    ),
+    View(
+        "Advantage",
+        (
+            Figure("advantage_std", "spread of advantages", "normalised-advantage"),
+            Figure("value_loss", "value loss", "value-loss"),
+            Figure("equal_groups", "all-equal groups", "group"),
+        ),
+        y_range=(0.0, None),
+    ),
+    View(
         "Falls",
         (Figure("falls_per_1000_steps", "falls per 1,000 steps", "fall-rate"),),
         y_range=(0.0, None),

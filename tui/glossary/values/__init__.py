@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.glossary.values import challenges, figures, learning, loop, maze, planning, runs, solution
+from tui.glossary.values import (
+    challenges,
+    figures,
+    learning,
+    loop,
+    maze,
+    planning,
+    policy_gradient,
+    runs,
+    solution,
+    td_and_monte_carlo,
+)
 from tui.glossary.values.words import Value
 
 if TYPE_CHECKING:
@@ -19,6 +30,8 @@ VALUES: dict[str, Value] = {
     **runs.VALUES,
     **challenges.VALUES,
     **planning.VALUES,
+    **policy_gradient.VALUES,
+    **td_and_monte_carlo.VALUES,
 }
 """By slug. A term that is missing here has no value of its own (a checkpoint, a note's remedy)."""
 

@@ -1,0 +1,116 @@
+"""The algorithm map: complete, derived from the algorithms' own files, and honest about LLMs."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import algorithms, presets
+from engine.errors import UserError
+from engine.tabular import registry
+from engine.tabular.algorithm import Algorithm
+
+DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "ppo", "mpo"]
+LONGEST = 160
+
+
+@pytest.mark.parametrize("algorithm", registry.all_algorithms(), ids=lambda a: a.name)
+def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorithm) -> None:
+    for attribute in ("idea", "needs", "chosen_when"):
+        text = getattr(algorithm, attribute)
+        assert text and text[0].isupper() and text.endswith("."), attribute
+        assert len(text) <= LONGEST, attribute
+    assert algorithm.idea.count(". ") == 0
+    assert algorithm.own_file is None
+
+
+def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:
+    found = algorithms.entries()
+    assert [e.name for e in found if e.kind == "tabular"] == list(registry.MODULES)
+    assert [e.name for e in found if e.kind == "llm"] == DESIGNED_FOR_LLMS
+    assert {e.name for e in found if not e.built} == set(DESIGNED_FOR_LLMS)
+
+
+@pytest.mark.parametrize("entry", algorithms.entries(), ids=lambda e: f"{e.kind}-{e.name}")
+def test_an_entry_is_complete(entry: algorithms.Entry) -> None:
+    for text in (entry.title, entry.source, entry.formula, entry.idea, entry.needs):
+        assert text
+    assert entry.branch in {branch.slug for branch in algorithms.BRANCHES}
+    if entry.built:
+        root = Path(algorithms.__file__).parents[1]
+        source = (root / entry.file).read_text("utf-8")
+        assert f'name = "{entry.name}"' in source and "\nALGORITHM = " in source
+    else:
+        assert not entry.presets and not entry.file
+
+
+def test_every_algorithm_is_on_the_branch_its_file_says() -> None:
+    where = {e.name: branch.slug for branch in algorithms.tree() for e in branch.entries if e.built}
+    for algorithm in registry.all_algorithms():
+        branch = where[algorithm.name]
+        assert (branch == "planning") == (algorithm.family == "planning")
+        assert (branch == "prediction") == (algorithm.family == "prediction")
+        assert (branch == "tables") == (algorithm.family == "policy")
+        if branch in ("on-policy", "off-policy"):
+            assert branch == algorithm.policy_type and not algorithm.model_based
+    for name, branch in {
+        "value-iteration": "planning", "sarsa": "on-policy", "q-learning": "off-policy",
+    }.items():  # fmt: skip
+        assert where[name] == branch
+    if "dyna-q" in where:
+        assert where["dyna-q"] == "model"
+
+
+def test_a_branch_comes_after_the_one_it_grows_from() -> None:
+    seen = {""}
+    for branch in algorithms.tree():
+        assert branch.parent in seen
+        seen.add(branch.slug)
+
+
+def test_presets_are_those_that_train_with_it() -> None:
+    for entry in algorithms.entries():
+        for name in entry.presets:
+            text = (presets.shipped_folder() / f"{name}.toml").read_text("utf-8")
+            assert tomllib.loads(text)["algorithm"]["name"] == entry.name
+    shown = {name for entry in algorithms.entries() for name in entry.presets}
+    assert shown == set(presets.shipped_names())
+
+
+def test_relatives_go_both_ways() -> None:
+    found = algorithms.entries()
+    tables = {e.name: e for e in found if e.kind == "tabular"}
+    for entry in found:
+        if entry.kind == "llm":
+            assert set(entry.relatives) <= set(tables)
+            for name in entry.relatives:
+                assert entry.name in tables[name].relatives and tables[name].for_llms
+        assert entry.for_llms or entry.kind == "tabular"
+    assert not tables["q-learning"].for_llms
+
+
+def test_what_is_not_on_the_shelf_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "MODULES", {"sarsa": "sarsa"})
+    assert [e.name for e in algorithms.entries() if e.built] == ["sarsa"]
+    assert all(e.relatives == () for e in algorithms.entries())
+    slugs = [branch.slug for branch in algorithms.tree()]
+    assert slugs == ["value", "on-policy", "policy", "llm"]
+
+
+def test_a_name_finds_tables_and_language_models() -> None:
+    (one,) = algorithms.get("Q-Learning")
+    assert one.title == "Q-learning"
+    (llm,) = algorithms.get("rloo")
+    assert llm.kind == "llm" and not llm.built
+    if "ppo" in registry.MODULES:
+        assert [e.kind for e in algorithms.get("ppo")] == ["tabular", "llm"]
+    with pytest.raises(UserError, match=r"no algorithm 'sarsaa'. Did you mean 'sarsa'\?"):
+        algorithms.get("sarsaa")
+
+
+def test_entries_are_plain_data() -> None:
+    for entry in algorithms.entries():
+        assert msgspec.json.decode(msgspec.json.encode(entry), type=algorithms.Entry) == entry
