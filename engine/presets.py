@@ -8,6 +8,7 @@ that names the file, the key, what was found, what was expected and the nearest 
 from __future__ import annotations
 
 import re
+import threading
 import tomllib
 from functools import cache, reduce
 from operator import or_
@@ -263,13 +264,18 @@ def folder_of(preset: Preset) -> Path | None:
     return own.folder if own else None
 
 
+_converting = threading.Lock()
+"""msgspec takes a type apart at its first use; two threads doing that at once crash Python."""
+
+
 def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = None) -> Preset:
     """Parsed TOML to `Preset`, with a message a person can act on for every mismatch."""
     own = None
     try:
         check_numbers(data)
         own = _own_settings(data, folder)
-        return msgspec.convert(data, _preset_type(own), strict=True)
+        with _converting:
+            return msgspec.convert(data, _preset_type(own), strict=True)
     except msgspec.ValidationError as error:
         raise UserError(f"{where}: {explain(error, data, _schema(own))}") from error
     except UserError as error:

@@ -147,6 +147,8 @@ def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
 
 
 def _learned(step: Step) -> list[Fact]:
+    if step.probabilities:
+        return _learned_by_policy(step)
     told: list[Fact] = [
         ("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
         ("step size α", "learning-rate", f"{number(step.step_size)} of that error is corrected"),
@@ -154,6 +156,24 @@ def _learned(step: Step) -> list[Fact]:
     if not math.isnan(step.advantage):
         better = "the best known action" if step.advantage == 0 else "worse than the best known"
         told.append(("advantage A(s,a)", "advantage", f"{number(step.advantage)}: {better}"))
+    return told
+
+
+def _learned_by_policy(step: Step) -> list[Fact]:
+    """The advantage and the chances; `step` is one of a method that learns a policy."""
+    chances = ", ".join(number(chance, 3) for chance in step.probabilities)
+    if not step.probabilities_after:
+        return [("π(·|s)", "policy", f"{chances}: not learned from yet")]
+    after = ", ".join(number(chance, 3) for chance in step.probabilities_after)
+    better = "better" if step.advantage > 0 else "worse" if step.advantage < 0 else "no better"
+    than = "than" if step.advantage else "and no worse than"
+    told: list[Fact] = [
+        ("advantage A(s,a)", "advantage", f"{signed(step.advantage)}: {better} {than} usual here"),
+        ("π(·|s)", "policy", f"{chances} when it moved, {after} once it had learned"),
+    ]
+    if step.step_size:
+        values = f"{number(step.before)}, then {number(step.after)}"
+        told.append(("state value V(s)", "state-value", values))
     return told
 
 
@@ -173,6 +193,8 @@ def _policies(step: Step, algorithm: Algorithm) -> list[Fact]:
 
 def _ended(step: Step, glyphs: Glyphs) -> Fact:
     """Whether the episode ended here, how, and what that does to the target."""
+    if step.probabilities:
+        return _ended_for_policy(step, glyphs)
     if step.terminated:
         symbol, word = ending(step, glyphs)
         text = f"{symbol} {word}: nothing follows, so the target is the reward alone"
@@ -185,3 +207,17 @@ def _ended(step: Step, glyphs: Glyphs) -> Fact:
         return ("truncated", "truncated", text)
     text = f"the episode goes on: the target adds γ × {number(step.bootstrap)}, itself an estimate"
     return ("bootstrapping", "bootstrap", text)
+
+
+def _ended_for_policy(step: Step, glyphs: Glyphs) -> Fact:
+    """The same for a method that learns a policy, which may judge by returns alone."""
+    ahead = f"V(s′) = {number(step.bootstrap)} stands for what was still to come"
+    if step.terminated:
+        symbol, word = ending(step, glyphs)
+        return ("terminated", "terminated", f"{symbol} {word}: nothing follows")
+    if step.truncated:
+        known = ahead if step.bootstrap else "only what was paid by then counts"
+        return ("truncated", "truncated", f"only the time limit stopped it; {known}")
+    if step.bootstrap:
+        return ("bootstrapping", "bootstrap", f"the episode went on: {ahead}, itself an estimate")
+    return ("return-to-go", "return-to-go", "the episode went on: judged by what it really paid")

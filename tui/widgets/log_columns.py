@@ -53,6 +53,18 @@ MOVES = (
 )
 """Layouts for moves, from wide to narrow."""
 
+CHANCE = Column("chance", "π(a|s)", "policy", 8)
+AFTER = Column("after", "then", "policy-gradient", 8)
+
+POLICIES = (
+    (T, STATE, ACTION, HOW, REWARD, CHANCE, AFTER, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, MARK, REWARD, CHANCE, AFTER, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, MARK, REWARD, CHANCE, AFTER, ADVANTAGE),
+    (*NARROW, CHANCE, AFTER._replace(width=7)),
+)
+"""Layouts for moves of a method that learns a policy: the chance of the action taken, before and
+after it was learned from."""
+
 BEST = Column("action", "best", "action", 9)
 OLD = Column("before", "old V", "state-value", 9)
 NEW = Column("target", "new V", "bellman-backup", 9)
@@ -71,9 +83,9 @@ ROOMY = 50
 """From this many columns on the header says "return", below it "G"."""
 
 
-def columns(width: int, sweep: bool) -> tuple[Column, ...]:
-    """The widest layout that fits into `width`, else the narrowest."""
-    layouts = SWEEPS if sweep else MOVES
+def columns(width: int, family: str) -> tuple[Column, ...]:
+    """The widest layout for a family of methods that fits into `width`, else the narrowest."""
+    layouts = {"planning": SWEEPS, "policy": POLICIES}.get(family, MOVES)
     return next((x for x in layouts if INDENT + sum(c.width for c in x) <= width), layouts[-1])
 
 
@@ -165,6 +177,14 @@ def _cell(column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs) -> t
             return fit_number(step.before, min(width, 6)), "value"
         case "target":
             return fit_number(step.target, min(width, 6)), "value"
+        case "chance":
+            return fit_number(math.exp(step.log_prob), min(width, 6)), "value"
+        case "after":
+            if not step.probabilities_after:
+                return glyphs.ellipsis, "muted"
+            after = step.probabilities_after[step.action]
+            tone = _tone(after - step.probabilities[step.action])
+            return fit_number(after, min(width, 6)), tone
         case "error":
             return _signed(step.error, width), _tone(step.error)
         case "to-go":

@@ -129,7 +129,7 @@ class LogView(ScrollView):
             if entry.steps is None and self._is_open(entry):
                 self._request(entry)
         self._rows = Rows(listed, self._is_open)
-        self._columns = columns(self.scrollable_content_region.width, sweep)
+        self._columns = columns(self.scrollable_content_region.width, shot.algorithm.family)
         self.virtual_size = Size(self.size.width, len(self._rows) + 1)
         if self.following or self._place is None:
             self._set_cursor(len(self._rows) - 1)
@@ -190,7 +190,8 @@ class LogView(ScrollView):
             parts = (entry.length, entry.total_return, entry.over, entry.success)
             return row.place, entry.id, parts, self._is_open(entry), focus
         known = None if entry.returns is None else entry.returns[row.position]
-        return row.place, step.step, step.kind, step.error, known, focus
+        learned = step.error, step.probabilities_after
+        return row.place, step.step, step.kind, learned, known, focus
 
     def _repaint_changed(self) -> None:
         top = round(self.scroll_y)

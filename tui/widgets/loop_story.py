@@ -164,6 +164,8 @@ class Story:
                 muted("  change "),
                 Piece(signed(step.error), part),
             ]
+        if step.probabilities:
+            return self._learning_a_policy(step, brief=brief)
         symbol = self.symbol if brief else self.symbol + ("(s,a)" if self.symbol == "Q" else "(s)")
         return [
             term("δ" if brief else "TD error δ", "td-error"),
@@ -176,6 +178,30 @@ class Story:
             Piece(f" {number(step.before)}"),
             muted(f"  now {number(step.after)}"),
         ]
+
+    def _learning_a_policy(self, step: Step, *, brief: bool) -> Pieces:
+        """The advantage, and what it made of the chance of the action taken."""
+        which = arrow(self.maze, step.action, self.glyphs.solid)
+        chance = [
+            term(f"π({which}|s)", "policy"),
+            Piece(f" {number(step.probabilities[step.action], 3)}"),
+        ]
+        if not step.probabilities_after:
+            return [*chance, muted("  not learned from yet: its batch is not complete")]
+        advantage = step.advantage_estimate
+        part = "good" if advantage > 0 else "bad" if advantage < 0 else "value"
+        onward = f" {self.glyphs.solid[2]} {number(step.probabilities_after[step.action], 3)}"
+        pieces = [
+            term("A" if brief else "advantage", "advantage"),
+            Piece(f" {signed(advantage)}", part),
+            muted("  "),
+            *chance,
+            Piece(onward),
+        ]
+        if step.step_size:
+            value = Piece(f" {number(step.before)} {self.glyphs.solid[2]} {number(step.after)}")
+            pieces += [muted("  "), term("V(s)", "state-value"), value]
+        return pieces
 
     # ------------------------------------------------------------ layouts
 

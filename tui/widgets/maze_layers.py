@@ -134,20 +134,23 @@ def layers(maze: Maze, mdp: MDP, policy: Policy | None) -> list[Layer]:
         return None if values is None else by_state(values, mdp, maze)
 
     v = q = visits = target = advantage = None
+    how = "Q − V: 0 is best"
     extra: dict[str, NDArray[Any]] = {}
     if policy is not None:
         v, q, target = table(policy.values), table(policy.q), table(policy.target)
         visits = table(policy.visits.sum(axis=1) if policy.visits.ndim == 2 else policy.visits)
-        extra = policy.layers
+        extra = dict(policy.layers)
         if v is not None and q is not None:
             advantage = q - v[:, None]
+        elif "advantage" in extra:
+            advantage, how = table(extra.pop("advantage")), "newest advantage of each move"
     known = [
         Layer("map", "", "environment", "map", ""),
         Layer("state value", "V(s)", "state-value", "state", "return expected from here", v),
         Layer("action values", "Q(s,a)", "action-value", "actions", "return expected after a", q),
         Layer("policy", "π(a|s)", "policy", "policy", "", target, "share"),
         Layer("visits", "N(s)", "visits", "state", "updates made here", visits, "count"),
-        Layer("advantage", "A(s,a)", "advantage", "actions", "Q − V: 0 is best", advantage),
+        Layer("advantage", "A(s,a)", "advantage", "actions", how, advantage),
     ]
     for name, values in extra.items():
         kind: Kind = "actions" if values.ndim == 2 else "state"

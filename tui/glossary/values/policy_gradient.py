@@ -119,7 +119,7 @@ VALUES: dict[str, Value] = {
     "probability-ratio": ratio,
     "clip": either(setting("clip", "ε = {}"), curve("clip_fraction", "clip fraction {}")),
     "gae": either(setting("gae_lambda", "λ = {}"), estimate),
-    "rollout": setting("rollout_steps", "{} steps"),
+    "rollout-steps": setting("rollout_steps", "{} steps"),
     "epochs": setting("epochs", "{} passes over each batch"),
     "minibatches": setting("minibatches", "{} parts to each pass"),
     "entropy": either(entropy, curve("entropy", "{} on average at the newest recording point")),
