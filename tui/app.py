@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import get_current_worker
@@ -187,6 +188,12 @@ class IceMazeApp(App[None]):
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Screenshot"):
                 yield command
+
+    def action_command_palette(self) -> None:
+        """All commands by name."""
+        if not CommandPalette.is_open(self):
+            palette = CommandPalette(placeholder="Search the commands", id="--command-palette")
+            self.push_screen(palette)
 
     def get_key_display(self, binding: Binding) -> str:
         """A key as the terminal can show it."""

@@ -123,7 +123,7 @@ async def test_help_and_palette_of_the_library(tmp_path: Path) -> None:
         await pilot.press("question_mark")
         assert isinstance(app.screen, HomeScreen)
         await pilot.press("ctrl+p")
-        await eventually(pilot, lambda: "Search for commands" in shown(app))
+        await eventually(pilot, lambda: "Search the commands" in shown(app))
 
 
 async def test_the_first_picture_comes_before_the_library(tmp_path: Path) -> None:

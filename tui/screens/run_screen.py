@@ -24,7 +24,6 @@ from tui.screens.start_form import TuneForm
 from tui.screens.yes_no import YesNo
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
-from tui.widgets.status_line import pace_text
 
 Result = TypeVar("Result")
 
@@ -63,6 +62,7 @@ class RunScreen(Screen[None]):
         self._looking = False
         self._ticks = 0
         self._in_recording = False
+        self._asked_pace: tuple[float | None] | None = None
         self._unreadable = ""
         self._last_note = 0
         self._was_live = False
@@ -159,6 +159,8 @@ class RunScreen(Screen[None]):
             first, self.snapshot = self.snapshot is None, news.snapshot
             if not self.watcher.asked:
                 self._in_recording = not news.snapshot.following
+            if self._asked_pace == (news.snapshot.head.pace,):
+                self._asked_pace = None
             self.draw(news.snapshot)
             self._tell_notes(news.snapshot, first)
             self.say()
@@ -229,8 +231,11 @@ class RunScreen(Screen[None]):
             self._set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
             self.say()
         elif self.snapshot is not None:
-            pace = next_pace(self.snapshot.head.pace, up)
-            self.command("pace", f"Pace: {pace_text(pace)}", value=pace)
+            # Counted from what was asked last: presses come faster than the worker's answers.
+            now = self._asked_pace[0] if self._asked_pace else self.snapshot.head.pace
+            pace = next_pace(now, up)
+            self._asked_pace = (pace,)
+            self.command("pace", value=pace)
 
     def action_stop(self) -> None:
         """End the run, if that is really meant."""
