@@ -15,7 +15,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
 from tui import ascii_look
@@ -100,8 +100,10 @@ class IceMazeApp(App[None]):
 
     def _type_ahead(self) -> None:
         """What was typed too early, one key at a time: each may open what the next is meant for."""
-        if self._typed_ahead:
+        lists = self.screen.query(OptionList)
+        if not lists or lists.first().option_count:  # the library may still be on its way
             self.simulate_key(self._typed_ahead.pop(0))
+        if self._typed_ahead:
             self.set_timer(TYPE_SECONDS, self._type_ahead)
 
     def on_key(self, event: events.Key) -> None:
@@ -191,7 +193,7 @@ class IceMazeApp(App[None]):
 
     def action_command_palette(self) -> None:
         """All commands by name."""
-        if not CommandPalette.is_open(self):
+        if not isinstance(self.screen, CommandPalette):
             palette = CommandPalette(placeholder="Search the commands", id="--command-palette")
             self.push_screen(palette)
 

@@ -1,4 +1,4 @@
-"""The `icemaze` program: straight into the app when there is nothing to parse, else the command line.
+"""The `icemaze` program: straight into the app when there is nothing to parse, else `tui.cli`.
 
 Kept apart from `tui.cli` because the first picture should not wait for what only commands need.
 """

@@ -233,7 +233,7 @@ class TabularLearner:
 
     def _with_policy(self, step: Step) -> Step:
         """The step with π_behaviour as it was when the action was chosen."""
-        if self.algorithm.family in ("policy", "prediction"):  # no action values to show
+        if self.algorithm.family == "policy":
             chances, learned = step.values, not math.isnan(step.advantage_estimate)
             return msgspec.structs.replace(
                 step,

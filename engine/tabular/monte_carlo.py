@@ -168,9 +168,7 @@ class MonteCarlo(QTableAlgorithm):
     formula = "Q(s,a) ← Q(s,a) + α [ G − Q(s,a) ],   G = r₁ + γ r₂ + γ² r₃ + … to the end"
     idea = "Plays an episode to its end and averages the returns that followed each move."
     needs = "Episodes that end, and many of them: returns are noisy."
-    chosen_when = (
-        "Estimates shall not rest on other estimates, or what is seen hides the state."
-    )
+    chosen_when = "Estimates shall not rest on other estimates, or what is seen hides the state."
     kernel = staticmethod(monte_carlo)
 
     def check(self, preset: Preset) -> None:

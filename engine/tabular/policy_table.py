@@ -189,13 +189,14 @@ def verdict(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:
     advantage = step.advantage_estimate
     before, after = step.probabilities[step.action], step.probabilities_after[step.action]
     now = f"from {before:.3g} to {after:.3g}"
+    still = f"{before:.3g}" == f"{after:.3g}"
     if advantage == 0.0:
         words = f"The advantage is exactly 0, so this step pushes {name} neither way"
-        return f"{words}." if before == after else f"{words}; other steps moved it {now}."
+        return f"{words}." if still else f"{words}; what moved it {now} came from elsewhere."
     wish = "likelier" if advantage > 0.0 else "less likely"
     words = f"The advantage {advantage:+.4g} asks for {name} to become {wish}"
-    if before == after:
-        return f"{words}, but nothing moved: π is as good as certain here."
+    if still:
+        return f"{words}, but there was hardly anything to move: its chance stays {before:.3g}."
     if (after > before) == (advantage > 0.0):
         return f"{words}: its chance went {now}."
-    return f"{words}; still its chance went {now}, because other steps in this cell weighed more."
+    return f"{words}; still its chance went {now}: other steps in this cell weighed more."

@@ -5,6 +5,7 @@ N agents, S states, O observations, A actions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from engine.errors import UserError, nearest
 from engine.evaluate import state_values
-from engine.events import Update
+from engine.events import Step, Update
 from engine.maze import build_mazes
 from engine.mdp import MDP, build_mdp
 from engine.solve import reachable, solve
@@ -134,3 +135,8 @@ class PredictionLearner(TabularLearner):
         update = super()._update()
         metrics = {**update.metrics, "value_rmse": summarise(self.value_errors())}
         return msgspec.structs.replace(update, metrics=metrics)
+
+    def _with_policy(self, step: Step) -> Step:
+        """The step with the chance its action had; the kernel notes π where others note Q."""
+        log_prob = math.log(step.values[step.action])
+        return msgspec.structs.replace(step, values=(), next_values=(), log_prob=log_prob)

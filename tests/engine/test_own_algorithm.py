@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_tools import launched, wait_for
 
 from engine import factory, presets
 from engine.errors import UserError
@@ -19,7 +20,6 @@ from engine.tabular import compiling, registry
 from engine.tabular.environment import Limits
 from engine.tabular.learner import NO_LIMIT
 from engine.tabular.tuning import tunable
-from run_tools import launched, wait_for
 from tui.widgets import setting_spec
 
 EXAMPLES = presets.shipped_folder() / "examples"

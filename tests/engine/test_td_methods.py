@@ -216,8 +216,8 @@ def test_td_0_shows_the_values_it_learns() -> None:
     steps = shown(learner, 900)
     targets: dict[int, list[float]] = {}
     for step in steps:
-        assert step.values == () and step.probabilities == (0.4, 0.1, 0.0, 0.5)
-        assert step.log_prob == pytest.approx(np.log(step.probabilities[step.action]))
+        assert step.values == step.probabilities == ()
+        assert step.log_prob == pytest.approx(np.log((0.4, 0.1, 0.0, 0.5)[step.action]))
         if step.step_size > 0.0:
             targets.setdefault(step.observation, []).append(step.target)
     assert len(steps) - sum(map(len, targets.values())) < 3

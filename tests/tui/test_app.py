@@ -101,8 +101,9 @@ async def test_leaving_an_opened_run_leads_to_the_library(recording: Path) -> No
         await opened(pilot)
         await pilot.press("q")
         await at_home(pilot)
+        await pilot.press("tab")
         await eventually(pilot, lambda: "Across the ice" in shown(app))
-        await pilot.press("tab", "enter")
+        await pilot.press("enter")
         assert isinstance(await opened(pilot), TrainerScreen)
         assert trainer(pilot).watcher.source.reader.path == recording
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from cli_tools import DEADLINE, LAKE, environment
+
+from engine.runs import library
+from engine.runs.reader import RunReader
 
 PROBE = """
 import sys
@@ -61,6 +65,12 @@ def test_a_command_imports_what_it_needs(
     tmp_path_factory: pytest.TempPathFactory, arguments: list[str], not_needed: set[str]
 ) -> None:
     runs_dir = tmp_path_factory.getbasetemp() / "imports"
+    if arguments == ["eval"]:  # of the run that was detached above
+        with RunReader(library.find_run(None, runs_dir)) as reader:
+            deadline = time.monotonic() + DEADLINE
+            while not reader.head().ended:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
     packages, said = imported(runs_dir, PROBE, *arguments)
     assert packages.isdisjoint({"numba", "torch"} | not_needed)
     assert "no progress" in said.splitlines()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import msgspec
 import numpy as np
 import pytest
 from moments import DOWN, LAKE, RIGHT, moment
 
-from engine import presets
+from engine import factory, presets
 from engine.evaluate import optimal_figures
-from engine.events import Evaluation, Metric, Step
+from engine.events import Evaluation, Metric, Step, Update
 from engine.maze import Maze
 from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
@@ -26,6 +27,16 @@ WITHOUT_VALUE = {
     "layer",
     "tune",
     "map-edit",
+    # the workbench and what comes with language models: about no single run
+    "algorithm-map",
+    "parameter-sweep",
+    "confidence-interval",
+    "own-algorithm",
+    "adam",
+    "rloo",
+    "dr-grpo",
+    "dapo",
+    "mpo",
 }
 Q_LEARNING = """
 title = "Q-learning crosses the ice"
@@ -171,6 +182,37 @@ def remembering() -> tuple[Snapshot, ...]:
     )
 
 
+@cache
+def improving() -> tuple[Snapshot, ...]:
+    """Real runs that learn a policy: with and without a learned value, by parts and by groups."""
+    text = "\n".join(
+        line
+        for line in Q_LEARNING.splitlines()
+        if "exploration" not in line and "learning_rate" not in line
+    )
+    runs = []
+    for name in ("reinforce", "actor-critic", "ppo", "grpo"):
+        named = text.replace('"q-learning"', f'"{name}"')
+        if name == "reinforce":
+            named = named.replace('"reinforce"', '"reinforce"\nbaseline = true')
+        learner = factory.make_learner(presets.parse(named))
+        events = learner.advance(1500)
+        means: dict[str, list[tuple[int, float]]] = {}
+        for event in events:
+            if isinstance(event, Update):
+                for metric, value in event.metrics.items():
+                    means.setdefault(metric, []).append((event.step, value.mean))
+        curves = {
+            metric: Curve(x=x, mean=y, low=y, high=y)
+            for metric, points in means.items()
+            for x, y in [np.array(points).T]
+        }
+        live = learner.live(1400)
+        snapshot = moment(Maze(rows=LAKE, slip=0.5), algorithm=name, steps=live.steps)
+        runs.append(completed(snapshot, named, curves=curves, policy=live.policy))
+    return tuple(runs)
+
+
 def empty(text: str, algorithm: str) -> Snapshot:
     """Before the first step and the first evaluation, with no policy either."""
     return completed(moment(Maze(rows=LAKE), algorithm=algorithm), text, policy=None)
@@ -182,7 +224,14 @@ def test_every_entry_has_a_value_or_is_known_to_have_none() -> None:
 
 @pytest.mark.parametrize("slug", VALUES)
 def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
-    full = (learning(), learning("sarsa"), planning(), *thinking(), *remembering())
+    full = (
+        learning(),
+        learning("sarsa"),
+        planning(),
+        *thinking(),
+        *remembering(),
+        *improving(),
+    )
     bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
     texts = [current_value(slug, snapshot) for snapshot in full]
     assert any(texts), f"{slug} never has a value"

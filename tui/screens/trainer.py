@@ -41,8 +41,8 @@ PANELS: dict[str, tuple[str, type[Widget]]] = {
 NAMES = tuple(PANELS)
 WIDE = 120
 """From this many columns all four panels are shown, below it one at a time."""
-FIRST_LAYER = 3
-"""Q(s,a): where the first lessons show."""
+FIRST_LAYERS = {"prediction": 2, "policy": 4}
+"""What a family of methods learns, by layer: V(s) or π(a|s); all others show Q(s,a) first."""
 
 
 class TrainerScreen(RunScreen):
@@ -78,7 +78,6 @@ class TrainerScreen(RunScreen):
         self.set_class(glyphs.current().ascii, "-ascii")
         for name, (title, _) in PANELS.items():
             self.query_one(f"#{name}").border_title = title
-        self.query_one(MazeGrid).layer_number = FIRST_LAYER
         self._fit()
         self.enter("maze")
 
@@ -101,6 +100,9 @@ class TrainerScreen(RunScreen):
     def draw(self, snapshot: Snapshot) -> None:
         """Show this moment in all panels."""
         first = not self.query_one(GlossaryPanel).slug
+        if first:
+            shown = FIRST_LAYERS.get(snapshot.algorithm.family, 3)
+            self.query_one(MazeGrid).layer_number = shown
         self.query_one(LoopFigure).show(snapshot)
         self.query_one(MazeGrid).show(snapshot)
         self.query_one(TrajectoryLog).show(snapshot)

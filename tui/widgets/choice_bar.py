@@ -56,8 +56,17 @@ class ChoiceBar(Widget):
                 (chosen if i == self.chosen else Style()) + Style.from_meta({"choice": i}),
             )
             for i, title in enumerate(self.titles)
+            if i >= self._first
         ]
         return Content("").join(pieces)
+
+    @property
+    def _first(self) -> int:
+        """The first name that is shown: later ones where the chosen one would not fit else."""
+        first, end = 0, min(self.chosen + 1, len(self.titles))
+        while first < end - 1 and sum(len(t) + 2 for t in self.titles[first:end]) > self.size.width:
+            first += 1
+        return first
 
     async def _on_click(self, event: events.Click) -> None:
         index = event.style.meta.get("choice")

@@ -121,16 +121,16 @@ VIEWS = (
         "Entropy",
         (
             Figure("entropy", "entropy of π", "entropy"),
+            Figure("reference_kl", "KL to the reference", "reference-policy"),
             Figure("policy_gradient_norm", "gradient norm", "policy-gradient"),
         ),
         y_range=(0.0, None),
     ),
     View(
-        "Clip, KL",
+        "Clip",
         (
             Figure("clip_fraction", "clip fraction", "clip"),
             Figure("approx_kl", "KL to the old policy", "approx-kl"),
-            Figure("reference_kl", "KL to the reference", "reference-policy"),
         ),
         y_range=(0.0, None),
     ),

@@ -220,4 +220,4 @@ def _ended_for_policy(step: Step, glyphs: Glyphs) -> Fact:
         return ("truncated", "truncated", f"only the time limit stopped it; {known}")
     if step.bootstrap:
         return ("bootstrapping", "bootstrap", f"the episode went on: {ahead}, itself an estimate")
-    return ("return-to-go", "return-to-go", "the episode went on: judged by what it really paid")
+    return ("return-to-go", "return-to-go", "the episode went on: what followed counts too")

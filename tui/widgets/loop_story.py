@@ -187,7 +187,8 @@ class Story:
             Piece(f" {number(step.probabilities[step.action], 3)}"),
         ]
         if not step.probabilities_after:
-            return [*chance, muted("  not learned from yet: its batch is not complete")]
+            waits = "not learned from yet" if brief else "not learned from yet: its batch goes on"
+            return [*chance, muted(f"  {waits}")]
         advantage = step.advantage_estimate
         part = "good" if advantage > 0 else "bad" if advantage < 0 else "value"
         onward = f" {self.glyphs.solid[2]} {number(step.probabilities_after[step.action], 3)}"
