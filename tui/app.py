@@ -88,11 +88,12 @@ class IceMazeApp(App[None]):
 
         self.call_from_thread(self._show_home)
 
-    def _show_home(self) -> None:
+    async def _show_home(self) -> None:
         from tui.screens.home import HomeScreen
 
         self._at_home = True
-        self.push_screen(HomeScreen(self.runs_dir))
+        # The library must stand before a run lies on top of it: leaving one may be quick.
+        await self.push_screen(HomeScreen(self.runs_dir))
         if self._first_run is not None:
             self.open_run(self._first_run)
         elif self._typed_ahead:

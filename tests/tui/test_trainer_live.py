@@ -211,9 +211,10 @@ async def test_leaving_in_the_middle_of_a_read(tmp_path: Path) -> None:
         async with app.run_test(size=(80, 24)) as pilot:
             await eventually(pilot, lambda: isinstance(app.screen, TrainerScreen))
             screen = trainer(pilot)
+            await eventually(pilot, lambda: screen.focused)
             screen.look()
             assert screen._looking
-            screen.dismiss()
+            screen.action_leave()
             await eventually(pilot, lambda: isinstance(app.screen, HomeScreen))
             await eventually(pilot, lambda: "First steps" in shown(app))
             assert not screen._looking
