@@ -86,7 +86,7 @@ class IceMazeApp(App[None]):
     def _read_library(self) -> None:
         import tui.screens.home  # noqa: F401  (slow to import, so in a thread)
 
-        self.call_from_thread(self._show_home)
+        self.call_from_thread(self.call_later, self._show_home)
 
     async def _show_home(self) -> None:
         from tui.screens.home import HomeScreen

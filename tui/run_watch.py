@@ -43,6 +43,8 @@ class News:
     """The run as it looks now; None when it looks as before."""
     state: RunState | None = None
     """What the run is doing; it may have no look yet because it has not begun."""
+    preparing: str = ""
+    """What a worker that has not begun says it is doing."""
     notices: tuple[Notice, ...] = ()
     episodes: Mapping[int, Episode] = field(default_factory=dict)
     """The recorded episodes that were fetched."""
@@ -99,17 +101,26 @@ class RunWatch:
 
     def look(self) -> News:
         """Do what was asked and see what is new. Never raises UserError: it is part of the news."""
-        snapshot, unreadable = None, ""
+        snapshot, preparing, unreadable = None, "", ""
         try:
             while self._asked:
                 self._do(self._asked.popleft())
             self._hear_answers()
             snapshot = self._read()
+            if self._shown is None and (notes := self.source.reader.notes()):
+                preparing = notes[-1].text
         except UserError as error:
             unreadable = str(error)
             self._shown = None
-        notices = tuple(self._notices)
-        news = News(snapshot, self._state, notices, self._episodes, self._stuck, unreadable)
+        news = News(
+            snapshot=snapshot,
+            state=self._state,
+            preparing=preparing,
+            notices=tuple(self._notices),
+            episodes=self._episodes,
+            stuck=self._stuck,
+            unreadable=unreadable,
+        )
         self._notices, self._episodes, self._stuck = [], {}, False
         return news
 

@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from trainer_tools import DEADLINE, kill, live_run
+from trainer_tools import DEADLINE, LEARNING, kill, live_run
 
+from engine import presets
 from engine.errors import UserError
-from engine.runs.launch import start_worker
+from engine.events import Note
+from engine.runs import launch
 from engine.runs.reader import RunReader
+from engine.runs.store import RunWriter
 from tui.replay import Replay
 from tui.run_watch import RunWatch
 from tui.source import Moment, SnapshotSource
@@ -65,6 +68,20 @@ def test_a_deleted_run_says_so_every_time_it_is_asked(recording: Path) -> None:
     shutil.rmtree(recording)
     assert "has been deleted" in watch.look().unreadable
     assert "has been deleted" in watch.look().unreadable
+    watch.close()
+
+
+def test_a_run_that_has_not_begun_says_what_it_prepares(tmp_path: Path) -> None:
+    path = launch.create_run(presets.parse(LEARNING), "new", runs_dir=tmp_path)
+    watch = RunWatch(path)
+    news = watch.look()
+    assert (news.snapshot, news.state, news.preparing) == (None, "starting", "")
+    writer = RunWriter(path)
+    writer.write([Note(step=0, level="info", text="Compiling once.")])
+    writer.commit()
+    news = watch.look()
+    assert (news.snapshot, news.preparing) == (None, "Compiling once.")
+    writer.close()
     watch.close()
 
 
@@ -195,7 +212,7 @@ def test_a_resumed_run_is_followed_again(tmp_path: Path) -> None:
             watch.look()
         kill(path)
         assert watch.look().state == "dead"
-        start_worker(path, resume=True, pace=None)
+        launch.start_worker(path, resume=True, pace=None)
         while watch.look().state != "running":
             pass
         watch.command("stop")

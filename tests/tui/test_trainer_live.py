@@ -217,5 +217,4 @@ async def test_leaving_in_the_middle_of_a_read(tmp_path: Path) -> None:
             screen.action_leave()
             await eventually(pilot, lambda: isinstance(app.screen, HomeScreen))
             await eventually(pilot, lambda: "First steps" in shown(app))
-            assert not screen._looking
             await eventually(pilot, lambda: all(not t.is_alive() for t in screen._thread._threads))

@@ -17,6 +17,7 @@ from textual.screen import Screen
 from engine import presets
 from engine.factory import make_learner
 from engine.runs import launch
+from engine.runs.lock import is_alive
 from engine.runs.reader import RunReader
 from engine.runs.session import Session
 from engine.runs.store import RunWriter
@@ -83,19 +84,13 @@ def live_run(folder: Path, text: str = ENDLESS, **start: Any) -> Iterator[Path]:
 
 
 def kill(path: Path) -> None:
-    """kill -9 the worker of a run, if there is one."""
-    if not (path / "run.db").exists():
+    """kill -9 the worker of a run, if there is one, and wait until it is gone."""
+    if not is_alive(path):
         return
     with RunReader(path) as reader:
-        if not reader.head().ended:
-            os.kill(reader.meta()["pid"], signal.SIGKILL)
-            until_ended(reader)
-
-
-def until_ended(reader: RunReader) -> None:
-    """Wait until a run has no worker any more."""
+        os.kill(reader.meta()["pid"], signal.SIGKILL)
     deadline = time.monotonic() + DEADLINE
-    while not reader.head().ended:
+    while is_alive(path):
         assert time.monotonic() < deadline, "the worker is still there"
         time.sleep(0.01)
 

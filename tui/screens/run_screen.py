@@ -166,7 +166,7 @@ class RunScreen(Screen[None]):
             self.say()
         elif self.snapshot is None and news.state is not None and not news.unreadable:
             gone = "The worker ended before it began. q goes to the library."
-            self.say(gone if news.state in ENDED else "The worker is starting …")
+            self.say(gone if news.state in ENDED else news.preparing or "The worker is starting …")
         elif news.stuck:
             self.say()
 
