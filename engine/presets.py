@@ -93,11 +93,6 @@ class Preset(Table, frozen=True, kw_only=True):
     expect: list[Expect] = []
 
 
-def default_env_steps(preset: Preset) -> int | None:
-    """The env-step limit of the budget, if it has one."""
-    return preset.budget.env_steps
-
-
 @cache
 def _preset_type(own: type[AlgorithmSettings] | None = None) -> type[Preset]:
     """`Preset` with `algorithm` narrowed to the settings of the algorithms on the shelf, or to

@@ -276,11 +276,6 @@ class RunReader:
         """What was changed while the run was going, in order."""
         return [_event(Tuned, row[0]) for row in self._all("SELECT payload FROM tunes ORDER BY id")]
 
-    def recorded_steps(self) -> list[int]:
-        """The steps of all recording points, ascending: where a replay cursor can stand."""
-        rows = self._all("SELECT DISTINCT step FROM points ORDER BY id")
-        return [row[0] for row in rows]
-
     # ------------------------------------------------------------ the live edge
 
     def live(self) -> Live | None:

@@ -16,6 +16,7 @@ import numpy as np
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.tabular.compiling import kernel
+from engine.tabular.policy_table import moved_chance
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -80,6 +81,12 @@ def log_chance(logits: Array, action: int) -> float:
     for b in range(logits.size):
         total += math.exp(logits[b] - top)
     return float(logits[action] - top - math.log(total))
+
+
+def moved_ratio(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:
+    """The chance of the action taken before and after the update, and their ratio, in numbers."""
+    chance, after = step.probabilities[step.action], step.probabilities_after[step.action]
+    return f"{moved_chance(step, actions)},   ρ = {after:.4g} / {chance:.4g} = {after / chance:.4g}"
 
 
 def ratio_story(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:

@@ -35,6 +35,7 @@ from engine.tabular.clipped_surrogate import (
     add_surrogate_gradient,
     k3,
     log_chance,
+    moved_ratio,
     ratio_story,
 )
 from engine.tabular.compiling import kernel
@@ -55,7 +56,6 @@ from engine.tabular.policy_table import (
     draw_action,
     entropy_of,
     happened,
-    moved_chance,
     not_yet,
     probabilities,
     verdict,
@@ -363,14 +363,12 @@ class GRPO(PolicyAlgorithm):
                 words=f"{happened(step, actions)} GRPO plays the whole group of episodes from this "
                 "start with the same π, and then compares their returns.",
             )
-        chance, after = step.probabilities[step.action], step.probabilities_after[step.action]
         numbers = (
             f"return of this episode {step.target:.4g},   mean of its group {step.before:.4g},   "
             f"difference {step.error:+.4g}\n"
             f"advantage used (over the group's std, if so set): {step.advantage_estimate:+.4g}, "
             "the same for every step of the episode\n"
-            f"{moved_chance(step, actions)},   ρ = {after:.4g} / {chance:.4g} "
-            f"= {after / chance:.4g}"
+            f"{moved_ratio(step, actions)}"
         )
         if step.advantage_estimate == 0.0 and step.error == 0.0:
             compared = "This episode returned exactly what its group did on average."

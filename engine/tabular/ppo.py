@@ -36,6 +36,7 @@ from engine.tabular.clipped_surrogate import (
     add_surrogate_gradient,
     k3,
     log_chance,
+    moved_ratio,
     ratio_story,
 )
 from engine.tabular.compiling import kernel
@@ -58,7 +59,6 @@ from engine.tabular.policy_table import (
     draw_action,
     entropy_of,
     happened,
-    moved_chance,
     not_yet,
     probabilities,
     verdict,
@@ -374,15 +374,13 @@ class PPO(PolicyAlgorithm):
             )
         ahead = "" if step.terminated else f" + {step.gamma:g} × {step.bootstrap:.4g}"
         delta = step.reward + (0.0 if step.terminated else step.gamma * step.bootstrap)
-        chance, after = step.probabilities[step.action], step.probabilities_after[step.action]
         numbers = (
             f"δ = r + γ V(s′) − V(s) = {step.reward:.4g}{ahead} − {step.before:.4g} "
             f"= {delta - step.before:+.4g}\n"
             f"GAE(λ), the discounted sum of this δ and those after it: {step.error:+.4g}\n"
             f"advantage used (normalised over the rollout, if so set): "
             f"{step.advantage_estimate:+.4g}\n"
-            f"{moved_chance(step, actions)},   ρ = {after:.4g} / {chance:.4g} "
-            f"= {after / chance:.4g}\n"
+            f"{moved_ratio(step, actions)}\n"
             f"V(s): {step.before:.4g} → {step.after:.4g}, fitted to {step.target:.4g}"
         )
         words = f"{happened(step, actions)} {verdict(step, actions)} {ratio_story(step, actions)}"

@@ -5,6 +5,7 @@ Everything is float64. O observations, A actions, R steps of a rollout, G episod
 
 import numpy as np
 import pytest
+import torch
 
 from engine import factory, presets
 from engine.events import Step
@@ -19,8 +20,6 @@ from engine.tabular.advantages import (
 )
 from engine.tabular.environment import Limits, make_agents
 from engine.tabular.moving import Size
-
-torch = pytest.importorskip("torch")
 
 N_OBSERVATIONS, A = 5, 4
 EXACT = {"rtol": 0.0, "atol": 1e-10}
