@@ -101,11 +101,11 @@ def actor_critic(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             probabilities(theta[s], pi)
             a, explored = draw_action(pi, random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             tables.visits[i, s, a] += 1
             alpha = scheduled(knobs.alpha, agents.steps[i])
             alpha_v = scheduled(knobs.alpha_v, agents.steps[i])

@@ -67,7 +67,8 @@ def highest(values: Array) -> float:
     """The largest of [A] values."""
     top = values[0]
     for a in range(1, values.size):
-        top = max(top, values[a])
+        value = values[a]
+        top = value if value > top else top
     return float(top)
 
 
@@ -75,17 +76,18 @@ def highest(values: Array) -> float:
 def greedy_action(values: Array, random: Array) -> int:
     """A best action; exact ties are broken at random."""
     best = 0
-    ties = 1
-    for a in range(1, values.size):
-        if values[a] > values[best]:
-            best = a
-            ties = 1
-        elif values[a] == values[best]:
-            ties += 1
+    top = values[0]
+    for a in range(1, values.size):  # no branch in these loops: which way is a coin's toss
+        value = values[a]
+        better = value > top
+        top = value if better else top
+        best = a if better else best
+    ties = 0
+    for a in range(values.size):
+        ties += values[a] == top
     if ties == 1:
         return best
     chosen = int(uniform(random) * ties)
-    top = values[best]
     for a in range(values.size):
         if values[a] == top:
             if chosen == 0:

@@ -64,10 +64,10 @@ def double_q_learning(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             visits[s, a] += 1
 
             coin = 0 if uniform(random) < 0.5 else 1

@@ -104,10 +104,10 @@ def dyna_q_plus(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             clock = agents.steps[i]
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             a, explored, level = choose(q[s], visits[s], knobs.exploration, clock, random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             ends = (flags & TERMINAL) != 0
             visits[s, a] += 1
             alpha = step_size(knobs.alpha, clock, visits[s, a] + planned[s, a])

@@ -2,7 +2,8 @@
 
 Everything a kernel needs to know about the worlds is in `Env`, everything about where each agent
 stands in `Agents`; both are NamedTuples of arrays, which Numba takes as they are. W worlds,
-S states, A actions, K outcomes, N agents.
+S states, A actions, K outcomes, N agents. Kernels number the states of all worlds through: state s
+of world w is w·S + s, X = W·S of them, so that a step never asks which world it is in.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ N_STATS = 9
 
 
 class Env(NamedTuple):
-    """The worlds of a run, stacked in the order of their ids."""
+    """The worlds of a run, one after the other in the order of their ids."""
 
-    next_state: Array  # [W,S,A,K] int32
-    cumulative: Array  # [W,S,A,K] float64: P(outcome <= k)
-    reward: Array  # [W,S,A,K] float64
-    flags: Array  # [W,S,A,K] uint8: TERMINAL | SUCCESS | FALL
+    next_state: Array  # [X,A,K] int32
+    cumulative: Array  # [X,A,K] float64: P(outcome <= k)
+    reward: Array  # [X,A,K] float64
+    flags: Array  # [X,A,K] uint8: TERMINAL | SUCCESS | FALL
     start: Array  # [W,S] float64: cumulative start distribution
     anywhere: Array  # [W,S] float64: the same, for an episode that begins in a random state
     random_starts: float  # share of episodes that do
-    observation: Array  # [W,S] int32
+    observation: Array  # [X] int32
     from_step: Array  # [W] int64: the newest world from then or before holds
     max_steps: Array  # [W] int64
 
@@ -42,7 +43,7 @@ class Env(NamedTuple):
 class Agents(NamedTuple):
     """Where each agent stands, and its random state."""
 
-    state: Array  # [N] int64
+    state: Array  # [N] int64: below X
     action: Array  # [N] int64: already chosen for the coming step, or -1
     explored: Array  # [N] bool: whether that choice was an exploring one
     level: Array  # [N] float64: ε, τ or c when it was made
@@ -69,19 +70,20 @@ def make_env(mdps: list[MDP], from_steps: list[int], random_starts: float = 0.0)
     """Stack the worlds' arrays; each world holds from its step count on."""
 
     def stack(name: str) -> Array:
-        return np.stack([getattr(mdp, name) for mdp in mdps])
+        return np.concatenate([getattr(mdp, name) for mdp in mdps])
 
     flags = (
         TERMINAL * stack("terminal").astype(np.uint8)
         | SUCCESS * stack("success").astype(np.uint8)
         | FALL * stack("fall").astype(np.uint8)
     ).astype(np.uint8)
+    following = [mdp.next_state + w * mdp.n_states for w, mdp in enumerate(mdps)]
     return Env(
-        next_state=stack("next_state").astype(np.int32),
+        next_state=np.concatenate(following).astype(np.int32),
         cumulative=_cumulative(stack("probability")),
         reward=stack("reward"),
         flags=flags,
-        start=_cumulative(stack("start")),
+        start=_cumulative(np.stack([mdp.start for mdp in mdps])),
         anywhere=_cumulative(np.stack([reachable(mdp).astype(float) for mdp in mdps])),
         random_starts=random_starts,
         observation=stack("observation").astype(np.int32),
@@ -128,8 +130,8 @@ def draw(cumulative: Array, random: Array) -> int:
         return 0
     u = uniform(random)
     k = 0
-    while k < last and u >= cumulative[k]:
-        k += 1
+    for j in range(last):  # no early end: a branch that is often guessed wrong costs more
+        k += u >= cumulative[j]
     return k
 
 
@@ -142,9 +144,10 @@ def begin_episode(env: Env, agents: Agents, i: int) -> None:
             w = v
     agents.world[i] = w
     if env.random_starts > 0.0 and uniform(agents.random[i]) < env.random_starts:
-        agents.state[i] = draw(env.anywhere[w], agents.random[i])
+        s = draw(env.anywhere[w], agents.random[i])
     else:
-        agents.state[i] = draw(env.start[w], agents.random[i])
+        s = draw(env.start[w], agents.random[i])
+    agents.state[i] = w * env.start.shape[1] + s
     agents.time[i] = 0
     agents.action[i] = -1
     agents.discount[i] = 1.0
@@ -161,14 +164,9 @@ def is_done(agents: Agents, i: int, limits: Limits) -> bool:
 @kernel
 def move(env: Env, agents: Agents, i: int, action: int) -> tuple[int, float, int]:
     """The environment's answer to an action: next state, reward, flags."""
-    w = agents.world[i]
     s = agents.state[i]
-    k = draw(env.cumulative[w, s, action], agents.random[i])
-    return (
-        env.next_state[w, s, action, k],
-        env.reward[w, s, action, k],
-        env.flags[w, s, action, k],
-    )
+    k = draw(env.cumulative[s, action], agents.random[i])
+    return env.next_state[s, action, k], env.reward[s, action, k], env.flags[s, action, k]
 
 
 @kernel

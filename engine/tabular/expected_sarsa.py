@@ -93,10 +93,10 @@ def expected_sarsa(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             visits[s, a] += 1
             alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
 

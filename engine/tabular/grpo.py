@@ -277,7 +277,7 @@ def grpo(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
                 join_group(tables, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             probabilities(tables.theta[i, s], pi)
             a, explored = draw_action(pi, random)
             landing, r, flags = move(env, agents, i, a)

@@ -117,10 +117,10 @@ def monte_carlo(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             visits[s, a] += 1
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(

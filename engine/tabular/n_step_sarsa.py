@@ -89,14 +89,14 @@ def n_step_sarsa(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             if agents.action[i] < 0:
                 agents.action[i], agents.explored[i], agents.level[i] = choose(
                     q[s], visits[s], knobs.exploration, agents.steps[i], random
                 )
             a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             visits[s, a] += 1
 
             a2, explores, level2, future = -1, False, 0.0, 0.0

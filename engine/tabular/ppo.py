@@ -290,11 +290,11 @@ def ppo(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             probabilities(tables.theta[i, s], pi)
             a, explored = draw_action(pi, random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             tables.visits[i, s, a] += 1
             if i == WATCHED and left <= trace.ints.shape[0]:
                 expected = tables.v[i, s]

@@ -136,10 +136,10 @@ def prioritized_sweeping(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             clock = agents.steps[i]
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             a, explored, level = choose(q[s], visits[s], knobs.exploration, clock, agents.random[i])
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             ends = (flags & TERMINAL) != 0
             visits[s, a] += 1
             remember(tables, i, s, a, r, s2, ends)  # Model(S,A) ← R, S'  (d)

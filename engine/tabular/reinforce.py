@@ -164,11 +164,11 @@ def reinforce(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             t = agents.time[i]
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             probabilities(tables.theta[i, s], pi)
             a, explored = draw_action(pi, random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             tables.visits[i, s, a] += 1
             tables.states[i, t], tables.actions[i, t], tables.returns[i, t] = s, a, r
             if i == WATCHED and left <= trace.ints.shape[0]:

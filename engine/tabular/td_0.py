@@ -121,10 +121,10 @@ def td_0(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-            s = env.observation[agents.world[i], agents.state[i]]
+            s = env.observation[agents.state[i]]
             a = drawn_action(policy[s], random)
             landing, r, flags = move(env, agents, i, a)
-            s2 = env.observation[agents.world[i], landing]
+            s2 = env.observation[landing]
             tables.visits[i, s, a] += 1
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(

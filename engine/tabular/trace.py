@@ -196,19 +196,20 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
         float(value) for value in trace.floats[row]
     )
     error = target - before
+    first = world * env.start.shape[1]
     return Step(
         step=step,
         agent=WATCHED,
         world_id=world,
         episode=episode,
         t=t,
-        state=state,
-        observation=int(env.observation[world, state]),
+        state=state - first,
+        observation=int(env.observation[state]),
         action=action,
         explored=bool(flags & EXPLORED),
         reward=reward,
-        next_state=next_state,
-        next_observation=int(env.observation[world, next_state]),
+        next_state=next_state - first,
+        next_observation=int(env.observation[next_state]),
         next_action=next_action,
         terminated=bool(flags & TERMINAL),
         truncated=bool(flags & TRUNCATED),
