@@ -117,6 +117,46 @@ class Episode(Event, frozen=True, kw_only=True):
     truncated: bool
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One episode or completion of a group, as it was compared with the others. T moves.
+
+    `states` are the T + 1 cells it went through. The rest is for completions: `tokens` as text with
+    their `log_probs`, the moves' places in the text (`spans`, characters from and to), the reward's
+    named `parts`, whether it ran into the token limit (`cut_off`) and whether not a single move
+    could be read (`unreadable`).
+    """
+
+    actions: tuple[int, ...]
+    states: tuple[int, ...]
+    total: float
+    """What it was compared by: its return, or its reward."""
+    advantage: float
+    success: bool
+    terminated: bool
+    truncated: bool
+    text: str = ""
+    tokens: tuple[str, ...] = ()
+    log_probs: tuple[float, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
+    parts: dict[str, float] = {}
+    cut_off: bool = False
+    unreadable: bool = False
+
+
+class Group(Event, frozen=True, kw_only=True):
+    """Episodes from one start that update number `step` of a language model compared.
+
+    `size` is how many there were; of many only the first are kept as `members`. `prompt` is what
+    the model read at the start.
+    """
+
+    world_id: int
+    index: int
+    size: int
+    prompt: str
+    members: tuple[Member, ...]
+
+
 class Metric(msgspec.Struct, frozen=True, array_like=True):
     """Mean over agents, the 10th and 90th percentile over agents, and how many agents."""
 
@@ -219,6 +259,7 @@ AnyEvent = (
     World
     | Step
     | Episode
+    | Group
     | Update
     | Policy
     | Evaluation

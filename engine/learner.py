@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -74,3 +76,16 @@ class Learner(Protocol):
 
     def load(self, state: State) -> None:
         """Go on from `state`."""
+
+
+@runtime_checkable
+class HeavyLearner(Protocol):
+    """What a learner has besides when a step takes seconds and its state megabytes."""
+
+    interrupted: Callable[[], bool]
+    """Asked in the middle of a step; set by who drives it. True: the step is put off, undone."""
+    yielded: bool
+    """Whether the last `advance` put a step off."""
+
+    def export(self, folder: Path) -> None:
+        """Write what others can use of the result (adapters in their standard form)."""

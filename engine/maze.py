@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -51,8 +52,33 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     map: Annotated[str, Meta(description="the new map, of the same size")]
 
 
+class MazeSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A set of random mazes, see `engine.maze_sets`; the rules stand in `[maze]`."""
+
+    count: Annotated[int, Meta(ge=1, le=4096, description="how many mazes")]
+    size: Annotated[
+        int | tuple[int, int],
+        Meta(description="N, or [rows, columns], 2 to 64"),
+    ] = 4
+    hole_density: Annotated[
+        float, Meta(ge=0.0, le=0.9, description="share of holes among the other cells")
+    ] = 0.2
+    random_ends: Annotated[
+        bool, Meta(description="start and prize anywhere, not in opposite corners")
+    ] = True
+    seed: Annotated[int, Meta(ge=0, description="seed of the set")] = 0
+    per_update: (
+        Annotated[
+            int,
+            Meta(ge=1, description="training: how many of the mazes an update plays (default all)"),
+        ]
+        | None
+    ) = None
+
+
 class MazeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[maze]` table: one of `map`, `size` (a generated maze) or `gymnasium`, and the rules."""
+    """The `[maze]` table: one of `map`, `size` (a generated maze), `gymnasium` or `train` (a set of
+    random mazes), and the rules."""
 
     map: Annotated[
         str | None,
@@ -124,6 +150,14 @@ class MazeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     changes: Annotated[
         list[MapChange], Meta(description="maps that replace the first one as the run goes on")
     ] = []
+    train: Annotated[
+        MazeSet | None,
+        Meta(description="language models: train on a set of random mazes instead of one"),
+    ] = None
+    test: Annotated[
+        MazeSet | None,
+        Meta(description="held-out mazes to be evaluated on, none of which is trained on"),
+    ] = None
 
 
 class Maze(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,12 +258,14 @@ def build_mazes(settings: MazeSettings) -> list[tuple[int, Maze]]:
 
     Raises UserError, naming the key, for anything that is not a maze one can solve.
     """
-    given = [key for key in ("map", "size", "gymnasium") if getattr(settings, key) is not None]
+    sources = ("map", "size", "gymnasium", "train")
+    given = [key for key in sources if getattr(settings, key) is not None]
     if len(given) != 1:
         found = " and ".join(f"maze.{key}" for key in given) or "none of them"
         raise UserError(
             f"maze: found {found}; give exactly one of maze.map (rows of characters), maze.size "
-            "(a generated maze) or maze.gymnasium (an environment's id)."
+            "(a generated maze), maze.gymnasium (an environment's id) or maze.train (a set of "
+            "random mazes)."
         )
     for key in ("hole_density", "seed"):
         if settings.size is None and getattr(settings, key) is not None:
@@ -241,6 +277,12 @@ def build_mazes(settings: MazeSettings) -> list[tuple[int, Maze]]:
     for key in ("kwargs", "success"):
         if getattr(settings, key) not in ({}, None):
             raise UserError(f"maze.{key} is for maze.gymnasium only: remove it.")
+    if settings.train is not None:
+        from engine.maze_sets import train_mazes
+
+        if settings.changes:
+            raise UserError("maze.changes is for one maze: remove it, or maze.train.")
+        return [(0, train_mazes(settings)[0])]
     first = _first_maze(settings)
     mazes = [(0, first)]
     for i, change in enumerate(settings.changes):
@@ -263,6 +305,28 @@ def edit_map(maze: Maze, rows: Sequence[str]) -> Maze:
 
 def _first_maze(settings: MazeSettings) -> Maze:
     """The maze of `map` or `size`, checked."""
+    rules = rules_of(settings)
+    if settings.map is not None:
+        rows = _parse(settings.map, "maze.map")
+        _check_wind(rules, len(rows[0]))
+        return _checked(msgspec.structs.replace(rules, rows=rows), "maze.map")
+    height, width = checked_size(settings.size, "maze.size")
+    _check_wind(rules, width)
+
+    from engine.generate import generate_rows
+
+    density = 0.2 if settings.hole_density is None else settings.hole_density
+    rows = generate_rows((height, width), density, settings.seed or 0, partial(is_solvable, rules))
+    return _checked(msgspec.structs.replace(rules, rows=rows), "maze.size")
+
+
+def is_solvable(rules: Maze, rows: tuple[str, ...]) -> bool:
+    """Whether every start on the map has a way to a goal under the rules."""
+    return not starts_without_a_way(msgspec.structs.replace(rules, rows=rows)).size
+
+
+def rules_of(settings: MazeSettings) -> Maze:
+    """The rules, without a map yet. Raises UserError for rewards that are no numbers."""
     rules = Maze(
         slip=settings.slip or 0.0,
         wind=tuple(settings.wind),
@@ -274,28 +338,15 @@ def _first_maze(settings: MazeSettings) -> Maze:
     for key, reward in msgspec.structs.asdict(rules.rewards).items():
         if not math.isfinite(reward):
             raise UserError(f"maze.rewards.{key} is {reward}; expected a finite number.")
-    if settings.map is not None:
-        rows = _parse(settings.map, "maze.map")
-        _check_wind(rules, len(rows[0]))
-        return _checked(msgspec.structs.replace(rules, rows=rows), "maze.map")
-    height, width = _size(settings.size)
-    _check_wind(rules, width)
-
-    def solvable(rows: tuple[str, ...]) -> bool:
-        return not starts_without_a_way(msgspec.structs.replace(rules, rows=rows)).size
-
-    from engine.generate import generate_rows
-
-    density = 0.2 if settings.hole_density is None else settings.hole_density
-    rows = generate_rows((height, width), density, settings.seed or 0, solvable)
-    return _checked(msgspec.structs.replace(rules, rows=rows), "maze.size")
+    return rules
 
 
-def _size(size: int | tuple[int, int] | None) -> tuple[int, int]:
+def checked_size(size: int | tuple[int, int] | None, key: str) -> tuple[int, int]:
+    """(rows, columns). Raises UserError, naming the key, for sizes no map may have."""
     height, width = size if isinstance(size, tuple) else (size or 0, size or 0)
     if not (2 <= height <= MAX_SIDE and 2 <= width <= MAX_SIDE):
         found = list(size) if isinstance(size, tuple) else size
-        raise UserError(f"maze.size is {found}; expected 2 to {MAX_SIDE} rows and columns.")
+        raise UserError(f"{key} is {found}; expected 2 to {MAX_SIDE} rows and columns.")
     return height, width
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.errors import UserError
 
-MAZE_SOURCES = ("map", "size", "gymnasium")
+MAZE_SOURCES = ("map", "size", "gymnasium", "train")
 """The keys of `[maze]` that exclude each other."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -45,6 +45,8 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     if parts[:-1] == ["maze"] and parts[-1] in MAZE_SOURCES:
         for source in MAZE_SOURCES:
             table.pop(source, None)
+        if parts[-1] != "train":
+            table.pop("test", None)
     table[parts[-1]] = _read_value(raw.strip())
 
 

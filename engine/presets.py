@@ -20,6 +20,9 @@ from msgspec import Meta
 
 from engine import preset_toml
 from engine.errors import UserError, nearest
+from engine.llm import shelf as llm_shelf
+from engine.llm.rewards import PlanRewards
+from engine.llm.settings import LlmSettings, ModelSettings, Warmup
 from engine.maze import MazeSettings, build_mazes
 from engine.mdp import build_mdp
 from engine.preset_errors import check_numbers, explain, show
@@ -49,6 +52,18 @@ class Budget(Table, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, description="TD steps, sweeps or optimizer batches")] | None
     ) = None
     seconds: Annotated[float, Meta(gt=0.0, description="wall-clock seconds")] | None = None
+    success_rate: (
+        Annotated[
+            float,
+            Meta(
+                gt=0.0,
+                le=1.0,
+                description="language models: ends the run once the success on the training mazes "
+                "was at least this at three evaluations in a row",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Run(Table, frozen=True, kw_only=True):
@@ -93,16 +108,39 @@ class Preset(Table, frozen=True, kw_only=True):
     expect: list[Expect] = []
 
 
+class LlmPreset(Preset, frozen=True, kw_only=True):
+    """A whole preset that trains a language model: one with a `[model]` table."""
+
+    model: Annotated[ModelSettings, Meta(description="the language model that is the policy")]
+    warmup: Annotated[
+        Warmup | None, Meta(description="supervised updates on optimal moves before RL")
+    ] = None
+    reward: Annotated[
+        PlanRewards, Meta(description="plan policies: what each part of a route's reward weighs")
+    ] = PlanRewards()
+    run: Run = Run(agents=1)
+
+
 @cache
 def _preset_type(own: type[AlgorithmSettings] | None = None) -> type[Preset]:
     """`Preset` with `algorithm` narrowed to the settings of the algorithms on the shelf, or to
     those of the user's own."""
     settings = [own] if own else [algorithm.settings for algorithm in registry.all_algorithms()]
+    return _narrowed(Preset, settings)
+
+
+@cache
+def _llm_preset_type() -> type[Preset]:
+    """`LlmPreset` with `algorithm` narrowed to the settings of those for language models."""
+    return _narrowed(LlmPreset, [algorithm.settings for algorithm in llm_shelf.all_algorithms()])
+
+
+def _narrowed(base: type[Preset], settings: list[type[AlgorithmSettings]]) -> type[Preset]:
     union: Any = reduce(or_, settings)
     narrowed = msgspec.defstruct(
-        "Preset",
+        base.__name__,
         [("algorithm", Annotated[union, Meta(description="which algorithm, and its settings")])],
-        bases=(Preset,),
+        bases=(base,),
         frozen=True,
         kw_only=True,
         forbid_unknown_fields=True,
@@ -111,15 +149,23 @@ def _preset_type(own: type[AlgorithmSettings] | None = None) -> type[Preset]:
 
 
 def schema(preset: Preset | None = None) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a preset file; that of `preset` knows the settings of the
-    user's own algorithm, if it has one."""
-    own = preset is not None and algorithm_of(preset).own_file is not None
-    return _schema(type(preset.algorithm) if preset is not None and own else None)
+    """The JSON Schema (2020-12) of all preset files: those for tables, and those with a `[model]`
+    table; or that of the kind of `preset`, which knows the settings of the user's own algorithm."""
+    if isinstance(preset, LlmPreset):
+        return _schema(_llm_preset_type())
+    if preset is not None:
+        own = algorithm_of(preset).own_file is not None
+        return _schema(_preset_type(type(preset.algorithm) if own else None))
+    kinds = [_preset_type(), _llm_preset_type()]
+    refs, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    return {"$schema": DIALECT, "anyOf": list(refs), "$defs": components}
 
 
-def _schema(own: type[AlgorithmSettings] | None) -> dict[str, Any]:
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **msgspec.json.schema(_preset_type(own))}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _schema(kind: type[Preset]) -> dict[str, Any]:
+    return {"$schema": DIALECT, **msgspec.json.schema(kind)}
 
 
 # ---------------------------------------------------------------- finding
@@ -230,6 +276,8 @@ def check(preset: Preset) -> None:
             "budget: no limit was given, so the run would never end; expected at least one of "
             "env_steps, episodes, updates, seconds."
         )
+    if not isinstance(preset, LlmPreset):
+        _check_tables(preset)
     algorithm_of(preset).check(preset)
     for i, claim in enumerate(preset.expect):
         if claim.at_least is None and claim.at_most is None:
@@ -242,6 +290,20 @@ def check(preset: Preset) -> None:
             solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
 
 
+def _check_tables(preset: Preset) -> None:
+    """What only language models can do is said, not ignored."""
+    if preset.maze.train is not None or preset.maze.test is not None:
+        raise UserError(
+            "maze.train and maze.test are for language models: a table has no rows for mazes it "
+            "has not met; give maze.map or maze.size, or add a [model] table."
+        )
+    if preset.budget.success_rate is not None:
+        raise UserError(
+            "budget.success_rate is for language models; expected env_steps, episodes, updates or "
+            "seconds."
+        )
+
+
 def algorithm_name(preset: Preset) -> str:
     """The algorithm's name as users type it."""
     name: str = preset.algorithm.__struct_config__.tag  # type: ignore[assignment]
@@ -250,6 +312,8 @@ def algorithm_name(preset: Preset) -> str:
 
 def algorithm_of(preset: Preset) -> Algorithm:
     """The algorithm a preset trains with."""
+    if isinstance(preset.algorithm, LlmSettings):
+        return llm_shelf.of(preset.algorithm)
     return registry.of(preset.algorithm)
 
 
@@ -265,20 +329,24 @@ _converting = threading.Lock()
 
 def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = None) -> Preset:
     """Parsed TOML to `Preset`, with a message a person can act on for every mismatch."""
-    own = None
+    kind = _preset_type()
     try:
         check_numbers(data)
-        own = _own_settings(data, folder)
+        names = list(llm_shelf.MODULES if "model" in data else registry.MODULES)
+        own = _own_settings(data, folder, names)
+        kind = _llm_preset_type() if "model" in data else _preset_type(own)
         with _converting:
-            return msgspec.convert(data, _preset_type(own), strict=True)
+            return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {explain(error, data, _schema(own))}") from error
+        raise UserError(f"{where}: {explain(error, data, _schema(kind))}") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 
 
-def _own_settings(data: dict[str, Any], folder: Path | None) -> type[AlgorithmSettings] | None:
-    """The settings of the user's own algorithm, if the data names one.
+def _own_settings(
+    data: dict[str, Any], folder: Path | None, names: list[str]
+) -> type[AlgorithmSettings] | None:
+    """The settings of the user's own algorithm, if the data names one; `names` are the others.
 
     Raises UserError for a name that does not exist: msgspec's message for a wrong tag does not say
     which are valid.
@@ -286,12 +354,21 @@ def _own_settings(data: dict[str, Any], folder: Path | None) -> type[AlgorithmSe
     algorithm = data.get("algorithm")
     if not isinstance(algorithm, dict):
         return None
-    names = list(registry.MODULES)
     if "name" not in algorithm:
         raise UserError(f"algorithm.name is missing; expected one of {', '.join(names)}.")
     name = algorithm["name"]
     if isinstance(name, str) and name.startswith(registry.OWN):
+        if "model" in data:
+            raise UserError(
+                f"algorithm.name: an algorithm of your own ({name}) trains tables; remove [model], "
+                f"or choose one of {', '.join(names)}."
+            )
         return registry.get(name, folder).settings
+    if name not in names and name in llm_shelf.MODULES:
+        raise UserError(
+            f"algorithm.name: {name} trains language models only; add a [model] table, or choose "
+            f"one of {', '.join(names)}."
+        )
     if name not in names:
         raise UserError(
             f"algorithm.name: there is no algorithm {show(name)}.{nearest(str(name), names)}"

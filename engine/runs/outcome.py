@@ -22,6 +22,13 @@ def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
     """The figures of the last evaluation on training worlds, averaged over the worlds in it."""
     figures = _last_means(db, "world_id IS NOT NULL")
     metrics = _last_means(db, "world_id IS NULL")
+    # Of a language model the best adapters are kept: theirs are the headline figures.
+    last = {name: value for name, value in figures.items() if name in FIGURES}
+    best = {name: figures[f"best_{name}"] for name in last if f"best_{name}" in figures}
+    if best:
+        metrics |= {f"final_{name}": value for name, value in last.items()}
+        metrics |= _held_out(db)
+        figures = best
     optimum = db.execute(
         "SELECT avg(optimal_return), avg(horizon_optimum), max(success_kind) FROM evaluations "
         "WHERE split = 'train' AND step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
@@ -40,6 +47,15 @@ def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
         "horizon_optimum": math.nan if optimum[1] is None else optimum[1],
         "metrics": metrics,
     }
+
+
+def _held_out(db: sqlite3.Connection) -> dict[str, float]:
+    """The last figures on held-out mazes, with the kept adapters where they were evaluated."""
+    rows = db.execute(
+        "SELECT name, mean FROM metrics WHERE split = 'test' AND name LIKE '%success_rate' AND "
+        "step = (SELECT max(step) FROM metrics WHERE split = 'test') ORDER BY id"
+    ).fetchall()
+    return {f"held_out_{name}": math.nan if mean is None else mean for name, mean in rows}
 
 
 def success_rate(db: sqlite3.Connection) -> float | None:

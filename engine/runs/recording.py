@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.events import AnyEvent, Update
-from engine.learner import Learner
+from engine.learner import HeavyLearner, Learner
+from engine.runs import checkpoints
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter
 
@@ -20,6 +21,8 @@ LIVE_SECONDS = 0.25
 STEPWISE_LIVE_SECONDS = 0.05
 FULL_SPEED_LIVE_STEPS = 300
 """At full speed nobody can read more steps than these at a time, so no more are decoded."""
+ADAPTER = "adapter"
+"""Where a run keeps what others can use of it: the best adapters of a language model."""
 OVERHEAD = 50
 """Checkpoints and live batches that take t seconds are at least 50·t seconds apart."""
 
@@ -63,6 +66,9 @@ class Recorder:
         """Save the learner's state together with everything taken so far."""
         started = self.clock()
         counters, state = self.learner.counters, self.learner.state()
+        if isinstance(self.learner, HeavyLearner):
+            state = checkpoints.save_folder(self.writer.run_dir, counters.step, state, first=first)
+            checkpoints.replace_folder(self.writer.run_dir / ADAPTER, self.learner.export)
         self.writer.save_checkpoint(counters, state, first=first, not_yet=not_yet)
         self._checkpoint_time = self.clock()
         self._checkpoint_cost = self._checkpoint_time - started
@@ -78,6 +84,8 @@ class Recorder:
         )
         self.writer.commit()
         self._commit_time, self._urgent = self.clock(), False
+        if isinstance(self.learner, HeavyLearner):
+            checkpoints.remove_unnamed(self.writer.run_dir, self.writer.connection)
 
     def write_what_is_due(self, *, stepwise: bool, not_yet: Iterable[int]) -> None:
         """Called at every tick."""

@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.runs.filesystem import network_filesystem
 
 DATABASE = "run.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10.0
 
 RECORD = (
@@ -29,8 +29,17 @@ RECORD = (
     "policies",
     "notes",
     "tunes",
+    "groups",
 )
 """The tables of what the learner said. A checkpoint remembers the last id of each."""
+
+GROUPS = """
+-- The episodes an update of a language model compared with each other.
+CREATE TABLE groups (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, idx INTEGER NOT NULL, world_id INTEGER NOT NULL,
+  size INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX groups_by_step ON groups (step);
+"""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;  -- values are JSON
@@ -91,7 +100,9 @@ CREATE TABLE commands (
 -- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
 CREATE TABLE live (
   id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
-""".format(last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD))
+{groups}""".format(
+    last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD), groups=GROUPS
+)
 
 
 @contextlib.contextmanager
@@ -129,6 +140,7 @@ def open_to_write(run_dir: Path) -> sqlite3.Connection:
     path = run_dir / DATABASE
     with explained(path):
         connection = _open_checked(path, "mode=rw")
+        _bring_up_to_date(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
@@ -160,6 +172,19 @@ def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(
         uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
     )
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add to a run of an older version what it lacks."""
+    (version,) = connection.execute(
+        "SELECT value FROM meta WHERE key = 'schema_version'"
+    ).fetchone() or ("1",)
+    if int(version) < 2:
+        connection.executescript(
+            f"BEGIN;{GROUPS}"
+            "ALTER TABLE checkpoints ADD COLUMN last_groups INTEGER NOT NULL DEFAULT 0;"
+            f"REPLACE INTO meta VALUES ('schema_version', '{SCHEMA_VERSION}');COMMIT;"
+        )
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 from engine import presets
 from engine.errors import UserError
 from engine.events import AnyEvent, Finished, Note
-from engine.learner import Counters, Learner, State
+from engine.learner import Counters, HeavyLearner, Learner, State
 from engine.runs import commands, outcome, own_algorithm
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder
@@ -108,6 +108,8 @@ class Session:
             _load(learner, restart.state)
             self.replays.extend(restart.replays)
         self.learner = learner
+        if isinstance(learner, HeavyLearner):
+            learner.interrupted = self._somebody_waits
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
         notes = (own_algorithm.note(own), self.writer.journal_note, learner.preparation())
         for text in notes:
@@ -229,11 +231,18 @@ class Session:
         started, before = self.clock(), self.learner.counters.step
         events = self.learner.advance(limit)
         elapsed, steps = self.clock() - started, self.learner.counters.step - before
-        if steps <= 0 and not self.learner.done:
+        put_off = isinstance(self.learner, HeavyLearner) and self.learner.yielded
+        if steps <= 0 and not self.learner.done and not put_off:
             raise RuntimeError(f"the learner made no progress at step {before}")
-        self.chunk.adapt(steps, elapsed)
+        if put_off:
+            self._last_look = -1.0  # at once: that is what it was put off for
+        else:
+            self.chunk.adapt(steps, elapsed)
         self.pacer.took(steps)
         self.recorder.take(events)
+
+    def _somebody_waits(self) -> bool:
+        return self.stop_asked or self.writer.newest_command() != self._last_command
 
     def _apply_replays(self) -> None:
         """Repeat tunes and edits the checkpoint does not know of, at exactly their steps."""

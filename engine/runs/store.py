@@ -19,6 +19,7 @@ from engine.events import (
     Episode,
     Evaluation,
     Finished,
+    Group,
     Live,
     Metric,
     Note,
@@ -111,6 +112,9 @@ class RunWriter:
                     self._write_evaluation(event)
                 case Episode():
                     self._write_episode(event)
+                case Group():
+                    which = (event.index, event.world_id, event.size)
+                    self._put("groups", event.step, *which, encode(event))
                 case Policy():
                     keys = (event.world_id, event.agent)
                     self._put("policies", event.step, *keys, encode(event))
@@ -271,7 +275,8 @@ class RunWriter:
             self.discard()
             if not row:
                 return None
-            return Restart(row[1], checkpoints.unpack(row[3]), self._replays())
+            state = checkpoints.whole(self.run_dir, checkpoints.unpack(row[3]))
+            return Restart(row[1], state, self._replays())
 
     def _replays(self) -> list[Replay]:
         rows = self.connection.execute(

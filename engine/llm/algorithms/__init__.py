@@ -1,0 +1,1 @@
+"""One file per algorithm for language models; `engine.llm.shelf` names them."""

@@ -1,0 +1,62 @@
+"""Proximal policy optimization. Schulman et al. 2017, eq. 7; for LLMs Ouyang et al. 2022.
+
+    maximise E_t[ min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) ],  Â by GAE(γ, λ) from a value head
+
+The value head is one linear layer on the model's last hidden states; it reads them and does not
+change them, so that the adapters belong to the policy alone. KL to the reference is part of the
+loss here, as in GRPO, where the exact KL of every state is known.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+from numpy.typing import ArrayLike
+
+from engine.llm.advantages import reinforce_advantages
+from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.settings import ClipHigh, ClipLow, LlmSettings
+from engine.mdp import Floats
+from engine.settings import TUNABLE
+
+
+class LlmPpoSettings(LlmSettings, frozen=True, kw_only=True, tag="ppo"):
+    """PPO: several careful passes over the same moves, judged one by one by a value head."""
+
+    epochs: Annotated[
+        int, Meta(ge=1, le=64, description="how often an update goes over its episodes")
+    ] = 2
+    clip_low: ClipLow = 0.2
+    clip_high: ClipHigh = 0.2
+    gae_lambda: Annotated[
+        float,
+        Meta(ge=0.0, le=1.0, description="λ: 0 trusts the value head, 1 the return that followed"),
+    ] = 0.95
+    value_learning_rate: Annotated[
+        float,
+        Meta(gt=0.0, description="Adam's step size for the value head", extra_json_schema=TUNABLE),
+    ] = 1e-2
+    value_clip: Annotated[
+        float, Meta(gt=0.0, description="how far a value may move in one update before the clip")
+    ] = 0.2
+
+
+class Ppo(LlmAlgorithm):
+    name = "ppo"
+    weighting = "ppo"
+    title = "PPO"
+    settings = LlmPpoSettings
+    comes_from = ("ppo", "actor-critic")
+    has_critic = True
+    source = "Schulman et al. 2017; for language models Ouyang et al. 2022"
+    formula = "min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ), ρ and Â for each token, Â by GAE"
+    idea = "Several careful steps on the same samples, judged token by token by a value model."
+    needs = "Completions sampled from the model now, and a reward for each; a value head."
+    chosen_when = "Rewards come along the way, and there is something to learn a value from."
+
+    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+        return reinforce_advantages(returns)  # what the trajectory log compares episodes by
+
+
+ALGORITHM = Ppo()

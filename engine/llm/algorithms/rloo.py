@@ -1,0 +1,38 @@
+"""REINFORCE leave-one-out. Kool et al. 2019; for LLMs Ahmadian et al. 2024, section 2.1.
+
+A_i = r_i − 1/(G−1) Σ_{j≠i} r_j
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from engine.llm.advantages import rloo_advantages
+from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.settings import ClippedGroupSettings
+from engine.mdp import Floats
+
+
+class LlmRlooSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="rloo"):
+    """RLOO: each episode is compared with the mean of the others of its group."""
+
+
+class Rloo(LlmAlgorithm):
+    name = "rloo"
+    weighting = "rloo"
+    title = "RLOO"
+    settings = LlmRlooSettings
+    comes_from = ("reinforce",)
+    source = "Kool et al. 2019; for language models Ahmadian et al. 2024"
+    formula = "Aᵢ = rᵢ − mean of the other rewards in the group"
+    idea = "REINFORCE whose baseline for each completion is the mean of the others."
+    needs = "Several completions of the same prompt, and a reward for each."
+    chosen_when = "A baseline without bias and without a value model is wanted."
+
+    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+        return rloo_advantages(returns)  # A_i = r_i − mean of the others
+
+
+ALGORITHM = Rloo()

@@ -1,0 +1,83 @@
+"""What types cannot say about a preset for language models: which settings go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+from engine.llm.settings import GroupSettings, LlmSettings
+from engine.maze_sets import held_out_mazes, train_mazes
+
+if TYPE_CHECKING:
+    from engine.llm.algorithm import LlmAlgorithm
+    from engine.presets import Preset
+
+
+def check(preset: Preset, algorithm: LlmAlgorithm) -> None:
+    """Raise UserError, naming the key, for settings that cannot go together."""
+    from engine.presets import LlmPreset
+
+    assert isinstance(preset, LlmPreset)
+    settings, model, maze = preset.algorithm, preset.model, preset.maze
+    assert isinstance(settings, LlmSettings)
+    if preset.run.agents != 1:
+        raise UserError(
+            f"run.agents is {preset.run.agents}; a language model is trained once: set it to 1, "
+            "and use `icemaze sweep --seeds` for several."
+        )
+    if isinstance(settings, GroupSettings):
+        if settings.episodes % settings.group_size:
+            raise UserError(
+                f"algorithm.episodes is {settings.episodes}; expected a multiple of "
+                f"algorithm.group_size, {settings.group_size}."
+            )
+        if settings.credit == "state" and model.policy == "plan":
+            raise UserError(
+                'algorithm.credit = "state" compares moves made in the same state, which only '
+                'action policies make; set it to "episode".'
+            )
+    if model.policy not in algorithm.policies:
+        raise UserError(
+            f"model.policy: {algorithm.name} trains {' and '.join(algorithm.policies)} policies "
+            f"only, not {model.policy!r}."
+        )
+    if model.policy == "plan":
+        _check_plan(preset, settings)
+    if maze.changes:
+        raise UserError("maze.changes works with tables only so far; remove it, or [model].")
+    if maze.train is not None:
+        count = len(train_mazes(maze))
+        held_out_mazes(maze)
+        per_update = maze.train.per_update or count
+        if per_update > count:
+            raise UserError(
+                f"maze.train.per_update is {per_update}, but there are {count} training mazes."
+            )
+        groups = settings.episodes // algorithm.group_size(settings)
+        if groups % per_update and groups != 1:
+            raise UserError(
+                f"algorithm.episodes makes {groups} groups, which {per_update} mazes an update "
+                "cannot share evenly; expected a multiple of maze.train.per_update × group_size."
+            )
+        if groups < per_update and isinstance(settings, GroupSettings):
+            raise UserError(
+                f"algorithm.episodes makes {groups} groups for {per_update} mazes an update; "
+                "expected at least one group a maze."
+            )
+    if preset.budget.env_steps is not None or preset.budget.episodes is not None:
+        raise UserError(
+            "budget: language models count updates; expected updates or seconds, not env_steps or "
+            "episodes."
+        )
+
+
+def _check_plan(preset: Preset, settings: LlmSettings) -> None:
+    if preset.maze.gymnasium is not None:
+        raise UserError(
+            'model.policy = "plan" writes routes through a map; with maze.gymnasium use "action".'
+        )
+    for key in ("random_starts", "uniform"):
+        if getattr(settings, key):
+            raise UserError(
+                f'algorithm.{key} is for action policies: remove it, or model.policy = "plan".'
+            )

@@ -1,0 +1,134 @@
+"""What an experienced person would say while watching the curves: a cause, and what to change.
+
+The rules stand in `engine.llm.diagnosis_rules`. A rule speaks when it was bad for some updates in
+a row, and not again before it was over for a while; each time it has to be over for twice as long,
+so that a wavering run is not flooded with notes.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.events import Note
+from engine.llm.diagnosis_rules import RULES, Rule, memory_note
+from engine.llm.evidence import REWARD_PARTS, WINDOW, Alarm, Memory, Seen
+from engine.llm.settings import LlmSettings
+from engine.presets import LlmPreset
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+NEARLY_FULL = 0.92
+"""Of the memory there is."""
+CALM = 5
+"""Updates a condition must be gone before it can be reported a second time."""
+GIB = 2**30
+
+
+class Diagnosis:
+    """Watches one run. `settings` follows what is tuned; `limits` are the GiB there are."""
+
+    def __init__(self, preset: LlmPreset) -> None:
+        assert isinstance(preset.algorithm, LlmSettings)
+        self.preset = preset
+        self.settings: Any = preset.algorithm
+        self.limits = {"memory_gib": memory_limit(), "gpu_memory_gib": math.inf}
+        self._memory = Memory()
+        self._full: set[str] = set()  # depends on the machine: not part of what is saved
+
+    @cached_property
+    def optimum(self) -> float:
+        """Mean success of the best policies in the training mazes; computed when first asked."""
+        from engine.llm.worlds import make_sets
+
+        train, _ = make_sets(self.preset.maze, self.preset.algorithm.gamma)
+        return float(np.mean([figures.success_rate for figures in train.optima]))
+
+    def notes(self, step: int, metrics: dict[str, float], success: float | None) -> list[Note]:
+        """What is to be said after update number `step`.
+
+        `success` is the success on the training mazes if it was evaluated at this update.
+        """
+        memory = self._memory
+        if success is not None and math.isfinite(success):
+            memory.success, memory.best = success, max(memory.best, success)
+            self._append("evaluated", success)
+        seen = Seen(
+            self.preset, self.settings, step, metrics, memory, lambda: self.optimum, self.limits
+        )
+        if not seen.warming_up:
+            self._remember(seen)
+        said = [rule.say(seen) for rule in RULES if self._speaks(rule, seen)]
+        return said + self._nearly_full(seen)
+
+    def save(self) -> Array:
+        """All it remembers, as the bytes of a JSON text [n] uint8."""
+        return np.frombuffer(msgspec.json.encode(self._memory), np.uint8)
+
+    def load(self, array: Array) -> None:
+        """The inverse of `save`."""
+        self._memory = msgspec.json.decode(array.tobytes(), type=Memory)
+
+    def _remember(self, seen: Seen) -> None:
+        online = seen["online_success_rate"]
+        parts = {name: seen[name] for name in REWARD_PARTS if name in seen.metrics}
+        latest = {
+            "reward": sum(parts.values()) if parts else seen["online_return"],
+            "success": seen.success if math.isnan(online) else online,
+            **parts,
+        }
+        for name, value in latest.items():
+            if math.isfinite(value):
+                self._append(name, value)
+
+    def _append(self, name: str, value: float) -> None:
+        window = self._memory.windows.setdefault(name, [])
+        window.append(float(value))
+        del window[:-WINDOW]
+
+    def _speaks(self, rule: Rule, seen: Seen) -> bool:
+        """Keeps the rule's alarm up to date; True when it is time for its note."""
+        if seen.warming_up and not rule.warming_up:
+            return False
+        alarm = self._memory.alarms.setdefault(rule.name, Alarm())
+        if alarm.on:
+            alarm.over = alarm.over + 1 if rule.over(seen) else 0
+            if alarm.over >= CALM << min(alarm.said - 1, 20):
+                alarm.on, alarm.bad, alarm.over = False, 0, 0
+            return False
+        alarm.bad = alarm.bad + 1 if rule.bad(seen) else 0
+        if alarm.bad < rule.patience:
+            return False
+        alarm.on, alarm.said = True, alarm.said + 1
+        return True
+
+    def _nearly_full(self, seen: Seen) -> list[Note]:
+        """Memory is looked at apart: it differs between machines, so it is not saved."""
+        full = [
+            name
+            for name, limit in self.limits.items()
+            if seen[name] >= NEARLY_FULL * limit and name not in self._full
+        ]
+        self._full.update(full)
+        return [memory_note(seen, name) for name in full]
+
+
+def memory_limit() -> float:
+    """GiB of main memory this process can have: the machine's, or its container's."""
+    limits = [math.inf]
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")]
+    except (OSError, ValueError):
+        pass  # not Linux: then nothing is known, and nothing is said
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path("/sys/fs/cgroup", file).read_text("ascii")))
+        except (OSError, ValueError):
+            continue  # no such group, or its limit is "max"
+    return min(limits) / GIB

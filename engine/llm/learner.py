@@ -1,0 +1,328 @@
+"""What learners of action policies and of plan policies have in common.
+
+The clock counts updates: one update samples a batch of episodes with the current policy and learns
+from it, in `epochs` passes. Everything a learner draws comes from one explicit generator, and all
+it needs to go on is in `state()`: adapters, Adam's moments, generator, estimates, best adapters.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from engine.errors import UserError
+from engine.events import AnyEvent, Evaluation, Live, Metric, Note, Policy, Step, Tuned, Update
+from engine.learner import Counters, State
+from engine.llm import loading
+from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.diagnosis import Diagnosis
+from engine.llm.memory_use import memory_metrics
+from engine.llm.optimizer import Optimizer, named, scheduled
+from engine.llm.settings import LlmSettings
+from engine.llm.worlds import FIGURES, Array, WorldSet, make_sets, mean_of
+from engine.presets import LlmPreset
+from engine.tabular.tuning import tuned_settings
+
+GOOD_IN_A_ROW = 3
+"""Evaluations that must reach `budget.success_rate` one after the other."""
+TIMED = (
+    "seconds_per_update",
+    "seconds_sampling",
+    "seconds_training",
+    "tokens_per_second",
+    "memory_gib",
+    "gpu_memory_gib",
+)
+"""Metrics that depend on the machine and its load; all others depend on preset and seed alone."""
+
+
+class LlmLearner(ABC):
+    """Trains the adapters of one language model. See `engine.learner.Learner`."""
+
+    def __init__(self, preset: LlmPreset, algorithm: LlmAlgorithm) -> None:
+        settings = preset.algorithm
+        assert isinstance(settings, LlmSettings)
+        self.preset, self.algorithm = preset, algorithm
+        self.settings: Any = settings
+        self.train, self.test = make_sets(preset.maze, settings.gamma)
+        self.rng = np.random.default_rng(np.random.SeedSequence(preset.run.seed))
+        self.clock = 0
+        self.env_steps = 0
+        self.episodes = 0
+        self.good_in_a_row = 0
+        self.tokens = 0
+        """Tokens computed in this update: forward passes, backward counted twice."""
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_figures: dict[str, Array] = {}
+        self.diagnosis = Diagnosis(preset)
+        self.interrupted: Callable[[], bool] = lambda: False
+        """Asked between micro-batches: whether somebody waits for the update to be put off."""
+        self.yielded = False
+        self._live_steps: tuple[Step, ...] = ()
+        self._live_policy: Policy | None = None
+        self._pending: State | None = None
+        self.loaded: loading.Loaded | None = None
+
+    # ------------------------------------------------------------ the model
+
+    def preparation(self) -> str:
+        model = self.preset.model
+        return f"Loading {model.name} ({model.quantization}), which takes some seconds."
+
+    def prepare(self) -> None:
+        if self.loaded is None:
+            model = self.preset.model
+            lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
+            self.loaded = loading.load_model(
+                model.name, model.quantization, model.device, lora, seed=self.preset.run.seed
+            )
+            weights = named(list(self.loaded.model.named_parameters()))
+            self.optimizer = Optimizer(weights, scheduled(self.settings.learning_rate, 0))
+            self.ready()
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self.load_model_state(pending)
+
+    @property
+    def on(self) -> loading.Loaded:
+        """The model, once it is loaded."""
+        assert self.loaded is not None, "prepare() comes first"
+        return self.loaded
+
+    @abstractmethod
+    def ready(self) -> None:
+        """Build what needs the model."""
+
+    # ------------------------------------------------------------ how far
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(
+            step=self.clock,
+            env_steps=self.env_steps,
+            episodes=self.episodes,
+            updates=self.clock,
+            total_env_steps=self.env_steps,
+        )
+
+    @property
+    def done(self) -> bool:
+        limit = self.preset.budget.updates
+        return (limit is not None and self.clock >= limit) or (
+            self.preset.budget.success_rate is not None and self.good_in_a_row >= GOOD_IN_A_ROW
+        )
+
+    @property
+    def watched_episodes(self) -> int:
+        return self.clock
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the next update is a supervised one."""
+        return self.preset.warmup is not None and self.clock < self.preset.warmup.updates
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        if self.warming_up:
+            assert self.preset.warmup is not None
+            return self.preset.warmup.learning_rate
+        return scheduled(self.settings.learning_rate, self.clock)
+
+    # ------------------------------------------------------------ going on
+
+    def begin(self) -> list[AnyEvent]:
+        events: list[AnyEvent] = [*self.train.events()]
+        if self.test is not None:
+            events += self.test.events()
+        events.append(Note(step=0, level="info", text=self.on.reason, term="device"))
+        return [*events, *self.first_look()]
+
+    @abstractmethod
+    def first_look(self) -> list[AnyEvent]:
+        """What is to be said of the policy before the first update."""
+
+    def advance(self, limit: int) -> list[AnyEvent]:
+        events: list[AnyEvent] = []
+        until = self.clock + limit
+        self.yielded = False
+        while self.clock < until and not self.done and not self.yielded:
+            started, self.tokens = time.perf_counter(), 0
+            events += self._guarded_update(started)
+        return events
+
+    def _guarded_update(self, started: float) -> list[AnyEvent]:
+        """One update; when a GPU runs out of memory, once more with smaller micro-batches."""
+        before = copy.deepcopy(self.rng.bit_generator.state)
+        try:
+            return self.update(started)
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            if not self.shrink():
+                raise UserError(
+                    f"The GPU ran out of memory at update {self.clock + 1}, even with "
+                    "micro-batches of half the size; lower model.token_budget, "
+                    "algorithm.episodes or model.lora.rank, or set model.quantization to 'nf4'. "
+                    "The last checkpoint is kept."
+                ) from error
+            self.optimizer.zero()
+            self.rng.bit_generator.state = before
+            text = "The GPU ran out of memory: micro-batches are half as large from here on."
+            note = Note(step=self.clock, level="warning", text=text, term="micro-batch")
+            return [note, *self.update(started)]
+
+    @abstractmethod
+    def update(self, started: float) -> list[AnyEvent]:
+        """One update and what is to be said of it, or nothing when `yielded`."""
+
+    @abstractmethod
+    def shrink(self) -> bool:
+        """Halve the token budget; False when that was done before."""
+
+    # ------------------------------------------------------------ saying what happened
+
+    def update_event(self, metrics: dict[str, float], started: float) -> Update:
+        """The update's own figures; those of one model have no band."""
+        seconds = time.perf_counter() - started
+        metrics = {
+            **metrics,
+            "learning_rate": self.rate,
+            "seconds_per_update": seconds,
+            "tokens_per_second": self.tokens / seconds,
+            **memory_metrics(self.on.device),
+        }
+        return Update(
+            step=self.clock,
+            updates=self.clock,
+            episodes=self.episodes,
+            total_env_steps=self.env_steps,
+            metrics={
+                name: Metric(value, value, value, 0 if math.isnan(value) else 1)
+                for name, value in metrics.items()
+            },
+        )
+
+    def judged(
+        self,
+        worlds: WorldSet,
+        figures: dict[str, Array],
+        kind: Any = "exact",
+        stderr: float = 0.0,
+    ) -> Evaluation:
+        """An evaluation on the training mazes: keeps the best adapters, counts towards the end."""
+        success = mean_of(figures, "success_rate")
+        if self._is_best(figures):
+            self.best_figures = figures
+            self.best = {
+                name: weight.detach().cpu().clone()
+                for name, weight in loading.adapter_weights(self.on.model).items()
+            }
+        wanted = self.preset.budget.success_rate
+        if wanted is not None:
+            self.good_in_a_row = self.good_in_a_row + 1 if success >= wanted else 0
+        return worlds.evaluation(self.clock, figures, self._best_so_far(), kind, stderr)
+
+    def _is_best(self, figures: dict[str, Array]) -> bool:
+        if not self.best_figures:
+            return True
+
+        def rank(of: dict[str, Array]) -> tuple[float, float]:
+            return mean_of(of, "success_rate"), mean_of(of, "expected_return")
+
+        return rank(figures) > rank(self.best_figures)
+
+    def _best_so_far(self) -> dict[str, Metric]:
+        from engine.tabular.worlds import summarise
+
+        return {f"best_{name}": summarise(self.best_figures[name]) for name in FIGURES}
+
+    def live(self, since: int) -> Live:
+        counters = self.counters
+        return Live(
+            step=self.clock,
+            updates=counters.updates,
+            episodes=counters.episodes,
+            total_env_steps=counters.total_env_steps,
+            steps=self._live_steps if self.clock > since or self.clock == 0 else (),
+            policy=self._live_policy,
+        )
+
+    # ------------------------------------------------------------ changing
+
+    def tune(self, key: str, value: Any) -> list[AnyEvent]:
+        self.settings, shown = tuned_settings(self.settings, key, value)
+        return [Tuned(step=self.clock, key=key, value=shown)]
+
+    def edit(self, rows: list[str]) -> list[AnyEvent]:
+        raise UserError(
+            "The maze of a language model's run cannot be edited yet; start another run with "
+            "--set maze.map=…"
+        )
+
+    # ------------------------------------------------------------ saving
+
+    def state(self) -> State:
+        numbers = [self.clock, self.env_steps, self.episodes, self.good_in_a_row]
+        state: State = {
+            "counters": np.array(numbers, np.int64),
+            "settings": np.frombuffer(msgspec.json.encode(self.settings), np.uint8),
+            "rng": np.frombuffer(json.dumps(self.rng.bit_generator.state).encode(), np.uint8),
+            "diagnosis": self.diagnosis.save(),
+            **self.optimizer.state("policy"),
+            **{f"best.{name}": weight.numpy() for name, weight in self.best.items()},
+            **{f"best_figures.{name}": values for name, values in self.best_figures.items()},
+        }
+        return {**state, **self.own_state()}
+
+    def load(self, state: State) -> None:
+        self.clock, self.env_steps, self.episodes, self.good_in_a_row = (
+            int(n) for n in state["counters"]
+        )
+        self.settings = msgspec.json.decode(state["settings"].tobytes(), type=type(self.settings))
+        self.rng.bit_generator.state = json.loads(state["rng"].tobytes())
+        self.diagnosis.load(state["diagnosis"])
+        self.best = {
+            name: torch.from_numpy(value.copy()) for name, value in _under(state, "best.").items()
+        }
+        self.best_figures = _under(state, "best_figures.")
+        self._pending = state
+        if self.loaded is not None:
+            self.prepare()
+
+    def load_model_state(self, state: State) -> None:
+        """What of a checkpoint belongs to the model."""
+        self.optimizer.load(state, "policy")
+        self.load_own_state(state)
+
+    @abstractmethod
+    def own_state(self) -> State:
+        """What the policy form needs besides."""
+
+    @abstractmethod
+    def load_own_state(self, state: State) -> None:
+        """The inverse of `own_state`."""
+
+    def export(self, folder: Path) -> None:
+        """Write the best adapters as a standard PEFT folder."""
+        with self.with_best():
+            loading.save_adapter(self.on, folder)
+
+    def with_best(self) -> Any:
+        """Inside, the model has its best adapters."""
+        return loading.exchanged(self.on.model, self.best)
+
+
+def _under(state: State, prefix: str) -> dict[str, Array]:
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }

@@ -1,0 +1,324 @@
+"""A named model becomes one that can be trained: quantized base, LoRA adapters, tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.errors import UserError
+from engine.llm import device as devices
+from engine.llm import fetch
+from engine.llm.catalog import read_config, resolve
+from engine.llm.device import DeviceSetting, Quantization
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+ADAPTER_DTYPE = torch.float32
+"""Of the adapters, whatever the base computes in: their updates are too small for 16 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Low-rank adapters on all linear layers (Hu et al. 2021): ΔW = alpha / rank · B A."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to be trained.
+
+    `model`: base frozen, adapters float32 and trainable, in training mode. `eos_ids`: every token
+    that ends an answer, sorted. `reason`: why this device and dtype, in words. `base`: what an
+    adapter folder names as its base (a hub id, or the absolute path of a folder).
+    """
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+    name: str
+    base: str
+    folder: Path
+    architecture: str
+    eos_ids: tuple[int, ...]
+    quantization: Quantization
+    lora: LoraSettings
+
+    def adapter_parameters(self) -> list[torch.nn.Parameter]:
+        """The parameters that are trained, in a fixed order."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+
+def load_model(
+    name: str,
+    quantization: Quantization = "nf4",
+    device: DeviceSetting = "auto",
+    lora: LoraSettings | None = None,
+    seed: int = 0,
+    progress: fetch.Progress = fetch.silent,
+    base_folder: Path | None = None,
+) -> Loaded:
+    """Load a model by alias, hub id or folder, fetching it first if need be.
+
+    seed: decides the adapters' first values (A random, B zero: the untrained adapter changes
+    nothing); torch's global random state is left as it was. base_folder: where a relative folder
+    in `name` starts. Raises UserError for everything the user can mend.
+    """
+    lora = lora or LoraSettings()
+    choice = devices.choose(device)
+    devices.check_quantization(quantization, choice.device)
+    source = resolve(name, base_folder)
+    folder = fetch.fetch(source, progress)
+    progress(f"Loading {name}", 0, 0)
+    with _quiet_transformers():
+        tokenizer = _load_tokenizer(folder)
+        base = _load_base(folder, quantization, choice)
+        base_name = source.location if source.kind == "hub" else str(folder)
+        model = _with_adapters(base, lora, seed, base_name)
+    eos_ids = _end_tokens(base, tokenizer)
+    _neutral_generation(base, tokenizer, eos_ids)
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        device=choice.device,
+        dtype=choice.dtype,
+        reason=choice.reason,
+        name=name,
+        base=base_name,
+        folder=folder,
+        architecture=str(base.config.model_type),
+        eos_ids=eos_ids,
+        quantization=quantization,
+        lora=lora,
+    )
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice) -> Any:
+    """The frozen base model, quantized while it is read; safetensors only, no foreign code."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    loader: Any = AutoModelForCausalLM
+    quantized = _quantized_module() if quantization != "none" else None
+    config = quantized.settings(quantization, choice.dtype) if quantized else None
+    try:
+        base, found = loader.from_pretrained(
+            folder,
+            dtype=choice.dtype,
+            quantization_config=config,
+            device_map={"": choice.device},
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        kind = read_config(folder).get("model_type", "unknown")
+        raise UserError(
+            f"{folder}: this model ({kind}) cannot be loaded as a causal language model: "
+            f"{_first_line(error)}"
+        ) from error
+    if missing := sorted(found["missing_keys"]):  # transformers would fill them with random numbers
+        raise UserError(
+            f"{folder}: the weights do not belong to its config.json: {len(missing)} are missing, "
+            f"such as {missing[0]}. Save the model again with save_pretrained(folder)."
+        )
+    if quantized and not quantized.steady(base):
+        raise UserError(
+            f"{folder}: none of its layers could be quantized; set model.quantization to 'none'."
+        )
+    base.config.use_cache = True
+    return base.requires_grad_(False)
+
+
+def _quantized_module() -> Any:
+    try:
+        from engine.llm import quantized
+    except ImportError as error:
+        raise UserError(
+            f"model.quantization: bitsandbytes cannot be imported ({error}); set it to 'none', or "
+            "see `icemaze doctor`."
+        ) from error
+    return quantized
+
+
+def _with_adapters(base: Any, lora: LoraSettings, seed: int, base_name: str) -> PeftModel:
+    """LoRA on every linear layer but the output layer, in float32."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=_cuda_devices(base)):
+        torch.manual_seed(seed)
+        model: Any = get_peft_model(base, config)
+    written = model.peft_config["default"]
+    written.base_model_name_or_path = base_name
+    written.target_modules = sorted(written.target_modules)  # a set: no two files would be alike
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype != ADAPTER_DTYPE:
+            parameter.data = parameter.data.to(ADAPTER_DTYPE)
+    return model.train()  # type: ignore[no-any-return]
+
+
+def _cuda_devices(base: Any) -> list[torch.device]:
+    return [base.device] if base.device.type == "cuda" else []
+
+
+# ---------------------------------------------------------------- generation
+
+
+def _end_tokens(base: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every end-of-sequence id that the model, its generation defaults or its tokenizer name."""
+    found: set[int | None] = set()
+    for holder in (base.generation_config, base.config, tokenizer):
+        named: Any = getattr(holder, "eos_token_id", None)
+        found.update(named if isinstance(named, list | tuple) else [named])
+    return tuple(sorted(token for token in found if token is not None))
+
+
+def _neutral_generation(base: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
+    """Replace the model's sampling defaults: top-k, top-p or a repetition penalty would sample
+    from another distribution than the one whose log-probabilities are trained."""
+    import transformers
+
+    config: Any = transformers.GenerationConfig
+    base.generation_config = config(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        eos_token_id=list(eos_ids) or None,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+# ---------------------------------------------------------------- adapters
+
+
+@contextlib.contextmanager
+def reference(model: PeftModel) -> Iterator[None]:
+    """Inside, the model is its reference policy: the base without the adapters, no gradients.
+
+    Right for adapters that started fresh; one that continues a trained adapter needs a frozen copy.
+    """
+    with torch.no_grad(), model.disable_adapter():
+        yield
+
+
+def save_adapter(loaded: Loaded, folder: Path) -> None:
+    """Write the adapters as a standard PEFT folder (safetensors).
+
+    `PeftModel.from_pretrained(base_model, folder)` loads it, with `base_model` from
+    `adapter_config.json`'s `base_model_name_or_path`, anywhere that has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # "auto" would ask the hub whether the vocabulary was resized; it never is.
+    loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def load_adapter(loaded: Loaded, folder: Path) -> None:
+    """Put the weights of an adapter folder into the model's adapters, in place.
+
+    Raises UserError when it is not one, or was made for another model or rank.
+    """
+    from safetensors.torch import load_file
+
+    file = folder / "adapter_model.safetensors"
+    try:
+        weights = load_file(file, device=str(loaded.device))
+    except Exception as error:
+        raise UserError(f"{file}: cannot be read as an adapter ({_first_line(error)}).") from error
+    own = adapter_weights(loaded.model)
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
+    expected = {name: tuple(weight.shape) for name, weight in own.items()}
+    if found != expected:
+        name = next(n for n in {**expected, **found} if found.get(n) != expected.get(n))
+        raise UserError(
+            f"{file}: this adapter does not fit {loaded.name} with rank {loaded.lora.rank}: at "
+            f"{name} found {found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}."
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+
+
+def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
+    """The adapters' weights by the names an adapter folder gives them (views, not copies)."""
+    from peft import get_peft_model_state_dict
+
+    weights: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return weights
+
+
+@contextlib.contextmanager
+def exchanged(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Inside, the adapters have other `weights` (by the names of `adapter_weights`), if any."""
+    own = adapter_weights(model)
+    kept = {name: own[name].detach().clone() for name in weights}
+    try:
+        _put(own, weights)
+        yield
+    finally:
+        _put(own, kept)
+
+
+def _put(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in weights.items():
+            own[name].copy_(weight)
+
+
+# ---------------------------------------------------------------- helpers
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No bars and no advice on stderr, which in a worker is a log file."""
+    from transformers import utils
+
+    logging: Any = utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0].rstrip(".") + "."

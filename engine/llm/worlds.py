@@ -1,0 +1,137 @@
+"""The mazes of a language model's run, and the exact figures of its policy in them.
+
+One maze, or a training set and a held-out one. Shapes: `W` worlds, `S` states, `O` observations,
+`A` actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from engine.evaluate import OptimalFigures, evaluate, greedy, optimal_figures
+from engine.events import Evaluation, Metric, World
+from engine.maze import Maze, MazeSettings, build_mazes
+from engine.maze_sets import held_out_mazes, train_mazes
+from engine.mdp import MDP, Floats, build_mdps
+from engine.tabular.worlds import summarise
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Split = Literal["train", "test"]
+
+FIGURES = (
+    "success_rate",
+    "greedy_success_rate",
+    "expected_return",
+    "expected_score",
+    "expected_length",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class WorldSet:
+    """The mazes of one split with their MDPs; world ids count on from `first`."""
+
+    split: Split
+    first: int
+    mazes: tuple[Maze, ...]
+    mdps: tuple[MDP, ...]
+    gamma: float
+
+    def __len__(self) -> int:
+        return len(self.mazes)
+
+    def events(self) -> list[World]:
+        """What is said about them before the first update."""
+        return [
+            World(step=0, id=self.first + w, split=self.split, maze=maze)
+            for w, maze in enumerate(self.mazes)
+        ]
+
+    @cached_property
+    def optima(self) -> tuple[OptimalFigures, ...]:
+        """[W] what the best policies reach."""
+        return tuple(optimal_figures(mdp, self.gamma) for mdp in self.mdps)
+
+    @cached_property
+    def baselines(self) -> dict[str, Metric]:
+        """What a policy that knows nothing reaches: every move at random, and the best direction to
+        be repeated for ever, chosen for the whole set."""
+        mdp = self.mdps[0]
+        shape = (mdp.n_observations, mdp.n_actions)
+        random = np.full((1, *shape), 1.0 / mdp.n_actions)
+        repeated = np.broadcast_to(np.eye(mdp.n_actions)[:, None, :], (mdp.n_actions, *shape))
+        tables = np.concatenate([random, repeated])
+        success = np.stack([evaluate(m, tables, self.gamma).success_rate for m in self.mdps])
+        best = 1 + int(success[:, 1:].mean(axis=0).argmax())
+        return {
+            "random_success_rate": summarise(success[:, 0]),
+            "one_direction_success_rate": summarise(success[:, best]),
+            "optimal_success_rate": summarise(np.array([o.success_rate for o in self.optima])),
+        }
+
+    def figures(self, policy: Array) -> dict[str, Array]:
+        """The exact figures [W] of the policies [W, O, A], greedy choice beside."""
+        found = [
+            evaluate(mdp, np.stack([table, greedy(table)]), self.gamma)
+            for mdp, table in zip(self.mdps, policy, strict=True)
+        ]
+        return {
+            "success_rate": np.array([figures.success_rate[0] for figures in found]),
+            "greedy_success_rate": np.array([figures.success_rate[1] for figures in found]),
+            "expected_return": np.array([figures.expected_return[0] for figures in found]),
+            "expected_score": np.array([figures.expected_score[0] for figures in found]),
+            "expected_length": np.array([figures.expected_length[0] for figures in found]),
+        }
+
+    def evaluation(
+        self,
+        step: int,
+        figures: dict[str, Array],
+        more: dict[str, Metric] | None = None,
+        kind: Literal["exact", "sampled"] = "exact",
+        stderr: float = 0.0,
+    ) -> Evaluation:
+        """The figures [W] as an event: mean and band over the mazes, beside the baselines."""
+        summary = {name: summarise(values) for name, values in figures.items()}
+        return Evaluation(
+            step=step,
+            world_id=self.first,
+            split=self.split,
+            success_kind=kind,
+            success_stderr=stderr,
+            figures={**summary, **self.baselines, **(more or {})},
+            optimal_return=float(np.mean([o.optimal_return for o in self.optima])),
+            horizon_optimum=float(np.mean([o.horizon_optimum for o in self.optima])),
+        )
+
+
+def make_sets(settings: MazeSettings, gamma: float) -> tuple[WorldSet, WorldSet | None]:
+    """The training mazes, and the held-out ones if there are any. They agree in shape."""
+    if settings.train is None:
+        mazes: Sequence[Maze] = [build_mazes(settings)[0][1]]
+    else:
+        mazes = train_mazes(settings)
+    held_out = held_out_mazes(settings)
+    mdps = build_mdps([*mazes, *held_out])
+    n = len(mazes)
+    train = WorldSet("train", 0, tuple(mazes), tuple(mdps[:n]), gamma)
+    if not held_out:
+        return train, None
+    return train, WorldSet("test", n, tuple(held_out), tuple(mdps[n:]), gamma)
+
+
+def mean_of(figures: dict[str, Array], name: str) -> float:
+    """The mean over the mazes of one figure."""
+    return float(np.mean(figures[name]))
+
+
+def uniform_rows(table: Floats) -> Floats:
+    """Rows of zeros become uniform: nothing is decided in those observations; [..., O, A]."""
+    total = table.sum(axis=-1, keepdims=True)
+    filled: Floats = np.where(total > 0, table, 1.0 / table.shape[-1])
+    return filled

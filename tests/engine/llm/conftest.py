@@ -1,0 +1,41 @@
+"""Models for the tests: tiny random ones, and the real one, fetched and converted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+
+from engine.llm import fetch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The tests' processes share the cores; and sums over threads would not repeat bit for bit."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`tiny_model(architecture)`: the folder of a tiny random model, made once, to be read only."""
+    made: dict[str, Path] = {}
+
+    def folder(architecture: str) -> Path:
+        if architecture not in made:
+            target = tmp_path_factory.mktemp(f"tiny-{architecture}")
+            made[architecture] = tiny_models.build(architecture, target)
+        return made[architecture]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm() -> Path:
+    """The converted SmolLM2-135M, in the cache that users have (`ICEMAZE_CACHE_DIR` moves it).
+
+    Fetched by whoever comes first, about ten seconds; the fetch's own lock makes the others wait.
+    """
+    return fetch.fetch("smollm2-135m")

@@ -1,0 +1,80 @@
+"""Our token losses next to TRL's own, on the same random completions."""
+
+import collections
+import types
+from typing import Any
+
+import pytest
+import torch
+from loss_tools import DAPO, EXACT, LONGEST, tokens
+
+from engine.llm import losses
+from engine.llm.losses import Clip, TokenBatch
+
+
+def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.Tensor:
+    """TRL's own loss function, called with a stand-in for its trainer: only tensors matter."""
+    mask = batch.mask.long()
+    quiet = types.SimpleNamespace(
+        num_processes=1,
+        gather=lambda x: x,
+        gather_for_metrics=lambda x: x,
+        reduce=lambda x, reduction: x,
+    )
+    stand_in: Any = types.SimpleNamespace(
+        args=types.SimpleNamespace(
+            delta=None, use_bias_correction_kl=False, steps_per_generation=1
+        ),
+        accelerator=quiet,
+        model=types.SimpleNamespace(training=True),
+        loss_type=algorithm.replace("-", "_"),
+        importance_sampling_level="token",
+        epsilon_low=clip.low,
+        epsilon_high=clip.high,
+        beta=kl,
+        max_completion_length=LONGEST,
+        current_gradient_accumulation_steps=1,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        use_vllm=False,
+        aux_loss_enabled=False,
+        _entropy_bonus_enabled=False,
+        _metrics=collections.defaultdict(
+            lambda: collections.defaultdict(list)
+        ),
+        _get_per_token_logps_and_entropies=lambda *_, **__: (
+            torch.nan_to_num(batch.log_p), torch.zeros_like(batch.log_p), None,
+        ),
+    )  # fmt: skip
+    inputs = {
+        "prompt_ids": mask[:, :1],
+        "prompt_mask": mask[:, :1],
+        "completion_ids": mask,
+        "completion_mask": mask,
+        "advantages": batch.advantages,
+        "old_per_token_logps": torch.nan_to_num(batch.log_p_old),
+        "old_logps": torch.nan_to_num(batch.log_p_old).sum(1),
+        "ref_per_token_logps": torch.nan_to_num(batch.log_p_ref),
+        "num_items_in_batch": mask.sum(),
+    }
+    if algorithm == "rloo":
+        from trl.trainer.rloo_trainer import RLOOTrainer as Trainer
+    else:
+        from trl.trainer.grpo_trainer import GRPOTrainer as Trainer
+    loss: torch.Tensor = Trainer._compute_loss(stand_in, None, inputs)
+    return loss
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dr-grpo", "dapo", "rloo"])
+def test_losses_equal_trls(algorithm: str) -> None:
+    pytest.importorskip("trl", reason="TRL is a yardstick, not a dependency")
+    batch = tokens(algorithm, 11, gap=0.2)
+    kl = 0.0 if algorithm == "rloo" else 0.04  # TRL's RLOO has the KL in the reward
+    theirs = trl_loss(algorithm, batch, DAPO, kl)
+    ours = losses.token_loss(algorithm, batch, DAPO, kl).loss
+    torch.testing.assert_close(ours, theirs, **EXACT)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, batch.log_p)[0],
+        torch.autograd.grad(theirs, batch.log_p)[0],
+        **EXACT,
+    )
