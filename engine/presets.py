@@ -108,6 +108,12 @@ class Preset(Table, frozen=True, kw_only=True):
     expect: list[Expect] = []
 
 
+class LlmRun(Run, frozen=True, kw_only=True):
+    """How the run of a language model is carried out: there is one of it."""
+
+    agents: Annotated[int, Meta(ge=1, description="always 1: one model is trained")] = 1
+
+
 class LlmPreset(Preset, frozen=True, kw_only=True):
     """A whole preset that trains a language model: one with a `[model]` table."""
 
@@ -118,7 +124,7 @@ class LlmPreset(Preset, frozen=True, kw_only=True):
     reward: Annotated[
         PlanRewards, Meta(description="plan policies: what each part of a route's reward weighs")
     ] = PlanRewards()
-    run: Run = Run(agents=1)
+    run: LlmRun = LlmRun()
 
 
 @cache

@@ -5,8 +5,10 @@ What the first picture does not need is imported while it is on screen already.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,6 +37,13 @@ WELCOME = """
 
 TYPE_SECONDS = 0.2
 """Between two keys that were pressed before the library was there."""
+
+
+def _import_trainer() -> None:
+    """What the first run that is opened needs; too slow to import where keys are waited for."""
+    # The glossary shows source lines, hence Pygments.
+    for name in ("tui.screens.start_form", "tui.screens.trainer", "pygments.lexers.python"):
+        import_module(name)
 
 
 class IceMazeApp(App[None]):
@@ -98,6 +107,7 @@ class IceMazeApp(App[None]):
             self.open_run(self._first_run)
         elif self._typed_ahead:
             self.set_timer(TYPE_SECONDS, self._type_ahead)
+        self.call_after_refresh(self.run_worker, _import_trainer, thread=True, group="library")
 
     def _type_ahead(self) -> None:
         """What was typed too early, one key at a time: each may open what the next is meant for."""
@@ -144,7 +154,12 @@ class IceMazeApp(App[None]):
             self.call_from_thread(self.open_run, path)
 
     def open_run(self, path: Path) -> None:
-        """Show a run, live or recorded."""
+        """Show a run, live or recorded, as soon as the trainer is there."""
+        self._open(path)
+
+    @work(group="open", exclusive=True)
+    async def _open(self, path: Path) -> None:
+        await asyncio.to_thread(_import_trainer)
         from engine.errors import UserError
         from tui.screens.trainer import TrainerScreen
 
@@ -153,7 +168,7 @@ class IceMazeApp(App[None]):
         except UserError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.push_screen(screen)
+        await self.push_screen(screen)
 
     # ------------------------------------------------------------ the map
 

@@ -16,6 +16,8 @@ IceMazeApp.-ascii {
     CommandPalette CommandInput, CommandPalette CommandInput:focus { border: none; }
     CommandPalette LoadingIndicator { display: none; }
     OptionList { text-overflow: clip; }
+    SelectCurrent .arrow { display: none; }
+    SelectOverlay { border: ascii $primary; }
 }
 """
 

@@ -7,7 +7,7 @@ and time travel differ in nothing but `at`, the step that is shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.evaluate import OptimalFigures
 from engine.events import Evaluation, Policy, Step, World
@@ -47,6 +47,9 @@ class Snapshot:
     steps: tuple[Step, ...]
     """The watched agent's newest steps up to `at`, oldest first; the last is "now"."""
     notes: tuple[NoteRow, ...]
+    held_out: Evaluation | None = None
+    """The newest evaluation on mazes that are not trained on, where there are any."""
+    held_out_curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def step(self) -> Step | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.evaluate import OptimalFigures, optimal_figures
-from engine.events import Episode, Live, Policy, Step, Tuned, World
+from engine.events import Episode, Group, Live, Policy, Step, Tuned, World
 from engine.mdp import MDP, build_mdps
 from engine.presets import algorithm_of
 from engine.runs.reader import RunReader
@@ -39,6 +40,27 @@ class _Solved:
     optimum: Solution
     figures: OptimalFigures
     path: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGroup:
+    """A group of episodes, and the world they were played in."""
+
+    group: Group
+    world: World
+    mdp: MDP
+    optimum: Solution
+    optimal_path: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPage:
+    """The groups that one update of a language model compared, as far as they are recorded."""
+
+    update: int
+    newest: int
+    """The newest update that has recorded groups."""
+    groups: tuple[ShownGroup, ...]
 
 
 class SnapshotSource:
@@ -105,8 +127,9 @@ class SnapshotSource:
         if moment is None:
             steps, policy, at = self._edge(head.step)
         else:
-            steps = self.episode(moment.episode_id).steps[: moment.t + 1]
-            at = steps[-1].step
+            episode = self.episode(moment.episode_id)
+            steps = episode.steps[: moment.t + 1]
+            at = steps[-1].step if steps else episode.step  # a route may have no moves at all
             policy = reader.policy_at(at)
         world_id = steps[-1].world_id if steps else policy.world_id if policy else 0
         solved = self._solve(world_id, info.preset.algorithm.gamma)
@@ -130,6 +153,30 @@ class SnapshotSource:
             episodes=tuple(reader.episodes(None if moment is None else at, SHOWN_EPISODES)),
             steps=steps,
             notes=tuple(reader.notes()),
+            held_out=reader.evaluation_at(None if moment is None else at, split="test"),
+            held_out_curves=reader.curves(split="test"),
+        )
+
+    def groups(self, update: int | None = None, by: int = 0) -> GroupPage | None:
+        """What an update compared: the newest at or before `update` (default: of all), or the one
+        so many recorded updates away from it. None when nothing is recorded, or none is there."""
+        rows = self.reader.groups()
+        updates = sorted({row.step for row in rows})
+        place = (len(updates) if update is None else bisect_right(updates, update)) - 1 + by
+        if not 0 <= place < len(updates):
+            return None
+        chosen = updates[place]
+        compared = [self.reader.group(row.id) for row in rows if row.step == chosen]
+        gamma = self.reader.info().preset.algorithm.gamma
+        solved = [self._solve(group.world_id, gamma) for group in compared]
+        return GroupPage(
+            update=chosen,
+            newest=updates[-1],
+            groups=tuple(
+                ShownGroup(group, world.world, world.mdp, world.optimum, world.path)
+                for group, world in zip(compared, solved, strict=True)
+                if world is not None
+            ),
         )
 
     def _edge(self, step: int) -> tuple[tuple[Step, ...], Policy | None, int]:

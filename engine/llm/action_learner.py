@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class ActionLearner(LlmLearner):
             mazes += zip(self.test.mazes, self.test.mdps, strict=True)
         self.prompts = action_prompts(mazes, self.on.tokenizer, model.observation_text)
         self.policy = ActionPolicy(
-            self.on.model, temperature=self.settings.temperature, token_budget=model.token_budget
+            self.on.model, temperature=self.settings.temperature, token_budget=self.token_budget
         )
         self.value_head = None
         if self.algorithm.has_critic:
@@ -372,7 +372,8 @@ class ActionLearner(LlmLearner):
         assert self.test is not None
         with self.with_best():
             best = self.test.figures(self._whole(self.test))
-        self._look = None
+        if self._look is not None:  # its graph belongs to weights that were exchanged meanwhile
+            self._look = replace(self._look, graph=None)
         final = self.test.figures(self._whole(self.test))
         shown = {f"best_{name}": values for name, values in best.items()}
         return self.test.evaluation(self.clock, {**final, **shown})

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.events import Note
 from engine.llm.diagnosis_rules import RULES, Rule, memory_note
-from engine.llm.evidence import REWARD_PARTS, WINDOW, Alarm, Memory, Seen
+from engine.llm.evidence import SIDE_REWARDS, WINDOW, Alarm, Memory, Seen
 from engine.llm.settings import LlmSettings
 from engine.presets import LlmPreset
 
@@ -76,11 +76,10 @@ class Diagnosis:
 
     def _remember(self, seen: Seen) -> None:
         online = seen["online_success_rate"]
-        parts = {name: seen[name] for name in REWARD_PARTS if name in seen.metrics}
         latest = {
-            "reward": sum(parts.values()) if parts else seen["online_return"],
+            "reward": seen["online_return"],
             "success": seen.success if math.isnan(online) else online,
-            **parts,
+            **{name: seen[name] for name in SIDE_REWARDS},
         }
         for name, value in latest.items():
             if math.isfinite(value):

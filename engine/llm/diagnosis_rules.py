@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.events import Note
-from engine.llm.evidence import REWARD_PARTS, WINDOW, Seen
+from engine.llm.evidence import SIDE_REWARDS, WINDOW, Seen
 from engine.llm.settings import GroupSettings
 
 N_ACTIONS = 4
@@ -30,6 +30,8 @@ CERTAIN = 3.0
 """Standard deviations a trend must be away from none (Mann-Kendall)."""
 FELL_BY = 0.1
 """Success that must be lost within the window before the reward is suspected."""
+TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
+"""Tokens of a pass where the preset says nothing, as in `LlmLearner.token_budget`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ def _half(value: float) -> float:
     return value / 2
 
 
+def _more_chance(seen: Seen) -> str:
+    """What keeps the policy from settling."""
+    if hasattr(seen.settings, "floor"):
+        return seen.to("floor", lambda f: min(max(2 * f, 0.06), 0.5))
+    return seen.to("entropy", lambda e: max(2 * e, 0.1 if seen.plan else 0.02))
+
+
 def _not_finite(seen: Seen) -> bool:
     return any(
         not math.isfinite(seen.metrics[name])
@@ -70,7 +79,7 @@ def _say_not_finite(seen: Seen) -> Note:
         rate = seen.preset.warmup.learning_rate if seen.preset.warmup else 0.0
         half = f"warmup.learning_rate to {rate / 2:.3g} (it is {rate:.3g})"
     return _note(
-        seen, "warning", "gradient-norm",
+        seen, "warning", "gradient-clipping",
         "The loss or its gradient is not a finite number: this update changed nothing. Usually a "
         "step was too large, or a number left the range of the format that is computed in.",
         f"Set {half}; if it stays, set model.quantization to 'none' or model.device to 'cpu', "
@@ -85,11 +94,11 @@ def _gradient_gone(seen: Seen) -> bool:
 
 def _say_gradient_gone(seen: Seen) -> Note:
     return _note(
-        seen, "warning", "gradient-norm",
+        seen, "warning", "gradient-clipping",
         "The gradient is 0 although episodes differ: the adapters no longer learn. Either every "
         "term is clipped, or the policy is so certain that its log-probabilities do not move.",
-        f"Set {seen.to('entropy', lambda e: max(2 * e, 0.02))} and start from an earlier "
-        "checkpoint; if it is so from the first update on, set model.quantization to 'none'.",
+        f"Set {_more_chance(seen)} and start again; if it is so from the first update on, set "
+        "model.quantization to 'none'.",
     )  # fmt: skip
 
 
@@ -98,17 +107,13 @@ def _collapsed(seen: Seen) -> bool:
 
 
 def _say_collapsed(seen: Seen) -> Note:
-    if hasattr(seen.settings, "floor"):
-        more = seen.to("floor", lambda f: min(max(2 * f, 0.06), 0.5))
-    else:
-        more = seen.to("entropy", lambda e: max(2 * e, 0.1 if seen.plan else 0.02))
     return _note(
         seen, "warning", "entropy",
         f"Entropy has collapsed to {seen['entropy']:.2g} of at most {math.log(N_ACTIONS):.2f} "
         f"while success is {seen.success:.2f}: the model is certain of a policy that is not good, "
         "tries nothing else, and so cannot learn better.",
-        f"Set {more}, or {seen.to('learning_rate', _half)}, and start again: what has collapsed "
-        "seldom recovers.",
+        f"Set {_more_chance(seen)}, or {seen.to('learning_rate', _half)}, and start again: what "
+        "has collapsed seldom recovers.",
     )  # fmt: skip
 
 
@@ -145,6 +150,8 @@ def _say_too_large(seen: Seen) -> Note:
 
 def _say_equal(seen: Seen) -> Note:
     share = f"In {seen.same_returns:.0%} of the groups all episodes earned the same, so"
+    if not isinstance(seen.settings, GroupSettings):
+        share = "All episodes of an update earned the same, so"
     if not seen.low_success():
         return _note(
             seen, "info", "all-equal-group",
@@ -152,28 +159,29 @@ def _say_equal(seen: Seen) -> Note:
             f"{seen.success:.2f}).",
             "Stop the run, or set budget.success_rate so that it ends by itself.",
         )  # fmt: skip
-    if seen.plan:
-        easier = (
-            f"set reward.progress to {max(2 * seen.preset.reward.progress, 0.2):.3g} (it is "
-            f"{seen.preset.reward.progress:.3g}), which pays for part of the way"
-        )
-        if seen.preset.warmup is None:
-            easier += ", or add a [warmup] table of 10 updates"
-    else:
-        starts = min(seen.settings.random_starts + 0.5, 1.0)
-        easier = (
-            f"set algorithm.random_starts to {starts:.3g} (it is "
-            f"{seen.settings.random_starts:.3g}), so that some episodes begin near the prize"
-        )
-    if isinstance(seen.settings, GroupSettings):
-        easier += f"; or set algorithm.group_size to {2 * seen.settings.group_size} "
-        easier += f"(it is {seen.settings.group_size})"
     return _note(
         seen, "warning", "all-equal-group",
         f"{share} there is hardly a gradient: nothing was done better than the rest (success "
         f"{seen.success:.2f}).",
-        f"To make a difference appear, {easier}.",
+        f"To make a difference appear, set {_easier(seen)}.",
     )  # fmt: skip
+
+
+def _easier(seen: Seen) -> str:
+    """What makes some episodes succeed where all fail alike."""
+    settings, progress = seen.settings, seen.preset.reward.progress
+    if seen.plan:
+        ways = f"reward.progress to {max(2 * progress, 0.2):.3g} (it is {progress:.3g}), which "
+        ways += "pays for part of the way"
+        if seen.preset.warmup is None:
+            ways += "; or add a [warmup] table of 10 updates"
+    elif settings.random_starts < 0.5:
+        ways = f"{seen.to('random_starts', lambda _: 0.5)}, so that some begin near the prize"
+    else:
+        ways = seen.to("temperature", lambda t: 1.5 * t)
+    if isinstance(settings, GroupSettings) and settings.episodes % (2 * settings.group_size) == 0:
+        ways += f"; or {seen.to('group_size', lambda size: 2 * size)}"
+    return ways
 
 
 def _say_cut_off(seen: Seen) -> Note:
@@ -182,7 +190,7 @@ def _say_cut_off(seen: Seen) -> Note:
         seen, "warning", "truncated-completion",
         f"{seen['cut_off_share']:.0%} of the completions ran into the limit of {most} tokens: the "
         "model does not end its routes, and what it would have written behind is not rewarded.",
-        f"Set model.max_tokens to {2 * most}; if the routes then only get longer, set "
+        f"Set model.max_tokens to {min(2 * most, 4096)}; if the routes then only get longer, set "
         f"reward.format to {max(2 * seen.preset.reward.format, 0.2):.3g} (it is "
         f"{seen.preset.reward.format:.3g}) or reward.steps to "
         f"{max(2 * seen.preset.reward.steps, 0.1):.3g}.",
@@ -216,7 +224,7 @@ def _honest(seen: Seen) -> bool:
 def _say_hacked(seen: Seen) -> Note:
     rewards = seen.preset.maze.rewards
     if seen.plan:
-        rises = {n: seen.trend(n)[1] for n in REWARD_PARTS if n != "reward_prize"}
+        rises = {name: seen.trend(name)[1] for name in SIDE_REWARDS}
         part = max(rises, key=lambda name: rises[name]).removeprefix("reward_")
         weight = getattr(seen.preset.reward, part)
         remedy = f"Set reward.{part} to {weight / 2:.3g} (it is {weight:.3g}): it grew most."
@@ -232,7 +240,7 @@ def _say_hacked(seen: Seen) -> Note:
     else:
         remedy = f"Set maze.rewards.goal to {2 * rewards.goal:.3g} (it is {rewards.goal:.3g})."
     return _note(
-        seen, "warning", "reward-hacking",
+        seen, "warning", "reward-design",
         f"The reward rises while success falls (by {-seen.trend('success')[1]:.2f} within {WINDOW} "
         "updates): the model has found something that pays and is not the prize.",
         remedy,
@@ -293,13 +301,13 @@ def _say_warmed_up(seen: Seen) -> Note:
 
 
 def memory_note(seen: Seen, name: str) -> Note:
+    """That the memory whose use is metric `name` is nearly used up."""
     used, limit = seen[name], seen.limits[name]
-    budget = seen.preset.model.token_budget
+    device = "cuda" if "gpu_memory_gib" in seen.metrics else "cpu"
+    budget = seen.preset.model.token_budget or TOKEN_BUDGET[device]
     where = "GPU memory" if name.startswith("gpu") else "memory"
-    smaller = (
-        f"Set model.token_budget to {max(64, budget // 2)} (it is {budget}), which changes no "
-    )
-    smaller += "result"
+    smaller = f"Set model.token_budget to {max(64, budget // 2)} (it is {budget}), which does not "
+    smaller += "change the result"
     if seen.preset.model.quantization != "nf4":
         smaller += ", or model.quantization to 'nf4'"
     return _note(

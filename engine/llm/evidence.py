@@ -14,7 +14,8 @@ from engine.llm.settings import GroupSettings
 from engine.presets import LlmPreset
 from engine.settings import Schedule
 
-REWARD_PARTS = ("reward_prize", "reward_steps", "reward_format", "reward_progress")
+SIDE_REWARDS = ("reward_steps", "reward_format", "reward_progress")
+"""Metrics of plan policies: what is paid besides the prize."""
 LOW_SUCCESS = 0.9
 """Of the optimum's success: below, there is something left to learn."""
 WINDOW = 24

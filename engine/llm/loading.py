@@ -234,15 +234,25 @@ def reference(model: PeftModel) -> Iterator[None]:
         yield
 
 
-def save_adapter(loaded: Loaded, folder: Path) -> None:
-    """Write the adapters as a standard PEFT folder (safetensors).
+def save_adapter(
+    loaded: Loaded, folder: Path, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write the adapters as a standard PEFT folder (safetensors): those in the model, or others
+    (by the names of `adapter_weights`), without touching the ones being trained.
 
     `PeftModel.from_pretrained(base_model, folder)` loads it, with `base_model` from
     `adapter_config.json`'s `base_model_name_or_path`, anywhere that has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # "auto" would ask the hub whether the vocabulary was resized; it never is.
-    loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
+    from safetensors.torch import save_file
+
+    found = adapter_weights(loaded.model) if weights is None else weights
+    contiguous = {name: weight.detach().cpu().contiguous() for name, weight in found.items()}
+    save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config: Any = loaded.model.peft_config["default"]
+    training, config.inference_mode = config.inference_mode, True
+    config.save_pretrained(str(folder))
+    config.inference_mode = training
 
 
 def load_adapter(loaded: Loaded, folder: Path) -> None:
@@ -281,7 +291,10 @@ def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def exchanged(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Inside, the adapters have other `weights` (by the names of `adapter_weights`), if any."""
+    """Inside, the adapters have other `weights` (by the names of `adapter_weights`), if any.
+
+    Afterwards they are bit for bit what they were, so a graph made before stays good.
+    """
     own = adapter_weights(model)
     kept = {name: own[name].detach().clone() for name in weights}
     try:
@@ -292,9 +305,9 @@ def exchanged(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> Iterator
 
 
 def _put(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
-    with torch.no_grad():
-        for name, weight in weights.items():
-            own[name].copy_(weight)
+    for name, weight in weights.items():
+        # `.data` has no version counter: autograd would take a graph made before for spoilt.
+        own[name].data.copy_(weight)
 
 
 # ---------------------------------------------------------------- helpers

@@ -30,7 +30,7 @@ from engine.llm.attention import (
 from engine.llm.output_head import OutputHead
 from engine.llm.packing import Tokens, TokenTree, split_by_budget
 from engine.llm.prompts import PlanPrompt
-from engine.llm.sampling import Completions, end_tokens, sample
+from engine.llm.sampling import DEFAULT_CACHE_BUDGET, Completions, end_tokens, sample
 
 
 class PlanScores(NamedTuple):
@@ -53,7 +53,8 @@ class PlanPolicy:
 
     `words` restricts completions to some token ids (`move_words`), in sampling and in training
     alike; it must hold one that ends a completion. `token_budget` bounds the packed tokens of one
-    forward pass. `note` says why a model is not packed, None where it is.
+    forward pass, `cache_budget` those in the cache while sampling. `note` says why a model is not
+    packed, None where it is.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class PlanPolicy:
         max_tokens: int = 32,
         words: Sequence[int] | None = None,
         token_budget: int = DEFAULT_TOKEN_BUDGET,
+        cache_budget: int = DEFAULT_CACHE_BUDGET,
         packed: bool = True,
     ) -> None:
         self.model = model
         self.ends = end_tokens(model, tokenizer)
         self.max_tokens = max_tokens
         self.token_budget = token_budget
+        self.cache_budget = cache_budget
         self.head = OutputHead(model, temperature, words)
         if words is not None and not set(words) & set(self.ends):
             raise ValueError("words has no token that ends a completion")
@@ -81,7 +84,11 @@ class PlanPolicy:
         )
 
     def sample(
-        self, prompts: Sequence[Tokens], group: int, generator: torch.Generator
+        self,
+        prompts: Sequence[Tokens],
+        group: int,
+        generator: torch.Generator,
+        greedy: bool = False,
     ) -> Completions:
         """`group` completions of each prompt; see `sampling.sample`."""
         return sample(
@@ -93,7 +100,8 @@ class PlanPolicy:
             max_tokens=self.max_tokens,
             generator=generator,
             packed=self.packed,
-            token_budget=self.token_budget,
+            cache_budget=self.cache_budget,
+            greedy=greedy,
         )
 
     def split(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[list[int]]:

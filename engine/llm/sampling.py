@@ -32,7 +32,9 @@ from engine.llm.attention import base_of, decoder_of, evaluating, masks
 from engine.llm.output_head import OutputHead
 from engine.llm.packing import Ints, Tokens, TokenTree
 
+DEFAULT_CACHE_BUDGET = 4096
 PADDING = 0  # in `Completions.tokens` behind the end, where `mask` is False
+GREEDY = float("nan")  # in place of a random number: the likeliest token is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,19 +95,24 @@ def sample(
     max_tokens: int,
     generator: torch.Generator,
     packed: bool = True,
-    token_budget: int = 4096,
+    cache_budget: int = DEFAULT_CACHE_BUDGET,
+    greedy: bool = False,
 ) -> Completions:
     """`group` completions of each prompt, at most `max_tokens` long; rows in order of the prompts.
 
-    `head` brings temperature and restriction. `token_budget` bounds the tokens in the cache: where
-    more could be needed, rows are sampled in several parts, with the same result.
+    `head` brings temperature and restriction. `cache_budget` bounds the tokens in the cache: where
+    more could be needed, rows are sampled in several parts, with the same result. `greedy` adds
+    one row for each prompt behind all others, made of the likeliest tokens.
     """
     uniform = torch.rand((len(prompts) * group, max_tokens), generator=generator)
     rows = np.repeat(np.arange(len(prompts)), group)
+    if greedy:
+        rows = np.concatenate([rows, np.arange(len(prompts))])
+        uniform = torch.cat([uniform, torch.full((len(prompts), max_tokens), GREEDY)])
     longest = max(len(prompt) for prompt in prompts)
-    at_once = max(1, (token_budget - longest) // max_tokens)
+    at_once = max(1, (cache_budget - longest) // max_tokens)
     if not packed:
-        at_once = min(at_once, group)
+        at_once = min(at_once, max(1, group))
     parts = []
     with evaluating(model):
         for part in _parts(rows, at_once, one_prompt=not packed):
@@ -148,9 +155,11 @@ class _Growth:
         """
         log_pi = torch.log_softmax(self.head.logits(hidden), dim=-1).cpu()  # [F, V]
         cumulative = log_pi.double().exp().cumsum(-1)
-        wanted = self.uniform[self.alive, self.t].double()[:, None] * cumulative[source, -1:]
+        chance = self.uniform[self.alive, self.t].double()
+        wanted = chance.nan_to_num(0.0)[:, None] * cumulative[source, -1:]
         column = torch.searchsorted(cumulative[source], wanted, right=True)[:, 0]
         column = column.clamp_(max=log_pi.shape[1] - 1)
+        column = torch.where(chance.isnan(), log_pi.argmax(-1)[source], column)
         token = column if self.head.words is None else self.head.words[column]
         self.tokens[self.alive, self.t] = token
         self.log_probs[self.alive, self.t] = log_pi[source, column]

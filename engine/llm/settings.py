@@ -69,14 +69,17 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Literal["auto", "cpu", "cuda"], Meta(description="auto takes a GPU if there is one")
     ] = "auto"
     lora: Annotated[Lora, Meta(description="the trained adapters")] = Lora()
-    token_budget: Annotated[
-        int,
-        Meta(
-            ge=64,
-            description="most tokens of one forward pass: less needs less memory and changes no "
-            "result",
-        ),
-    ] = 4096
+    token_budget: (
+        Annotated[
+            int,
+            Meta(
+                ge=64,
+                description="most tokens of one forward pass: less needs less memory and changes "
+                "no result (default 512 on a CPU, 8192 on a GPU)",
+            ),
+        ]
+        | None
+    ) = None
     max_tokens: Annotated[
         int, Meta(ge=1, le=4096, description="plan policies: most tokens of a completion")
     ] = 24

@@ -1,12 +1,14 @@
 """What a run has learned, evaluated exactly again: in its own maze, or in a changed one.
 
-The tables come from the newest checkpoint, so that every agent counts, not just the watched one.
-Shapes: N agents, O observations, A actions.
+The tables come from the newest checkpoint, so that every agent counts, not just the watched one. Of
+a language model the saved adapters are asked, in a process of their own, and any map will do: the
+model reads it. Shapes: N agents, W worlds, O observations, A actions.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from engine.errors import UserError
 from engine.evaluate import evaluate, greedy, optimal_figures
 from engine.events import Metric
 from engine.learner import State
-from engine.maze import Maze, build_mazes
+from engine.llm.worlds import FIGURES, WorldSet, make_sets
+from engine.maze import Maze, MazeSettings, build_mazes
 from engine.mdp import MDP, build_mdp
 from engine.preset_toml import MAZE_SOURCES, apply_override
 from engine.runs import checkpoints, schema
@@ -27,20 +30,48 @@ from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.worlds import summarise
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[str], None]
 
 GENERATED = ("size", "hole_density", "seed")
 """The keys of `[maze]` that describe a generated maze."""
 
 
+class SplitFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Exact figures on some mazes: of what was learned, of what knows nothing, and the best."""
+
+    mazes: int
+    figures: dict[str, Metric]
+    baselines: dict[str, Metric] = {}
+    """Of language models: moves at random, one direction for ever, and the optimum."""
+    optimal_return: float
+    horizon_optimum: float
+
+
 class RunEvaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact figures of the target policies of a run's agents, and the best possible ones."""
+    """The figures of the target policies of a run's agents, averaged over agents and mazes."""
 
     step: int
     agents: int
     maze: Maze
-    figures: dict[str, Metric]
-    optimal_return: float
-    horizon_optimum: float
+    """The first, or only, of the mazes."""
+    own: SplitFigures
+    held_out: SplitFigures | None = None
+    """On mazes that were not trained on, where the run has such."""
+
+    @property
+    def figures(self) -> dict[str, Metric]:
+        """Those on the run's own mazes."""
+        return self.own.figures
+
+
+class PlayedWorld(msgspec.Struct, frozen=True, kw_only=True):
+    """A maze, and what one agent's target policy does and is worth in it."""
+
+    maze: Maze
+    mdp: MDP
+    policy: Array
+    """π(a|o) [O, A]"""
+    held_out: bool = False
 
 
 class _Learned(msgspec.Struct, frozen=True):
@@ -51,28 +82,50 @@ class _Learned(msgspec.Struct, frozen=True):
     greedy: Array
 
 
-def evaluate_run(reader: RunReader, overrides: list[str]) -> RunEvaluation:
-    """The exact figures of a run's newest target policies, averaged over agents and start cells.
+class _Asked(msgspec.Struct, frozen=True):
+    """The mazes of a language model's run, and its policies [W,O,A] in them."""
+
+    step: int
+    train: WorldSet
+    test: WorldSet | None
+    policies: Array
+
+    @property
+    def splits(self) -> list[tuple[WorldSet, Array]]:
+        """Each set of mazes with its policies."""
+        n = len(self.train)
+        found = [(self.train, self.policies[:n])]
+        return found if self.test is None else [*found, (self.test, self.policies[n:])]
+
+
+def evaluate_run(
+    reader: RunReader, overrides: list[str], progress: Progress = lambda text: None
+) -> RunEvaluation:
+    """The exact figures of a run's newest target policies, averaged over agents and start cells; of
+    a language model, those of its saved adapters.
 
     `overrides` (`maze.slip=0.5`) change the maze the policies are put into; otherwise it is the one
-    the run is in. Raises UserError for other keys than `maze.*`, for a maze that does not have the
-    same cells, observations and actions, and for a run that has learned nothing yet.
+    the run is in. `progress` is told what takes its time. Raises UserError for other keys than
+    `maze.*`, for a maze that does not have the same cells, observations and actions (which a
+    language model does not mind), and for a run that has learned nothing yet.
     """
-    learned = _learned(reader)
-    preset = reader.info().preset
-    world = reader.world_at(learned.step)
-    assert world is not None  # worlds are recorded before the first policy
-    maze = _changed(preset, world.maze, overrides) if overrides else world.maze
-    mdp = build_mdp(maze)
-    _check_fits(maze, mdp, world.maze, learned)
-    gamma = preset.algorithm.gamma
+    if isinstance(reader.info().preset, presets.LlmPreset):
+        asked = _ask(reader, overrides, progress)
+        found = [_split_figures(split, policies) for split, policies in asked.splits]
+        return RunEvaluation(
+            step=asked.step,
+            agents=1,
+            maze=asked.train.mazes[0],
+            own=found[0],
+            held_out=found[1] if len(found) > 1 else None,
+        )
+    learned, maze, mdp = _placed(reader, overrides)
+    gamma = reader.info().preset.algorithm.gamma
     exact = evaluate(mdp, learned.target, gamma)
     alone = evaluate(mdp, learned.greedy, gamma)
     best = optimal_figures(mdp, gamma)
-    return RunEvaluation(
-        step=learned.step,
-        agents=learned.target.shape[0],
-        maze=maze,
+    own = SplitFigures(
+        mazes=1,
         figures={
             "success_rate": summarise(exact.success_rate),
             "greedy_success_rate": summarise(alone.success_rate),
@@ -82,6 +135,83 @@ def evaluate_run(reader: RunReader, overrides: list[str]) -> RunEvaluation:
         },
         optimal_return=best.optimal_return,
         horizon_optimum=best.horizon_optimum,
+    )
+    return RunEvaluation(step=learned.step, agents=learned.target.shape[0], maze=maze, own=own)
+
+
+def played_worlds(
+    reader: RunReader, overrides: list[str], progress: Progress = lambda text: None
+) -> list[PlayedWorld]:
+    """The mazes of a run (changed as for `evaluate_run`) with the watched agent's target policy in
+    each; held-out mazes come first. Raises UserError as `evaluate_run` does."""
+    if not isinstance(reader.info().preset, presets.LlmPreset):
+        learned, maze, mdp = _placed(reader, overrides)
+        return [PlayedWorld(maze=maze, mdp=mdp, policy=learned.target[0])]
+    return [
+        PlayedWorld(maze=maze, mdp=mdp, policy=policy, held_out=split.split == "test")
+        for split, policies in reversed(_ask(reader, overrides, progress).splits)
+        for maze, mdp, policy in zip(split.mazes, split.mdps, policies, strict=True)
+    ]
+
+
+def _placed(reader: RunReader, overrides: list[str]) -> tuple[_Learned, Maze, MDP]:
+    """What a run's tables hold, and the maze they are put into."""
+    learned = _learned(reader)
+    preset = reader.info().preset
+    world = reader.world_at(learned.step)
+    assert world is not None  # worlds are recorded before the first policy
+    maze = world.maze
+    if overrides:
+        maze = build_mazes(_changed(preset, world.maze, overrides))[0][1]
+    mdp = build_mdp(maze)
+    _check_fits(maze, mdp, world.maze, learned)
+    return learned, maze, mdp
+
+
+# ---------------------------------------------------------------- language models
+
+
+def _ask(reader: RunReader, overrides: list[str], progress: Progress) -> _Asked:
+    """Ask the saved adapters about the run's mazes, or about others."""
+    from engine.llm.evaluation import ask
+
+    preset = reader.info().preset
+    assert isinstance(preset, presets.LlmPreset)
+    if preset.model.policy == "plan":
+        raise UserError(
+            f"The run {reader.id} wrote whole routes (model.policy = 'plan'): its policy has no "
+            "table of moves to evaluate or play. Its sampled figures are in "
+            f"`icemaze status {reader.id}`."
+        )
+    world = reader.world_at(0)
+    # Even without overrides: a random map of Gymnasium's is the one that was drawn.
+    settings = _changed(preset, world.maze, overrides) if world else preset.maze
+    train, test = make_sets(settings, preset.algorithm.gamma)
+    mazes = [*train.mazes, *(test.mazes if test else ())]
+    policies = ask(reader.path, mazes, progress)
+    return _Asked(_step_of_best(reader), train, test, policies)
+
+
+def _step_of_best(reader: RunReader) -> int:
+    """The update after which the saved adapters were found: the first with their figures."""
+    names = ["success_rate", "expected_return"]
+    curves = reader.curves([*names, *(f"best_{name}" for name in names)])
+    if any(f"best_{name}" not in curves for name in names):
+        return 0
+    now = [curves[name] for name in names]
+    best = [curves[f"best_{name}"].mean[-1] for name in names]
+    reached = [curve.mean == value for curve, value in zip(now, best, strict=True)]
+    return int(now[0].x[np.argmax(np.logical_and(*reached))])
+
+
+def _split_figures(split: WorldSet, policies: Array) -> SplitFigures:
+    found = split.evaluation(0, split.figures(policies))
+    return SplitFigures(
+        mazes=len(split),
+        figures={name: found.figures[name] for name in FIGURES},
+        baselines=split.baselines,
+        optimal_return=found.optimal_return,
+        horizon_optimum=found.horizon_optimum,
     )
 
 
@@ -127,15 +257,15 @@ def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learne
 # ---------------------------------------------------------------- the maze
 
 
-def _changed(preset: presets.Preset, maze: Maze, overrides: list[str]) -> Maze:
-    """The maze the run is in, with other rules or another map."""
+def _changed(preset: presets.Preset, maze: Maze, overrides: list[str]) -> MazeSettings:
+    """`[maze]` of the maze the run is in, with other rules or another map."""
     data = msgspec.to_builtins(preset)
     settings = {key: value for key, value in data["maze"].items() if value is not None}
     settings.pop("changes", None)  # the map it has switched to counts, not those on the way
     keys = {_maze_key(override) for override in overrides}
     if maze.gymnasium is not None:
         settings["kwargs"] = maze.kwargs  # with a random map pinned to the one that was drawn
-    elif not keys.intersection((*MAZE_SOURCES, *GENERATED)):
+    elif preset.maze.train is None and not keys.intersection((*MAZE_SOURCES, *GENERATED)):
         settings = {key: settings[key] for key in settings if key not in GENERATED}
         settings["map"] = "\n".join(maze.rows)
     changed = {**data, "maze": settings}
@@ -145,7 +275,9 @@ def _changed(preset: presets.Preset, maze: Maze, overrides: list[str]) -> Maze:
         changed["maze"] = {k: v for k, v in changed["maze"].items() if k not in GENERATED}
     where = "eval" + "".join(f" --set {override}" for override in overrides)
     try:
-        return build_mazes(presets.convert(changed, where, presets.folder_of(preset)).maze)[0][1]
+        found = presets.convert(changed, where, presets.folder_of(preset)).maze
+        build_mazes(found)  # says what is wrong with it
+        return found
     except UserError as error:
         raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
 

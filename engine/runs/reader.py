@@ -19,11 +19,11 @@ from typing import Any, Literal, TypeVar, cast
 
 from engine import presets
 from engine.errors import UserError
-from engine.events import Episode, Evaluation, Live, Policy, Step, Tuned, World, decode
+from engine.events import Episode, Evaluation, Group, Live, Policy, Step, Tuned, World, decode
 from engine.runs import commands, outcome, own_algorithm, schema
 from engine.runs.curves import Curve, GrowingCurve, Row
 from engine.runs.lock import is_alive
-from engine.runs.records import ENDED, EpisodeRow, Head, NoteRow, RunInfo, RunState
+from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
 
 Split = Literal["train", "test"]
@@ -110,7 +110,7 @@ class RunReader:
         state = meta.get("state", "starting")
         if state in ENDED or is_alive(self.path):
             return cast(RunState, state)
-        if state == "starting":
+        if state == "starting" and "pid" not in meta:  # with one it has lived
             age = datetime.now().astimezone() - datetime.fromisoformat(meta["created"])
             if age < LAUNCH_GRACE:
                 return "starting"
@@ -264,6 +264,23 @@ class RunReader:
             raise UserError(f"{self.id}: there is no episode {episode_id}; the run was resumed.")
         return _event(Episode, row[0])
 
+    def groups(self, until: int | None = None) -> list[GroupRow]:
+        """The groups recorded up to update `until` (default: all), in order."""
+        if not self._first("SELECT 1 FROM sqlite_master WHERE name = 'groups'"):
+            return []  # a run of an older version, which knew no language models
+        rows = self._all(
+            "SELECT id, step, idx, world_id, size FROM groups WHERE step <= ? ORDER BY step, id",
+            NEWEST if until is None else until,
+        )
+        return [GroupRow(**dict(zip(GroupRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def group(self, group_id: int) -> Group:
+        """A group with its members. Raises UserError when a resume has deleted it."""
+        row = self._first("SELECT payload FROM groups WHERE id = ?", group_id)
+        if row is None:
+            raise UserError(f"{self.id}: there is no group {group_id}; the run was resumed.")
+        return _event(Group, row[0])
+
     def notes(self, after_id: int = 0) -> list[NoteRow]:
         """Notes newer than `after_id`, oldest first."""
         rows = self._all(
@@ -292,9 +309,10 @@ class RunReader:
             self._policy = _event(Policy, policy[0])
         if not self._batches:
             return None
-        late = {s.step: s for batch in self._batches.values() for s in batch.late}
+        # By episode and t: all moves of a language model's update have the same step.
+        late = {(s.episode, s.t): s for batch in self._batches.values() for s in batch.late}
         steps: list[Step] = [
-            late.get(step.step, step) if step.kind == "real" else step
+            late.get((step.episode, step.t), step) if step.kind == "real" else step
             for batch in self._batches.values()
             for step in batch.steps
         ]

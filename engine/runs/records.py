@@ -73,6 +73,19 @@ class EpisodeRow(Record, frozen=True, kw_only=True):
     truncated: bool
 
 
+class GroupRow(Record, frozen=True, kw_only=True):
+    """A group of episodes that an update of a language model compared, in one line.
+
+    `step` is the number of the update, `size` how many episodes there were.
+    """
+
+    id: int
+    step: int
+    index: int
+    world_id: int
+    size: int
+
+
 class NoteRow(Record, frozen=True, kw_only=True):
     """A note, with the id after which to ask for newer ones."""
 

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import textual.app
+from patience import DEADLINE, all_done
+from textual._wait import wait_for_idle
+from textual.notifications import Notification
+from textual.pilot import Pilot
 from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
 from tui.widgets import glyphs
 
+Wait = Callable[..., Awaitable[Any]]
 TEXTS = {"learning": LEARNING, "on-policy": ON_POLICY, "planning": PLANNING}
+
+
+def _and_all_done(wait: Wait) -> Wait:
+    async def patient(*args: Any, **how: Any) -> Any:
+        result = await wait(*args, **how)
+        await all_done()
+        return result
+
+    return patient
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine changes nothing about what a test sees.
+
+    Textual takes a process that uses no CPU for one that has nothing left to do; it may just as
+    well have been kept from running. And notifications would be forgotten after some seconds.
+    """
+    for name in ("press", "click", "pause", "resize_terminal"):
+        monkeypatch.setattr(Pilot, name, _and_all_done(getattr(Pilot, name)))
+    monkeypatch.setattr(textual.app, "wait_for_idle", _and_all_done(wait_for_idle))  # between keys
+    monkeypatch.setattr(Notification, "time_left", DEADLINE)
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from textual.app import App
-from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.worker import WorkerCancelled
 
 from engine import presets
 from engine.presets import Preset
@@ -123,20 +119,3 @@ def shown(app: App[Any]) -> str:
     """All text on the screen, as the terminal gets it."""
     strips = app.screen._compositor.render_strips(app.size)
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
-
-
-async def settle(pilot: Pilot[Any]) -> None:
-    """Wait for the threads under way, and for what they posted."""
-    for _ in range(3):
-        with contextlib.suppress(WorkerCancelled):  # what the highlight has left behind
-            await pilot.app.workers.wait_for_complete()
-        await pilot.pause()
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    """Wait for something that a timer brings about."""
-    for _ in range(400):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError(f"it never came about; the screen shows:\n{shown(pilot.app)}")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from home_tools import HostApp, settle, shown, until
+from home_tools import HostApp, shown
+from patience import eventually, settle
 from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
@@ -56,7 +57,7 @@ async def test_it_opens_from_the_library_and_leads_back(
 ) -> None:
     app = IceMazeApp(runs_dir=tmp_path)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: type(app.screen).__name__ == "HomeScreen")
+        await eventually(pilot, lambda: type(app.screen).__name__ == "HomeScreen")
         await settle(pilot)
         assert "a Algorithms" in shown(app)
         await pilot.press("a")
@@ -192,10 +193,10 @@ async def test_the_text_scrolls_from_the_map() -> None:
         await settle(pilot)
         text = app.screen.query_one("#map-text", VerticalScroll)
         await pilot.press("pagedown")
-        await until(pilot, lambda: text.scroll_y > 0)
+        await eventually(pilot, lambda: text.scroll_y > 0)
         assert app.screen.query_one(MapTree).has_focus
         await pilot.press("down")
-        await until(pilot, lambda: text.scroll_y == 0)
+        await eventually(pilot, lambda: text.scroll_y == 0)
 
 
 async def test_ascii_terminals_see_ascii() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from home_tools import shown
+from patience import eventually
 from textual.pilot import Pilot
 from textual.widgets import Static
-from trainer_tools import app_on, eventually, kill, notified, opened, trainer
+from trainer_tools import app_on, kill, notified, opened, trainer
 
 from engine.errors import UserError
 from engine.runs import launch, library

@@ -142,7 +142,7 @@ def test_a_closed_pipe_is_quiet_and_leaves_the_run_going(runs_dir: Path) -> None
         process.stdout.close()
         assert process.wait(timeout=DEADLINE) == 141
         assert process.stderr.read() == ""
-        assert status(runs_dir, run)["state"] == "running"
+        wait_until(runs_dir, run, lambda s: s["state"] == "running")
 
 
 def test_a_killed_worker_is_a_failed_run(runs_dir: Path) -> None:

@@ -15,12 +15,11 @@ from home_tools import (
     SHIPPED,
     HostApp,
     make_run,
-    settle,
     shown,
-    until,
     write_presets,
     write_state,
 )
+from patience import eventually, settle
 from textual.binding import Binding
 from textual.pilot import Pilot
 
@@ -73,8 +72,8 @@ def rows(pilot: Pilot[Any], selector: str) -> list[str]:
 async def test_two_enters_start_the_first_preset(shipped: Path, runs: Path) -> None:
     app = app_with(runs)
     async with app.run_test(size=(80, 24)) as pilot:
+        await eventually(pilot, lambda: "First steps" in shown(app))
         await pilot.press("enter", "enter")
-        await pilot.pause()
         assert app.started == [("first-steps", presets.load(str(shipped / "first-steps.toml")))]
 
 
@@ -161,7 +160,7 @@ async def test_a_long_preview_scrolls_and_begins_at_its_top(shipped: Path, runs:
         assert "optimum" not in shown(app)
         assert "pgdn More" in shown(app)
         await pilot.press("pagedown", "pagedown")
-        await until(pilot, lambda: "optimum" in shown(app))
+        await eventually(pilot, lambda: "optimum" in shown(app))
         await pilot.press("down")
         await settle(pilot)
         assert preview.scroll_y == 0
@@ -238,19 +237,19 @@ async def test_the_list_of_runs_follows_the_disk(
         await settle(pilot)
         assert rows(pilot, "#runs") == ["None yet. Enter starts one."]
         old = make_run(runs, state="stopped", step=500, env_steps=500)
-        await until(pilot, lambda: "stopped, 10% done" in shown(app))
+        await eventually(pilot, lambda: "stopped, 10% done" in shown(app))
         lock = RunLock.take(old)
         assert lock is not None
         write_state(old, "running", 0.5, step=1000, env_steps=1000)
-        await until(pilot, lambda: "running, 20% done, success 50%" in shown(app))
+        await eventually(pilot, lambda: "running, 20% done, success 50%" in shown(app))
         await pilot.press("tab")
         new = make_run(runs, SCHEDULED, "slippery-sarsa", state="finished")
-        await until(pilot, lambda: len(rows(pilot, "#runs")) == 2)
+        await eventually(pilot, lambda: len(rows(pilot, "#runs")) == 2)
         order = sorted([old.name, new.name], reverse=True)
         assert [o.id for o in app.screen.query_one("#runs", lists.RunList).options] == order
         assert app.screen.query_one("#runs", lists.RunList).chosen == old.name
         lock.close()
-        await until(pilot, lambda: "dead, 20% done" in shown(app))
+        await eventually(pilot, lambda: "dead, 20% done" in shown(app))
 
 
 async def test_an_ended_run_is_read_once(

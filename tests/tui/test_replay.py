@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from home_tools import shown
+from patience import eventually
 from textual.pilot import Pilot
-from trainer_tools import app_on, eventually, notified, opened, settled
+from trainer_tools import app_on, notified, opened, recorded, settled
 
 from tui.screens.trainer import TrainerScreen
 from tui.snapshot import Snapshot
@@ -49,7 +50,7 @@ async def test_step_by_step(recording: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
         end = moment(screen)
-        rows = screen.watcher.source.recorded()
+        rows = await recorded(screen)
         first = await pressed(pilot, screen, "full_stop")
         assert not first.following
         assert place(first) == (rows[0].index, 0)
@@ -84,7 +85,7 @@ async def test_it_plays_and_stops_at_the_last_recorded_step(recording: Path) -> 
     app = app_on(recording)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
-        rows = screen.watcher.source.recorded()
+        rows = await recorded(screen)
         await pilot.press("space")
         await eventually(pilot, lambda: screen.snapshot and not screen.snapshot.following)
         assert screen.snapshot is not None
@@ -117,7 +118,7 @@ async def test_the_curves_cursor_leads_to_its_moment(recording: Path) -> None:
         assert chosen is not None and 0 < chosen < 600
         shot = await pressed(pilot, screen, "enter")
         assert shot.at <= chosen
-        later = [row for row in screen.watcher.source.recorded() if row.step > shot.at]
+        later = [row for row in await recorded(screen) if row.step > shot.at]
         assert not later or later[0].step - later[0].length + 1 > chosen or shot.at == chosen
         assert f"step {shot.at} " in shown(app)
         assert all(row.step <= shot.at for row in shot.episodes)

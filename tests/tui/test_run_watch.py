@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from trainer_tools import DEADLINE, LEARNING, kill, live_run
+from patience import DEADLINE
+from trainer_tools import LEARNING, kill, live_run
 
 from engine import presets
 from engine.errors import UserError

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from home_tools import shown, write_presets
+from patience import eventually
 from textual.pilot import Pilot
-from trainer_tools import app_on, eventually, opened, settled
+from trainer_tools import app_on, opened, settled
 
 from engine import presets
 from tui.app import IceMazeApp
@@ -33,6 +34,7 @@ def test_home(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyP
     async def ready(pilot: Pilot[Any]) -> None:
         await eventually(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
         await eventually(pilot, lambda: "π* wins 100%" in shown(pilot.app))
+        await eventually(pilot, lambda: "None yet." in shown(pilot.app))
 
     app = IceMazeApp(runs_dir=tmp_path / "runs")
     assert snap_compare(app, terminal_size=(80, 24), run_before=ready)

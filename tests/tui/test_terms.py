@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from trainer_tools import app_on, opened
+from trainer_tools import app_on, opened, recorded
 
 import tui
 from tui.glossary import load
@@ -65,8 +66,9 @@ async def test_everything_the_trainer_shows(
                     )
         shot = screen.snapshot
         assert shot is not None
-        for row in screen.watcher.source.recorded():
-            for step in screen.watcher.source.episode(row.id).steps:
+        for row in await recorded(screen):
+            episode = await screen._in_thread(partial(screen.watcher.source.episode, row.id))
+            for step in episode.steps:
                 told = facts(step, shot.algorithm, shot.world.maze, UNICODE)
                 shown |= {slug for _, slug, _ in told}
         assert len(shown) > 10

@@ -84,6 +84,9 @@ def test_signed_and_counts_and_shares() -> None:
     assert [text.percent(x) for x in (0, 1, 0.5, 0.0004, 0.9999)] == [
         "0%", "100%", "50%", "0.04%", "99.9%",
     ]  # fmt: skip
+    assert [text.percent(x) for x in (9e-16, 0.000_099, 0.000_1, 0.999_91, 1 - 1e-15)] == [
+        "<0.01%", "<0.01%", "0.01%", ">99.99%", ">99.99%",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,9 @@ def test_the_glyph_set_follows_setting_and_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("ICEMAZE_ASCII", "1")
     assert glyphs.current().ascii
-    assert glyphs.plain("δ → ★ é") == "delta > G ?"
+    assert glyphs.plain("δ → ★ é 丸") == "delta -> G e ?"
+    assert glyphs.plain("π(←|s)") == "pi(<|s)"
+    assert glyphs.plain("G ← r₁ + γⁿ⁻¹ rₙ") == "G <- r_1 + gamma^(n-1) r_n"
     glyphs.choose(False)
     try:
         assert not glyphs.current().ascii

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from home_tools import shown
+from patience import eventually
 from textual.widgets import Input
-from trainer_tools import app_on, eventually, kill, live_run, notified, opened, settled, trainer
+from trainer_tools import app_on, kill, live_run, notified, opened, settled, trainer
 
 from engine.runs.reader import RunReader
 from tui.screens.home import HomeScreen
@@ -132,7 +133,8 @@ async def test_tuning_takes_effect_and_is_remembered(tmp_path: Path) -> None:
                         and screen.snapshot.step.step_size == wanted
                     ),
                 )
-            assert "algorithm.learning_rate is changed from here on." in notified(pilot)
+            changed = "algorithm.learning_rate is changed from here on."
+            await eventually(pilot, lambda: notified(pilot).count(changed) == 2)
 
 
 async def test_stop_asks_first(tmp_path: Path) -> None:
@@ -179,6 +181,7 @@ async def test_a_killed_worker_is_told_and_its_record_stays(tmp_path: Path) -> N
             await eventually(pilot, lambda: screen.snapshot and screen.snapshot.episodes)
             kill(path)
             await eventually(pilot, lambda: "† worker is gone" in shown(app))
+            await eventually(pilot, lambda: app._notifications)
             assert [n.title for n in app._notifications] == ["The worker is gone"]
             await pilot.press("full_stop")
             await settled(pilot)

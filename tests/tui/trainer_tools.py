@@ -6,11 +6,11 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from home_tools import shown
+from patience import DEADLINE, eventually
 from textual.pilot import Pilot
 from textual.screen import Screen
 
@@ -19,6 +19,7 @@ from engine.factory import make_learner
 from engine.runs import launch
 from engine.runs.lock import is_alive
 from engine.runs.reader import RunReader
+from engine.runs.records import EpisodeRow
 from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from tui.app import IceMazeApp
@@ -58,7 +59,6 @@ agents = 1
 pace = 2
 """
 ENDLESS = LEARNING.replace("env_steps = 600", "env_steps = 100_000_000")
-DEADLINE = 60.0
 
 
 def record(folder: Path, text: str = LEARNING, name: str = "across") -> Path:
@@ -106,15 +106,6 @@ def trainer(pilot: Pilot[Any]) -> TrainerScreen:
     return next(screen for screen in screens if isinstance(screen, TrainerScreen))
 
 
-async def eventually(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
-    """Wait for something that a thread, a timer or another process brings about."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"it never came about; the screen shows:\n{shown(pilot.app)}")
-        await pilot.pause(0.02)
-
-
 async def opened(pilot: Pilot[Any]) -> TrainerScreen:
     """The trainer, once it shows its run."""
     await eventually(
@@ -133,6 +124,11 @@ async def settled(pilot: Pilot[Any]) -> None:
     screen = trainer(pilot)
     await eventually(pilot, lambda: not screen.watcher.asked and not screen._looking)
     await pilot.pause()
+
+
+async def recorded(screen: TrainerScreen) -> tuple[EpisodeRow, ...]:
+    """The recorded episodes, read on the thread that alone may use the screen's reader."""
+    return await screen._in_thread(screen.watcher.source.recorded)
 
 
 def notified(pilot: Pilot[Any]) -> str:

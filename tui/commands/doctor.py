@@ -12,9 +12,10 @@ def doctor(as_json: Json = False) -> None:
     """Say what this machine can run, and why not. Exit status 1 when it cannot train."""
     from tui.commands.machine import examine
 
-    well = True
+    well, models = True, False
     for finding in examine():
         well = well and finding.level != "bad"
+        models = models or finding.check == "LLM device"
         if as_json:
             emit(**dataclasses.asdict(finding))
             continue
@@ -24,6 +25,7 @@ def doctor(as_json: Json = False) -> None:
             say(f"{'':22} {finding.remedy}")
     if not as_json:
         say()
-        say("This machine can train tables." if well else "This machine cannot train: see BAD.")
+        what = "tables and language models" if models else "tables"
+        say(f"This machine can train {what}." if well else "This machine cannot train: see BAD.")
     if not well:
         leave(1)

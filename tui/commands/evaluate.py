@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tui.commands.options import Json, RunId
-from tui.commands.output import emit, say
+from tui.commands.output import complain, emit, say
 
 if TYPE_CHECKING:
-    from engine.runs.evaluation import RunEvaluation
+    from engine.runs.evaluation import RunEvaluation, SplitFigures
 
 
 def evaluate(
@@ -26,13 +26,16 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run's target policy exactly, averaged over its agents."""
+    """Evaluate what a run has learned exactly: its target policy, averaged over its agents.
+
+    Of a language model the saved adapters are asked; any map will do, for the model reads it.
+    """
     from engine.runs import library
     from engine.runs.evaluation import evaluate_run
     from engine.runs.reader import RunReader
 
     with RunReader(library.find_run(run)) as reader:
-        result = evaluate_run(reader, settings or [])
+        result = evaluate_run(reader, settings or [], complain)
         if as_json:
             emit(run=reader.id, path=str(reader.path), **_fields(result))
         else:
@@ -40,26 +43,56 @@ def evaluate(
 
 
 def _fields(result: RunEvaluation) -> dict[str, Any]:
+    held_out = {} if result.held_out is None else _split_fields(result.held_out)
     return {
         "step": result.step, "agents": result.agents, "success_kind": "exact",
-        **{name: metric.mean for name, metric in result.figures.items()},
-        "optimal_return": result.optimal_return, "horizon_optimum": result.horizon_optimum,
+        **_split_fields(result.own),
+        **{f"held_out_{name}": value for name, value in held_out.items()},
+    }  # fmt: skip
+
+
+def _split_fields(split: SplitFigures) -> dict[str, Any]:
+    return {
+        **{name: metric.mean for name, metric in split.figures.items()},
+        "optimal_return": split.optimal_return, "horizon_optimum": split.horizon_optimum,
+        **{name: metric.mean for name, metric in split.baselines.items()},
+        "mazes": split.mazes,
     }  # fmt: skip
 
 
 def _say(run: str, result: RunEvaluation, settings: list[str]) -> None:
-    from tui.widgets.text import number, percent
-
-    where = f"with {', '.join(settings)}" if settings else "in its own maze"
     whose = (
         "its target policy" if result.agents == 1 else f"{result.agents} agents' target policies"
     )
+    if result.own.baselines:
+        whose = "its saved adapters, π at temperature 1"
+    own = "in its own maze" if result.own.mazes == 1 else f"{result.own.mazes} training mazes"
+    changed = f"with {', '.join(settings)}"
+    where = own if not settings else changed if result.own.mazes == 1 else f"{own} {changed}"
     say(f"{run} at step {result.step:,}, {where}: exact figures of {whose}")
-    for name, metric in result.figures.items():
+    _say_split(result.own, result.agents)
+    if result.held_out is not None:
+        say(f"{result.held_out.mazes} held-out mazes, which were not trained on:")
+        _say_split(result.held_out, result.agents)
+
+
+def _say_split(split: SplitFigures, agents: int) -> None:
+    from tui.widgets.text import number, percent
+
+    for name, metric in split.figures.items():
         shown = percent if name.endswith("success_rate") else number
         spread = ""
-        if result.agents > 1 and metric.low != metric.high:
+        if max(agents, split.mazes) > 1 and metric.low != metric.high:
             spread = f"   {shown(metric.low)} to {shown(metric.high)} (10th to 90th percentile)"
         say(f"  {name.replace('_', ' '):20} {shown(metric.mean):>8}{spread}")
-    say(f"  {'optimal return':20} {number(result.optimal_return):>8}   (π*)")
-    say(f"  {'horizon optimum':20} {number(result.horizon_optimum):>8}   (no policy can beat it)")
+    say(f"  {'optimal return':20} {number(split.optimal_return):>8}   (π*)")
+    say(f"  {'horizon optimum':20} {number(split.horizon_optimum):>8}   (no policy can beat it)")
+    for name, metric in split.baselines.items():
+        say(f"  {BASELINES[name][0]:20} {percent(metric.mean):>8}   {BASELINES[name][1]}")
+
+
+BASELINES = {
+    "random_success_rate": ("random moves", "(success of who knows nothing)"),
+    "one_direction_success_rate": ("one direction", "(success of the best one, for ever)"),
+    "optimal_success_rate": ("optimal success", "(π*)"),
+}

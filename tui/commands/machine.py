@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tui.commands.models import INSTALL, missing_packages
+from tui.commands.models import missing_packages
 
 PROBE_SECONDS = 120.0
 """Importing torch from a cold network disk can take a minute."""
@@ -59,7 +59,7 @@ def examine() -> Iterator[Finding]:
     yield runs_folder()
     yield from terminal()
     yield gpu()
-    yield language_models()
+    yield from language_models()
 
 
 def python() -> Finding:
@@ -106,7 +106,7 @@ def kernel_cache() -> Finding:
     from engine.tabular.compiling import cache_folder
 
     folder = cache_folder()
-    if not _writable(folder):
+    if not writable(folder):
         return Finding(
             "Kernel cache",
             "warning",
@@ -125,7 +125,7 @@ def runs_folder() -> Finding:
     from engine.runs.filesystem import filesystem_type, network_filesystem
 
     folder = library.runs_dir()
-    if not _writable(folder):
+    if not writable(folder):
         remedy = "Choose another one: --runs-dir or ICEMAZE_RUNS_DIR"
         return Finding("Runs folder", "bad", f"{folder} is not writable", remedy)
     try:
@@ -208,14 +208,11 @@ def _driver_says() -> str:
     return ", ".join(done.stdout.strip().splitlines())
 
 
-def language_models() -> Finding:
-    """Whether language models could be trained."""
-    if missing := missing_packages():
-        text = f"no: {', '.join(missing)} not installed"
-        return Finding("Language models", "ok", text, f"To get them: {INSTALL}")
-    return Finding(
-        "Language models", "ok", "the packages are there; this version trains tables only"
-    )
+def language_models() -> Iterator[Finding]:
+    """Whether language models can be trained, on what, and which."""
+    from tui.commands import machine_llm
+
+    yield from machine_llm.findings()
 
 
 # ---------------------------------------------------------------- helpers
@@ -246,7 +243,7 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _writable(folder: Path) -> bool:
+def writable(folder: Path) -> bool:
     """Whether a file can be made in the folder, or in the one it will be made in."""
     existing = _existing(folder)
     try:

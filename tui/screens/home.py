@@ -165,6 +165,8 @@ class HomeScreen(Screen[None]):
 
     def _show_preview(self) -> None:
         preview = self.query_one(Preview)
+        if not preview.is_built:  # the focus may come first
+            return
         self.refresh_bindings()
         if run := self._run:
             detail = self._details.get(run.summary.id)

@@ -79,6 +79,7 @@ class PresetList(HomeList):
                 title = Content.styled(heading, "bold $text-secondary")
                 options += [Option(title, disabled=True), *rows]
         self.show(options, "No preset has these words.")
+        self.border_title = f"Presets {len(fitting)}" if fitting else "Presets"
 
 
 class RunList(HomeList):

@@ -44,6 +44,11 @@ class Preview(VerticalScroll, can_focus=False):
         """Nothing is highlighted yet."""
         self._maze_of: Outlook | RunDetail | None = None
 
+    @property
+    def is_built(self) -> bool:
+        """Whether all its parts are there; a list may get the focus, and ask, before they are."""
+        return bool(self.query(MapPreview)) and bool(self.query(Facts))
+
     def show_preset(self, card: PresetCard, outlook: Outlook | None) -> None:
         """Show a preset: at once, again with its maze, and again with its optimum."""
         self._begin(card.title)

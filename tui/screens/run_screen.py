@@ -18,16 +18,18 @@ from textual.timer import Timer
 
 from engine.events import Episode
 from engine.runs.records import ENDED
+from tui.clock import FAST, clock_of
 from tui.replay import Replay
 from tui.run_watch import News, Notice, RunWatch
 from tui.screens.start_form import TuneForm
 from tui.screens.yes_no import YesNo
 from tui.snapshot import Snapshot
+from tui.source import GroupPage
 from tui.widgets import glyphs
 
 Result = TypeVar("Result")
 
-PACES: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, float("inf"))
+PACES: tuple[float, ...] = FAST
 """Steps per second that + and - go through; the last one is as fast as it goes."""
 PLAY_PACES = PACES[:6]
 """The same for a recording, which is there to be looked at."""
@@ -233,7 +235,7 @@ class RunScreen(Screen[None]):
         elif self.snapshot is not None:
             # Counted from what was asked last: presses come faster than the worker's answers.
             now = self._asked_pace[0] if self._asked_pace else self.snapshot.head.pace
-            pace = next_pace(now, up)
+            pace = next_pace(now, up, clock_of(self.snapshot.preset).paces)
             self._asked_pace = (pace,)
             self.command("pace", value=pace)
 
@@ -272,6 +274,11 @@ class RunScreen(Screen[None]):
             self.command("tune", f"{key} is changed from here on.", key=key, value=value)
 
     # ------------------------------------------------------------ the recording
+
+    async def groups(self, update: int | None, by: int = 0) -> GroupPage | None:
+        """What a language model's update compared, see `SnapshotSource.groups`."""
+        source = self.watcher.source
+        return await self._in_thread(lambda: source.groups(update, by))
 
     def action_replay(self, by: int) -> None:
         """To another recorded episode."""

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Button, Collapsible, Footer, Input, Static
 
 from engine.errors import UserError
@@ -19,7 +20,7 @@ from engine.events import Tuned
 from engine.presets import Preset
 from engine.tabular.tuning import tuned_settings
 from tui.screens.facts_of import budget_text, pace_text
-from tui.widgets import glyphs
+from tui.widgets import glyphs, setting_switches
 from tui.widgets.setting_field import SettingField, tunable_mark
 from tui.widgets.setting_spec import Draft, Sections, sections
 from tui.widgets.text import clean
@@ -62,22 +63,33 @@ class SettingsForm(ModalScreen[Result]):
         self._preset, self._shown = preset, shown
         self._draft = Draft(preset)
         self._valid = preset
+        self._refused: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(id="form"):
             with Horizontal(id="form-head"):
-                yield Static(Content(glyphs.plain(clean(self._preset.title))), id="form-title")
+                yield Static(self._title(), id="form-title")
                 yield Button(f"{self.SUBMIT} (Enter)", id="submit", variant="success", compact=True)
                 yield Button("Back (Esc)", id="cancel", compact=True)
             yield Static(id="form-status", markup=False)
-            with Fields(id="form-fields"):
-                for heading, group in self._shown.main.items():
-                    yield Static(Content(heading), classes="form-heading")
-                    yield from (SettingField(setting) for setting in group)
-                if self._shown.advanced:
-                    with Collapsible(title="More settings", id="form-advanced"):
-                        yield from (SettingField(setting) for setting in self._shown.advanced)
+            yield Fields(*self._fields(), id="form-fields")
         yield Footer(show_command_palette=False)
+
+    def _fields(self, *, unfolded: bool = False) -> Iterable[Widget]:
+        """A heading and fields for each group; what matters less is folded."""
+        for heading, group in self._shown.main.items():
+            yield Static(Content(glyphs.plain(heading)), classes="form-heading")
+            yield from (SettingField(setting) for setting in group)
+        if self._shown.advanced:
+            shapes = glyphs.current()
+            yield Collapsible(
+                *(SettingField(setting) for setting in self._shown.advanced),
+                title="More settings",
+                collapsed=not unfolded,
+                collapsed_symbol=shapes.folded,
+                expanded_symbol=shapes.unfolded,
+                id="form-advanced",
+            )
 
     def on_mount(self) -> None:
         """Say what the form is for, and what is wrong with the preset as it is."""
@@ -91,14 +103,49 @@ class SettingsForm(ModalScreen[Result]):
     # ------------------------------------------------------------ what is typed
 
     @on(SettingField.Changed)
-    def _changed(self, event: SettingField.Changed) -> None:
+    async def _changed(self, event: SettingField.Changed) -> None:
         event.stop()
-        self._draft.set(event.field.setting.key, event.text)
+        setting = event.field.setting
+        if not event.field.is_attached:  # it belonged to the form as it was before a switch
+            return
+        if setting.key not in setting_switches.KEYS:
+            self._draft.set(setting.key, event.text)
+        elif event.text != setting.value:
+            await self._switch(setting.key, event.text)
+        else:
+            self._refused.pop(setting.key, None)
         self._show_errors()
+
+    async def _switch(self, key: str, value: str) -> None:
+        """Start over with the settings of another algorithm, or of another way to explore."""
+        self._refused.pop(key, None)
+        try:
+            self._preset = setting_switches.switched(self._draft.valid(), key, value)
+        except UserError as error:
+            self._refused[key] = clean(str(error).removeprefix("form: "))
+            return
+        self._refused.clear()
+        self._shown = self.shown_of(self._preset)
+        self._draft = Draft(self._preset)
+        self.query_one("#form-title", Static).update(self._title())
+        fields = self.query_one(Fields)
+        async with self.batch():
+            await fields.remove_children()
+            await fields.mount_all(self._fields(unfolded=True))
+        again = [field for field in self.query(SettingField) if field.setting.key == key]
+        if again:
+            again[0].focus_control()
+
+    def shown_of(self, preset: Preset) -> Sections:
+        """The settings shown of a preset."""
+        return sections(preset)
+
+    def _title(self) -> Content:
+        return Content(glyphs.plain(clean(self._preset.title)))
 
     def _show_errors(self) -> str:
         """Show each mistake under its field, those of no field on top. Gives the first of them."""
-        errors = self._draft.errors
+        errors = {**self._refused, **self._draft.errors}
         rest = "" if errors else self._check()
         for field in self.query(SettingField):
             key = field.setting.key
@@ -161,7 +208,13 @@ class StartForm(SettingsForm[Preset | None]):
     SUBMIT = "Start"
 
     def __init__(self, preset: Preset) -> None:
-        super().__init__(preset, sections(preset))
+        super().__init__(preset, self.shown_of(preset))
+
+    def shown_of(self, preset: Preset) -> Sections:
+        """With the algorithm and the kind of exploration among what matters less."""
+        shown = sections(preset)
+        advanced = [*setting_switches.switches(preset), *shown.advanced]
+        return Sections(shown.main, advanced)
 
     def purpose(self) -> str:
         length = f"{budget_text(self._valid)}; {pace_text(self._valid)}."

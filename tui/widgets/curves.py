@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,141 +12,16 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.reactive import reactive
 
+from engine.runs.curves import Curve
+from tui.clock import clock_of, trains_llm
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.chart import Chart
 from tui.widgets.chart_plot import Reference, Series
 from tui.widgets.choice_bar import ChoiceBar
+from tui.widgets.curve_views import GREEDY, VIEWS, Figure, Level, View
+from tui.widgets.llm_curves import LLM_VIEWS
 from tui.widgets.terms import Term, unique
-
-STEPS = Term("steps per agent", "environment-step")
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One curve: the metric in the store, its name on screen, its glossary entry."""
-
-    metric: str
-    label: str
-    slug: str
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One reference line: its name on screen, its glossary entry, its value."""
-
-    label: str
-    slug: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the chart shows at once."""
-
-    title: str
-    figures: tuple[Figure, ...]
-    levels: Callable[[Snapshot], list[Level]] = lambda snapshot: []
-    y_range: tuple[float | None, float | None] = (None, None)
-
-
-def _success(snapshot: Snapshot) -> list[Level]:
-    return [Level("π* success", "optimal-policy", snapshot.optimal_figures.success_rate)]
-
-
-def _return(snapshot: Snapshot) -> list[Level]:
-    figures = snapshot.optimal_figures
-    optimum = Level("π* return", "optimal-return", figures.optimal_return)
-    if abs(figures.horizon_optimum - figures.optimal_return) < 1e-9:
-        return [optimum]
-    return [optimum, Level("upper bound", "horizon-optimum", figures.horizon_optimum)]
-
-
-def _length(snapshot: Snapshot) -> list[Level]:
-    return [Level("π* length", "optimal-policy", snapshot.optimal_figures.expected_length)]
-
-
-GREEDY = "greedy_success_rate"
-
-VIEWS = (
-    View(
-        "Success",
-        (
-            Figure("online_success_rate", "online success", "online-success-rate"),
-            Figure(GREEDY, "greedy, exact", "greedy-success-rate"),
-            Figure("success_rate", "target policy, exact", "success-rate"),
-        ),
-        _success,
-        (0.0, 1.0),
-    ),
-    View(
-        "Return",
-        (
-            Figure("online_return", "online return", "online-return"),
-            Figure("expected_return", "target policy, exact", "expected-return"),
-        ),
-        _return,
-    ),
-    View(
-        "Length",
-        (
-            Figure("online_length", "online length", "online-length"),
-            Figure("expected_length", "target policy, exact", "expected-length"),
-        ),
-        _length,
-        (0.0, None),
-    ),
-    View(
-        "TD error",
-        (Figure("td_error", "mean |δ|", "td-error"),),
-        y_range=(0.0, None),
-    ),
-    View(
-        "Change",
-        (Figure("largest_change", "largest change of a sweep", "bellman-residual"),),
-        y_range=(0.0, None),
-    ),
-    View(
-        "Exploration",
-        (
-            Figure("exploring_share", "share of exploring steps", "exploring-share"),
-            Figure("epsilon", "ε", "epsilon"),
-            Figure("learning_rate", "α", "learning-rate"),
-        ),
-        y_range=(0.0, None),
-    ),
-    View(
-        "Entropy",
-        (
-            Figure("entropy", "entropy of π", "entropy"),
-            Figure("reference_kl", "KL to the reference", "reference-policy"),
-            Figure("policy_gradient_norm", "gradient norm", "policy-gradient"),
-        ),
-        y_range=(0.0, None),
-    ),
-    View(
-        "Clip",
-        (
-            Figure("clip_fraction", "clip fraction", "clip"),
-            Figure("approx_kl", "KL to the old policy", "approx-kl"),
-        ),
-        y_range=(0.0, None),
-    ),
-    View(
-        "Advantage",
-        (
-            Figure("advantage_std", "spread of advantages", "normalised-advantage"),
-            Figure("value_loss", "value loss", "value-loss"),
-            Figure("equal_groups", "all-equal groups", "group"),
-        ),
-        y_range=(0.0, None),
-    ),
-    View(
-        "Falls",
-        (Figure("falls_per_1000_steps", "falls per 1,000 steps", "fall-rate"),),
-        y_range=(0.0, None),
-    ),
-)
 
 
 class CurvesPanel(Vertical, can_focus=True):
@@ -221,7 +94,8 @@ class CurvesPanel(Vertical, can_focus=True):
             chart.cursor_x = float(snapshot.at)
         elif left_recording:
             chart.cursor_x = None
-        self.views = [view for view in VIEWS if figures(view, snapshot)]
+        choice = LLM_VIEWS if trains_llm(snapshot.preset) else VIEWS
+        self.views = [view for view in choice if figures(view, snapshot)]
         self._draw()
 
     def terms(self) -> list[Term]:
@@ -231,7 +105,8 @@ class CurvesPanel(Vertical, can_focus=True):
             return []
         shown: list[Figure | Level] = [*figures(view, snapshot), *view.levels(snapshot)]
         terms = [Term(item.label, item.slug) for item in shown]
-        axis = Term("sweeps", "sweep") if _planning(snapshot) else STEPS
+        clock = clock_of(snapshot.preset)
+        axis = Term(clock.axis, clock.slug)
         return unique([*terms, axis, Term("band over agents", "band")])
 
     def _draw(self) -> None:
@@ -242,10 +117,9 @@ class CurvesPanel(Vertical, can_focus=True):
         bar.titles = tuple(v.title for v in self.views)
         bar.chosen = self.view_index % len(self.views)
         chart.ascii = glyphs.current().ascii
-        chart.x_label = "sweeps" if _planning(snapshot) else STEPS.label
-        curves = [(figure, snapshot.curves[figure.metric]) for figure in figures(view, snapshot)]
+        chart.x_label = clock_of(snapshot.preset).axis
         chart.show(
-            [Series(glyphs.plain(f.label), c.x, c.mean, c.low, c.high) for f, c in curves],
+            [_series(figure, snapshot) for figure in figures(view, snapshot)],
             [Reference(glyphs.plain(x.label), x.value) for x in view.levels(snapshot)],
             y_range=view.y_range,
         )
@@ -302,18 +176,35 @@ class CurvesPanel(Vertical, can_focus=True):
 def figures(view: View, snapshot: Snapshot) -> list[Figure]:
     """The figures of a view that this run has, each curve once: the target policy of an
     off-policy method is the greedy one."""
-    same = snapshot.algorithm.policy_type != "on-policy"
+    if _about_held_out(view) and not snapshot.held_out_curves:
+        return []
+    same = snapshot.algorithm.policy_type != "on-policy" and not trains_llm(snapshot.preset)
     return [
         figure
         for figure in view.figures
-        if _has_data(snapshot, figure.metric) and not (same and figure.metric == GREEDY)
+        if _has_data(snapshot, figure) and not (same and figure.metric == GREEDY)
     ]
 
 
-def _has_data(snapshot: Snapshot, metric: str) -> bool:
-    curve = snapshot.curves.get(metric)
+def _about_held_out(view: View) -> bool:
+    return any(figure.split == "test" for figure in view.figures)
+
+
+def _curve(figure: Figure, snapshot: Snapshot) -> Curve | None:
+    curves = snapshot.held_out_curves if figure.split == "test" else snapshot.curves
+    return curves.get(figure.metric)
+
+
+def _has_data(snapshot: Snapshot, figure: Figure) -> bool:
+    curve = _curve(figure, snapshot)
     return curve is not None and bool((~np.isnan(curve.mean)).any())
 
 
-def _planning(snapshot: Snapshot) -> bool:
-    return snapshot.algorithm.family == "planning"
+def _series(figure: Figure, snapshot: Snapshot) -> Series:
+    """The curve of a figure; a band only where there is something to spread over."""
+    curve, label = _curve(figure, snapshot), glyphs.plain(figure.label)
+    assert curve is not None
+    known = ~np.isnan(curve.mean)
+    if trains_llm(snapshot.preset) and (curve.low[known] == curve.high[known]).all():
+        return Series(label, curve.x, curve.mean)
+    return Series(label, curve.x, curve.mean, curve.low, curve.high)

@@ -12,11 +12,21 @@ from textual import events
 from textual.widget import Widget
 
 from engine.events import Step
+from engine.llm.algorithm import LlmAlgorithm
 from engine.maze import Maze
 from engine.tabular.algorithm import Algorithm
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.glyphs import Glyphs
-from tui.widgets.steps import action_name, arrow, ending, place, result
+from tui.widgets.llm_words import choice, learned
+from tui.widgets.steps import (
+    action_name,
+    arrow,
+    ending,
+    not_learned_from,
+    place,
+    result,
+    without_noise,
+)
 from tui.widgets.terms import Term, post_term, term_style, unique
 from tui.widgets.text import clean, number, signed
 
@@ -58,7 +68,7 @@ class ExplainView(Widget):
 
     def show(self, step: Step, snapshot: Snapshot) -> None:
         """Explain `step` of the snapshot's run."""
-        self._told = (step, snapshot.algorithm, snapshot.world.maze)
+        self._told = (without_noise(step), snapshot.algorithm, snapshot.world.maze)
         self.refresh(layout=True)
 
     def terms(self) -> list[Term]:
@@ -113,9 +123,9 @@ def facts(step: Step, algorithm: Algorithm, maze: Maze, glyphs: Glyphs) -> list[
         if step.kind == "backup"
         else [
             *_moved(step, maze, glyphs),
-            *_learned(step),
-            *_policies(step, algorithm),
-            _ended(step, glyphs),
+            *_learned(step, algorithm),
+            *_policies(step, algorithm, glyphs),
+            _ended(step, algorithm, glyphs),
         ]
     )
 
@@ -146,9 +156,14 @@ def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
     ]
 
 
-def _learned(step: Step) -> list[Fact]:
+def _learned(step: Step, algorithm: Algorithm) -> list[Fact]:
+    if isinstance(algorithm, LlmAlgorithm):
+        return learned(step)
     if step.probabilities:
         return _learned_by_policy(step)
+    if _waits(algorithm) and not_learned_from(step):
+        text = "not known: it is not learned from, or only once later rewards have come in"
+        return [("TD error δ", "td-error", text)]
     told: list[Fact] = [
         ("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
         ("step size α", "learning-rate", f"{number(step.step_size)} of that error is corrected"),
@@ -177,11 +192,15 @@ def _learned_by_policy(step: Step) -> list[Fact]:
     return told
 
 
-def _policies(step: Step, algorithm: Algorithm) -> list[Fact]:
+def _policies(step: Step, algorithm: Algorithm, glyphs: Glyphs) -> list[Fact]:
     """Who acts, who is learned about, and whether that is the same."""
     chance = number(math.exp(step.log_prob), 2)
-    chosen = "explored" if step.explored else "exploited"
-    behaviour = f"{algorithm.behaviour_policy}; here it {chosen} (chance of this action {chance})"
+    chosen = f"here it {'explored' if step.explored else 'exploited'} (chance of this action"
+    if algorithm.family == "prediction":  # it has no choice of its own
+        chosen = "(chance of this action here"
+    if isinstance(algorithm, LlmAlgorithm):
+        chosen = f"{choice(step, glyphs)} (chance of this action here"
+    behaviour = f"{algorithm.behaviour_policy}; {chosen} {chance})".replace("; (", " (")
     told: list[Fact] = [("behaviour policy", "behaviour-policy", behaviour)]
     told.append(("target policy", "target-policy", algorithm.target_policy))
     if algorithm.policy_type == "off-policy":
@@ -191,10 +210,24 @@ def _policies(step: Step, algorithm: Algorithm) -> list[Fact]:
     return told
 
 
-def _ended(step: Step, glyphs: Glyphs) -> Fact:
+def _waits(algorithm: Algorithm) -> bool:
+    """Whether its targets are returns: many rewards, and at most their end is an estimate."""
+    return algorithm.name == "monte-carlo" or "n" in algorithm.settings.__struct_fields__
+
+
+def _looked_ahead_once(step: Step) -> bool:
+    """Whether its target is r + γ × an estimate: n = 1, or n rewards that come to the same."""
+    return bool(step.bootstrap) and math.isclose(
+        step.target, step.reward + step.gamma * step.bootstrap, rel_tol=1e-12
+    )
+
+
+def _ended(step: Step, algorithm: Algorithm, glyphs: Glyphs) -> Fact:
     """Whether the episode ended here, how, and what that does to the target."""
-    if step.probabilities:
+    if step.probabilities or isinstance(algorithm, LlmAlgorithm):
         return _ended_for_policy(step, glyphs)
+    if _waits(algorithm) and not (step.terminated or step.truncated or _looked_ahead_once(step)):
+        return _ended_later(step, algorithm)
     if step.terminated:
         symbol, word = ending(step, glyphs)
         text = f"{symbol} {word}: nothing follows, so the target is the reward alone"
@@ -206,6 +239,28 @@ def _ended(step: Step, glyphs: Glyphs) -> Fact:
         )
         return ("truncated", "truncated", text)
     text = f"the episode goes on: the target adds γ × {number(step.bootstrap)}, itself an estimate"
+    return ("bootstrapping", "bootstrap", text)
+
+
+def _ended_later(step: Step, algorithm: Algorithm) -> Fact:
+    """Where the return ends that a step in the middle of an episode is learned from."""
+    if not_learned_from(step):
+        return ("return-to-go", "return-to-go", "the episode goes on: what follows counts too")
+    if algorithm.name == "monte-carlo":
+        text = "the target is what was really paid from here to the end of the episode"
+        if step.bootstrap:  # only where the time limit cut it
+            text += f", and an estimate, {number(step.bootstrap)}, of what the time limit cut off"
+        return ("return-to-go", "return-to-go", text)
+    if not step.bootstrap:
+        text = (
+            "the target is the rewards that came, up to n of them; nothing is added for what "
+            "follows (the episode ended, or what follows is still estimated as 0)"
+        )
+        return ("return-to-go", "return-to-go", text)
+    text = (
+        f"the target is the n rewards that came and then γⁿ × {number(step.bootstrap)}, itself an "
+        "estimate (fewer than n where the time limit came first)"
+    )
     return ("bootstrapping", "bootstrap", text)
 
 

@@ -7,7 +7,9 @@ Three kinds of arrow mean the same thing everywhere: solid is what the agent bel
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from dataclasses import dataclass
 
 
@@ -150,10 +152,27 @@ def plain(text: str, ascii_only: bool | None = None) -> str:
         return text
     for symbol, name in _NAMES.items():
         text = text.replace(symbol, name)
+    if not text.isascii():
+        letters = unicodedata.normalize("NFKD", _INDEX.sub(_spelled, text))
+        text = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return text.encode("ascii", "replace").decode("ascii")
 
 
+_INDEX = re.compile("[\u2080-\u209c\u1d62-\u1d6a]+|[\u2070-\u207f\u00b2\u00b3\u00b9\u1d43-\u1d61]+")
+"""Letters and figures below the line, or above it."""
+
+
+def _spelled(found: re.Match[str]) -> str:
+    """`ₙ` as `_n`, `ⁿ⁻¹` as `^(n-1)`."""
+    raised = "<super>" in unicodedata.decomposition(found[0][0])
+    letters = unicodedata.normalize("NFKD", found[0]).replace("−", "-")
+    return ("^" if raised else "_") + (letters if len(letters) == 1 else f"({letters})")
+
+
 _NAMES = {
+    # Between blanks they assign or lead on; elsewhere they are directions.
+    " ← ": " <- ",
+    " → ": " -> ",
     **dict(zip(UNICODE.solid, ASCII.solid, strict=True)),
     "ε": "eps",
     "γ": "gamma",
@@ -167,12 +186,15 @@ _NAMES = {
     "∇": "grad ",
     "‖": "||",
     "Â": "A",
-    "ᵗ": "^t",
-    "ₜ": "_t",
-    "ᵢ": "_i",
-    "₂": "2",
     "Δ": "d",
     "Σ": "sum",
+    "Π": "product",
+    "κ": "kappa",
+    "τ": "tau",
+    "η": "eta",
+    "∂": "d",
+    "∝": "~",
+    "±": "+/-",
     "∞": "inf",
     "≤": "<=",
     "≥": ">=",

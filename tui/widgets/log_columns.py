@@ -8,8 +8,9 @@ from typing import NamedTuple
 from engine.events import Step
 from engine.maze import Maze
 from tui.widgets.glyphs import Glyphs, plain
+from tui.widgets.llm_words import choice, choice_mark, rank
 from tui.widgets.log_entries import Entry, Row
-from tui.widgets.steps import action_name, arrow, ending, place
+from tui.widgets.steps import action_name, arrow, ending, not_learned_from, place
 from tui.widgets.text import fit, fit_number, number
 
 
@@ -53,6 +54,14 @@ MOVES = (
 )
 """Layouts for moves, from wide to narrow."""
 
+PREDICTIONS = (
+    (T, STATE, ACTION, REWARD, TARGET, ERROR, TO_GO),
+    (T, STATE, ARROW, REWARD, TARGET, ERROR, TO_GO),
+    (T, STATE, ARROW, REWARD, ERROR._replace(title="δ", width=7), TO_GO._replace(title="G")),
+    (*(c for c in NARROW if c.kind != "mark"), ERROR._replace(title="δ", width=7)),
+)
+"""Layouts for moves of a policy that was given: it neither explores nor prefers."""
+
 CHANCE = Column("chance", "π(a|s)", "policy", 8)
 AFTER = Column("after", "then", "policy-gradient", 8)
 
@@ -78,6 +87,33 @@ SWEEPS = (
 )
 """Layouts for the backups of a sweep."""
 
+CHOICE = Column("choice", "choice", "policy", 12)
+CHOICE_MARK = MARK._replace(kind="choice-mark", slug="policy")
+SHORT = (*NARROW[:3], CHOICE_MARK, CHANCE._replace(width=7), AFTER._replace(width=7), NARROW[-1])
+
+MODELS = (
+    (T, STATE, ACTION, CHOICE, CHANCE, AFTER, REWARD, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, CHOICE_MARK, CHANCE, AFTER, REWARD, TO_GO, ADVANTAGE),
+    (*SHORT, TO_GO._replace(title="G", width=8), ADVANTAGE),
+    (*SHORT, ADVANTAGE),
+    (*SHORT[:-2], ADVANTAGE),
+)
+"""Layouts for moves of a language model: how likely it found each, before and after its update."""
+
+ROUTES = (
+    (T, STATE, ACTION, CHANCE, REWARD, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, CHANCE, REWARD, ADVANTAGE),
+)
+"""Layouts for moves of a route that a language model wrote down as a whole."""
+
+FAMILIES = {
+    "planning": SWEEPS,
+    "policy": POLICIES,
+    "prediction": PREDICTIONS,
+    "language-model": MODELS,
+    "routes": ROUTES,
+}
+
 INDENT = 2
 ROOMY = 50
 """From this many columns on the header says "return", below it "G"."""
@@ -85,7 +121,7 @@ ROOMY = 50
 
 def columns(width: int, family: str) -> tuple[Column, ...]:
     """The widest layout for a family of methods that fits into `width`, else the narrowest."""
-    layouts = {"planning": SWEEPS, "policy": POLICIES}.get(family, MOVES)
+    layouts = FAMILIES.get(family, MOVES)
     return next((x for x in layouts if INDENT + sum(c.width for c in x) <= width), layouts[-1])
 
 
@@ -99,11 +135,13 @@ def titles(shown: tuple[Column, ...], glyphs: Glyphs) -> list[Cell]:
     return cells
 
 
-def header(entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs) -> list[Cell]:
-    """An episode in one line: number, length, return, how it ended."""
+def header(
+    entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs, name: str = ""
+) -> list[Cell]:
+    """An episode in one line: number (or another `name`), length, return, how it ended."""
     fold = glyphs.unfolded if is_open else glyphs.folded
-    name = "Sweep" if entry.sweep else "Episode"
-    cells = [Cell(f"{fold} {name} {entry.index}", "header")]
+    name = name or f"{'Sweep' if entry.sweep else 'Episode'} {entry.index}"
+    cells = [Cell(f"{fold} {name}", "header")]
     if entry.agent != watched:
         cells.append(Cell(f"  agent {entry.agent}", "muted"))
     if entry.sweep:
@@ -169,12 +207,18 @@ def _cell(column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs) -> t
             return f"{mark} {chosen}", chosen
         case "mark":
             return mark, chosen
+        case "choice":
+            return choice(step, glyphs), "explored" if rank(step) > 1 else "exploited"
+        case "choice-mark":
+            return choice_mark(step, glyphs), "explored" if rank(step) > 1 else "exploited"
         case "reward":
             exact = f"{step.reward:+.4g}"  # as written in the preset, mostly: no zeros behind it
             shown = exact if len(exact) <= width and step.reward else _signed(step.reward, width)
             return shown, _tone(step.reward)
         case "before":
             return fit_number(step.before, min(width, 6)), "value"
+        case "target" | "error" if not_learned_from(step):
+            return glyphs.ellipsis, "muted"
         case "target":
             return fit_number(step.target, min(width, 6)), "value"
         case "chance":

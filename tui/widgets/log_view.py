@@ -14,6 +14,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.events import Episode
+from engine.presets import LlmPreset
+from tui.clock import trains_llm
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.log_columns import Cell, Column, columns, header, step_cells, titles
 from tui.widgets.log_entries import Entry, Key, Row, Rows, entries
@@ -129,7 +131,7 @@ class LogView(ScrollView):
             if entry.steps is None and self._is_open(entry):
                 self._request(entry)
         self._rows = Rows(listed, self._is_open)
-        self._columns = columns(self.scrollable_content_region.width, shot.algorithm.family)
+        self._columns = columns(self.scrollable_content_region.width, family(shot))
         self.virtual_size = Size(self.size.width, len(self._rows) + 1)
         if self.following or self._place is None:
             self._set_cursor(len(self._rows) - 1)
@@ -234,7 +236,9 @@ class LogView(ScrollView):
             steps = self._snapshot.steps
             watched = steps[-1].agent if steps else 0
             is_open, width = self._is_open(row.entry), self.size.width
-            return header(row.entry, is_open, watched, width, glyphs)
+            llm = trains_llm(self._snapshot.preset)
+            name = f"Update {row.entry.end}" if llm else ""
+            return header(row.entry, is_open, watched, width, glyphs, name)
         if step is None:
             return [Cell(f"    {glyphs.ellipsis} reading the record", "muted")]
         maze = self._snapshot.world.maze
@@ -261,3 +265,10 @@ class LogView(ScrollView):
         self._strips.clear()
         self._list()
         self.refresh()
+
+
+def family(snapshot: Snapshot) -> str:
+    """Which columns suit a run."""
+    if not isinstance(snapshot.preset, LlmPreset):
+        return snapshot.algorithm.family
+    return "routes" if snapshot.preset.model.policy == "plan" else "language-model"

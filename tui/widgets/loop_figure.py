@@ -15,7 +15,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.clock import trains_llm
 from tui.widgets import glyphs as glyph_sets
+from tui.widgets.llm_story import LlmStory
 from tui.widgets.loop_story import Piece, Story
 from tui.widgets.terms import Term, post_term, term_style, unique
 
@@ -80,7 +82,8 @@ class LoopFigure(Widget):
         if shot is None or not width:
             return
         symbol = "V" if shot.algorithm.family == "prediction" else "Q"
-        story = Story(shot.world.maze, shot.step, symbol, self._glyphs)
+        kind = LlmStory if trains_llm(shot.preset) else Story
+        story = kind(shot.world.maze, shot.step, symbol, self._glyphs)
         lines = story.full(width) if width >= WIDE else story.compact(width)
         for y, line in enumerate(lines):
             if y >= len(self._lines) or line != self._lines[y]:

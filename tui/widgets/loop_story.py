@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from engine.events import Step
 from engine.maze import Maze
 from tui.widgets.glyphs import Glyphs, plain
-from tui.widgets.steps import action_name, arrow, ending, place, result
+from tui.widgets.steps import action_name, arrow, ending, not_learned_from, place, result
 from tui.widgets.text import fit, number, signed
 
 
@@ -50,6 +50,7 @@ class Story:
     def __init__(self, maze: Maze, step: Step | None, symbol: str, glyphs: Glyphs) -> None:
         """`symbol` is what the method learns: V or Q."""
         self.maze, self.step, self.symbol, self.glyphs = maze, step, symbol, glyphs
+        self.predicting = symbol == "V" and (step is None or step.kind == "real")
         self.planning = step is not None and step.kind == "backup"
         self.modelled = step is not None and step.kind == "planning"
 
@@ -106,7 +107,9 @@ class Story:
         return pieces
 
     def _choice(self, step: Step) -> Piece:
-        """Explored or exploited, by symbol and word."""
+        """Explored or exploited, by symbol and word; or neither, with a policy that was given."""
+        if self.predicting:
+            return Piece("as given", "muted", "prediction")
         if step.explored:
             return Piece(f"{self.glyphs.explored} explored", "explored", "exploration")
         return Piece(f"{self.glyphs.exploited} exploited", "exploited", "exploitation")
@@ -166,6 +169,9 @@ class Story:
             ]
         if step.probabilities:
             return self._learning_a_policy(step, brief=brief)
+        if not_learned_from(step):
+            waits = "waits for later rewards"
+            return [term("δ" if brief else "TD error δ", "td-error"), muted(f"  {waits}")]
         symbol = self.symbol if brief else self.symbol + ("(s,a)" if self.symbol == "Q" else "(s)")
         return [
             term("δ" if brief else "TD error δ", "td-error"),

@@ -63,7 +63,7 @@ class SettingField(Widget):
             &.-wrong { background: $error 30%; }
         }
         & Choice {
-            width: 20;
+            width: 26;
             & > SelectCurrent { background: $panel; }
             &:focus > SelectCurrent { background: $primary 30%; }
         }
@@ -96,7 +96,7 @@ class SettingField(Widget):
             )
             yield Static(label, classes="field--label")
             yield self._control()
-            limits = "" if setting.choices else setting.limits
+            limits = "Enter shows the choices" if setting.choices else setting.limits
             yield Static(Content(glyphs.plain(limits)), classes="field--limits")
         meaning = Static(Content(glyphs.plain(setting.meaning)), classes="field--meaning")
         meaning.display = bool(setting.meaning)

@@ -44,11 +44,13 @@ class Setting:
     """May be left empty."""
     tunable: bool = False
     """May change while the run is going."""
+    name: str = ""
+    """What it is called where its key does not say it."""
 
     @property
     def label(self) -> str:
-        """The key without its table, in words."""
-        return self.key.partition(".")[2].replace(".", " ").replace("_", " ")
+        """Its name, or the key without its table, in words."""
+        return self.name or self.key.partition(".")[2].replace(".", " ").replace("_", " ")
 
 
 def settings(preset: Preset) -> list[Setting]:
@@ -78,6 +80,8 @@ def _settings_at(root: Node, key: str, node: Node, value: Any, tunable: bool) ->
     leaves = _leaves(root, node)
     tunable = tunable or TUNABLE.items() <= node.items()
     tables = [leaf for leaf in leaves if leaf.get("properties")]
+    if value is None and tables and len(tables) == len(_solid(leaves)):
+        return []  # a table that may be left out, and is
     if isinstance(value, dict) or (tables and len(tables) == len(_solid(leaves))):
         return _of_table(root, key, node, value, tunable) if tables else []
     scalars = [leaf for leaf in _solid(leaves) if _is_scalar(leaf)]
@@ -224,7 +228,7 @@ class Draft:
     """New values for some settings of a preset, and what is wrong with them."""
 
     def __init__(self, preset: Preset) -> None:
-        self._base = _without_none(msgspec.to_builtins(preset))
+        self._base = without_none(msgspec.to_builtins(preset))
         self._folder = presets.folder_of(preset)
         self._values = {setting.key: setting.value for setting in settings(preset)}
         self._edits: dict[str, str] = {}
@@ -247,6 +251,11 @@ class Draft:
                 self._errors[key] = _sentence(error)
         return self._errors.get(key, "")
 
+    def valid(self) -> Preset:
+        """The preset with the new values that are valid, each for itself."""
+        edits = [key for key in self._edits if key not in self._errors]
+        return presets.convert(self._data(edits), "form", self._folder)
+
     def preset(self) -> Preset:
         """The preset with all new values. Raises UserError, also for what does not fit together."""
         for sentence in self._errors.values():
@@ -263,7 +272,7 @@ class Draft:
 
         Where a value was emptied, its whole table stands instead. Raises UserError.
         """
-        data = _without_none(msgspec.to_builtins(self.preset()))
+        data = without_none(msgspec.to_builtins(self.preset()))
         changes: dict[str, Any] = {}
         for key, text in self._edits.items():
             name = key if text else key.rpartition(".")[0]
@@ -287,10 +296,10 @@ def _sentence(error: UserError) -> str:
     return clean(str(error).removeprefix("form: "))
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
     """Plain data as TOML would hold it: what is none is not there."""
     if isinstance(value, dict):
-        return {key: _without_none(v) for key, v in value.items() if v is not None}
+        return {key: without_none(v) for key, v in value.items() if v is not None}
     return value
 
 

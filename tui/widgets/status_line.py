@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
+from tui.clock import clock_of, trains_llm
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.terms import Term, post_term
@@ -108,18 +109,21 @@ class StatusLine(Widget):
 
     def _told(self, snapshot: Snapshot, mark: str, playback: Playback | None) -> list[Fact]:
         head, wide = snapshot.head, self.size.width >= ROOMY
-        unit = "sweep" if snapshot.algorithm.family == "planning" else "step"
+        clock, llm = clock_of(snapshot.preset), trains_llm(snapshot.preset)
+        unit = clock.unit
         if playback is None:
             facts = [Fact(f"{mark} {WORDS.get(head.state, head.state)}", "run-state")]
             if not head.ended:
                 facts.append(Fact(pace_text(head.pace, unit), "pace"))
         else:
-            how = pace_text(playback.pace, unit) if playback.playing else "paused"
+            moves = "step" if llm else unit  # a recording goes through the moves of each update
+            how = pace_text(playback.pace, moves) if playback.playing else "paused"
             facts = [Fact(f"{glyphs.current().back} recording, {how}", "recording-point")]
-        slug = "sweep" if unit == "sweep" else "environment-step"
-        facts.append(Fact(f"{unit} {si(snapshot.at)}", slug))
+        facts.append(Fact(f"{unit} {si(snapshot.at)}", clock.slug))
         if wide and unit == "step" and snapshot.step is not None:
             facts.append(Fact(f"episode {snapshot.step.episode}", "episode"))
+        if llm:
+            return [*facts, *llm_facts(snapshot, wide)]
         if snapshot.evaluation is not None:
             success = f"success {percent(snapshot.evaluation.figures['success_rate'].mean)}"
             if wide:
@@ -129,3 +133,23 @@ class StatusLine(Widget):
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)
+
+
+def llm_facts(snapshot: Snapshot, wide: bool) -> list[Fact]:
+    """Success now, of the best adapters so far, and on mazes that are not trained on."""
+    evaluation = snapshot.evaluation
+    facts = []
+    if evaluation is not None:
+        figures = evaluation.figures
+        success = f"success {percent(figures['success_rate'].mean)}"
+        if evaluation.success_kind == "sampled":
+            success += f" ± {percent(evaluation.success_stderr)}"
+        if wide and "optimal_success_rate" in figures:
+            success += f" of {percent(figures['optimal_success_rate'].mean)}"
+        facts.append(Fact(success, "success-rate"))
+        if wide and "best_success_rate" in figures:
+            facts.append(Fact(f"best {percent(figures['best_success_rate'].mean)}", "success-rate"))
+    if snapshot.held_out is not None:
+        held_out = percent(snapshot.held_out.figures["success_rate"].mean)
+        facts.append(Fact(f"held out {held_out}", "generalization"))
+    return facts

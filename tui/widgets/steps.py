@@ -5,10 +5,29 @@ The log, the loop figure, the grid and the explanation use the same words and sy
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from engine.events import Step
 from engine.maze import ACTION_ARROWS, ACTION_NAMES, Maze
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.text import clean
+
+NOISE = 1e-12
+"""Beside numbers of size 1, less than this is what float64 loses in a sum, not a difference."""
+
+
+def without_noise(step: Step) -> Step:
+    """The step with an error of exactly 0 where what is left of it is rounding noise.
+
+    The same for the advantage. Words such as "better than expected" need this; tables do not.
+    """
+    changes: dict[str, float] = {}
+    scale = NOISE * max(abs(step.before), abs(step.target), abs(step.reward))
+    if 0 < abs(step.error) <= scale:
+        changes = {"error": 0.0, "target": step.before, "after": step.before}
+    if 0 < abs(step.advantage_estimate) <= scale:
+        changes["advantage_estimate"] = 0.0
+    return replace(step, **changes) if changes else step
 
 
 def place(maze: Maze, state: int) -> str:
@@ -51,6 +70,11 @@ def went(maze: Maze, step: Step) -> int:
     return moves.get((next_row - row, next_column - column), -2)
 
 
+def not_learned_from(step: Step) -> bool:
+    """Whether its rewards still have to come in (or its pair does not count in this episode)."""
+    return step.kind == "real" and step.step_size == 0 and step.target == step.before
+
+
 def result(maze: Maze, step: Step) -> str:
     """What the environment made of the action, in a few words."""
     if step.success:
@@ -58,10 +82,12 @@ def result(maze: Maze, step: Step) -> str:
     if step.fell:
         return "fell into a hole" if step.terminated else "fell, back to start"
     way, meant = went(maze, step), direction(maze, step.action)
+    if not maze.rows:  # what its states mean, and where a move should lead, is not known
+        return "stayed" if way == -1 else "moved on"
     if way == -1:
-        return "did not move" if maze.rows else "stayed"
-    if meant < 0 or way == meant:
-        return "went as meant" if way == meant else "moved on"
+        return "did not move"
+    if way == meant:
+        return "went as meant"
     if maze.wind and maze.wind[maze.cell(step.state)[1]]:
         return "blown off course"
     return f"slipped {ACTION_NAMES[way]}" if way >= 0 else "carried off"

@@ -86,9 +86,14 @@ def si(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a percentage; only exactly 0 and 1 are written 0% and 100%."""
+    """A share of 1 as a percentage; only exactly 0 and 1 are written 0% and 100%.
+
+    What is nearer to them than a hundredth of a percent is "<0.01%" or ">99.99%".
+    """
     if math.isnan(share):
         return "-"
+    if 0 < share < 0.0001 or 0.9999 < share < 1:
+        return "<0.01%" if share < 0.5 else ">99.99%"
     if 0 < share < 0.01 or 0.99 < share < 1:
         return f"{math.floor(share * 1000) / 10:.1f}%" if share > 0.5 else f"{share * 100:.1g}%"
     return f"{share * 100:.0f}%"

@@ -59,7 +59,7 @@ def test_a_rows_neighbours_do_not_matter(setting):
     policy, prompts = setting
     together = policy.sample(prompts, 5, seeded(2))
     assert len(set(together.lengths.tolist())) > 1
-    policy.token_budget = 1  # every row by itself
+    policy.cache_budget = 1  # every row by itself
     alone = policy.sample(prompts, 5, seeded(2))
     assert torch.equal(alone.tokens, together.tokens)
     assert torch.equal(alone.truncated, together.truncated)

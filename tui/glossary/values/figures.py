@@ -15,6 +15,7 @@ from tui.glossary.values.words import (
     shown_observation,
     shown_state,
 )
+from tui.widgets.text import percent
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot
@@ -33,6 +34,16 @@ def measured(name: str, unit: str) -> Value:
         return None if point is None else f"{number(point)} {unit}"
 
     return value
+
+
+def online_success_rate(snapshot: Snapshot) -> str | None:
+    point = latest(snapshot, "online_success_rate")
+    return None if point is None else f"{percent(point)} of the episodes lately"
+
+
+def exploring_share(snapshot: Snapshot) -> str | None:
+    point = latest(snapshot, "exploring_share")
+    return None if point is None else f"{percent(point)} of the steps lately"
 
 
 def exact_figures(snapshot: Snapshot) -> str | None:
@@ -87,9 +98,9 @@ VALUES: dict[str, Value] = {
     "optimal-return": optimal_return,
     "horizon-optimum": horizon_optimum,
     "online-return": measured("online_return", "on average lately"),
-    "online-success-rate": measured("online_success_rate", "of the episodes lately"),
+    "online-success-rate": online_success_rate,
     "online-length": measured("online_length", "steps on average lately"),
-    "exploring-share": measured("exploring_share", "of the steps lately"),
+    "exploring-share": exploring_share,
     "fall-rate": measured("falls_per_1000_steps", "falls per 1,000 steps lately"),
     "visits": visits,
     "band": band,

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tui.snapshot import Snapshot
 
 
+GIVEN = "none: the policy is given and only judged"
+
+
 def described(setting: object) -> str:
     """A setting that may be a number, a schedule or "1/n", in words."""
     if isinstance(setting, Schedule | EpsilonGreedy):
@@ -161,6 +164,8 @@ def exploration(snapshot: Snapshot) -> str | None:
     step, steps = real_step(snapshot), real_steps(snapshot)
     if step is None:
         return None
+    if snapshot.algorithm.family == "prediction":
+        return GIVEN
     here = "this step was drawn at random" if step.explored else "this step was not"
     seen = share(sum(s.explored for s in steps), len(steps))
     return f"{here}; of the steps shown: {seen}"
@@ -170,6 +175,8 @@ def exploitation(snapshot: Snapshot) -> str | None:
     step, steps = real_step(snapshot), real_steps(snapshot)
     if step is None:
         return None
+    if snapshot.algorithm.family == "prediction":
+        return GIVEN
     here = "this step was not" if step.explored else "this step took a best action"
     seen = share(sum(not s.explored for s in steps), len(steps))
     return f"{here}; of the steps shown: {seen}"

@@ -71,6 +71,8 @@ def action_taken(snapshot: Snapshot) -> str | None:
         return None
     if step.kind == "backup":
         return f"{action(snapshot, step.action)}, the best in this backup"
+    if snapshot.algorithm.family == "prediction":
+        return f"{action(snapshot, step.action)}, drawn from the given policy"
     return f"{action(snapshot, step.action)}, {'explored' if step.explored else 'exploited'}"
 
 

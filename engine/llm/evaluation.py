@@ -1,0 +1,187 @@
+"""What the saved adapters of a run do in any maze, asked in a process of its own.
+
+Commands and screens never import torch: they send the mazes to `python -P -m engine.llm.evaluation`
+and get the policy tables back, which are evaluated exactly without the model.
+
+Shapes: `W` worlds, `O` observations, `A` actions.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+import engine
+from engine.errors import UserError
+from engine.maze import Maze
+from engine.mdp import build_mdps
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[str], None]
+
+ADAPTER = "adapter"
+"""The folder of a run in which its best adapters are, see `engine.runs.recording`."""
+PROGRAM = ("-P", "-m", "engine.llm.evaluation")
+TEMPERATURE = 1.0
+"""Of the target policy, whatever the run sampled with."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """The policies of a run's adapters are wanted in these mazes, all of one shape."""
+
+    run_dir: str
+    mazes: list[Maze]
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line from the process: what it does, why it cannot, or the tables."""
+
+    progress: str = ""
+    error: str = ""
+    policies: list[list[list[float]]] | None = None
+    """[W, O, A]"""
+
+
+def ask(run_dir: Path, mazes: Sequence[Maze], progress: Progress = lambda text: None) -> Array:
+    """π(a|o) [W, O, A] at temperature 1 of the saved adapters; uniform where nothing is decided.
+
+    `progress` is told in words what takes its time. Raises UserError when there are no adapters
+    yet, or the model cannot be loaded.
+    """
+    if not (run_dir / ADAPTER / "adapter_model.safetensors").is_file():
+        raise UserError(
+            f"The run {run_dir.name} has saved no adapters yet ({run_dir / ADAPTER}). Wait for its "
+            f"first checkpoint, or start it with `icemaze train --resume {run_dir.name}`."
+        )
+    question = msgspec.json.encode(Question(str(run_dir.absolute()), list(mazes)))
+    with tempfile.TemporaryFile() as log:
+        # The working folder is the worker's, so that a relative model folder means the same.
+        process = subprocess.Popen(
+            [sys.executable, *PROGRAM],
+            cwd=run_dir,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            return _conversation(process, question, progress, log)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _conversation(
+    process: subprocess.Popen[bytes], question: bytes, progress: Progress, log: IO[bytes]
+) -> Array:
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(question)
+        process.stdin.close()
+    except BrokenPipeError:  # it ended at once; its log says why
+        pass
+    for line in process.stdout:
+        answer = msgspec.json.decode(line, type=Answer)
+        if answer.error:
+            raise UserError(answer.error)
+        if answer.policies is not None:
+            return np.array(answer.policies)
+        progress(answer.progress)
+    log.seek(0)
+    words = [text.strip() for text in log.read().decode("utf-8", "replace").splitlines()]
+    last = next((text for text in reversed(words) if text), f"exit status {process.wait()}")
+    raise UserError(f"The model could not be asked: {last}")
+
+
+def _environment() -> dict[str, str]:
+    """Ours, plus the way to an engine that runs from a checkout instead of site-packages."""
+    environment = dict(os.environ)
+    home = str(Path(engine.__file__).parent.parent)
+    if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        paths = [home, environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
+# ---------------------------------------------------------------- in the process with the model
+
+
+def policies(question: Question, progress: Progress) -> Array:
+    """The answer [W, O, A] to a question: loads base and adapters, and asks every state's prompt."""
+    from engine import presets
+    from engine.llm import loading
+
+    run_dir = Path(question.run_dir)
+    file = run_dir / "preset.toml"
+    preset = presets.convert(
+        msgspec.toml.decode(file.read_bytes(), type=dict[str, Any]), str(file), run_dir
+    )
+    assert isinstance(preset, presets.LlmPreset)
+    model = preset.model
+    lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
+    progress(f"Loading {model.name} ({model.quantization}), which takes some seconds.")
+    loaded = loading.load_model(model.name, model.quantization, model.device, lora)
+    loading.load_adapter(loaded, run_dir / ADAPTER)
+    progress(f"Asking it about {_count(len(question.mazes))}.")
+    return tables(loaded, preset, question.mazes)
+
+
+def tables(loaded: Any, preset: Any, mazes: Sequence[Maze]) -> Array:
+    """π [W, O, A] of a loaded model as its adapters are; `preset` says what the model is told."""
+    import torch
+
+    from engine.llm.action_policy import DEFAULT_TOKEN_BUDGET, ActionPolicy
+    from engine.llm.prompts import NO_PROMPT, action_prompts
+
+    model = preset.model
+    mdps = build_mdps(mazes)
+    prompts = action_prompts(
+        list(zip(mazes, mdps, strict=True)), loaded.tokenizer, model.observation_text
+    )
+    budget = model.token_budget or DEFAULT_TOKEN_BUDGET  # changes no result
+    policy = ActionPolicy(loaded.model, temperature=TEMPERATURE, token_budget=budget)
+    asked = torch.softmax(policy.table(prompts).logits.double().cpu(), -1).numpy()
+    table: Array = np.full((*prompts.row.shape, mdps[0].n_actions), 1.0 / mdps[0].n_actions)
+    here = prompts.row != NO_PROMPT
+    table[here] = asked[prompts.row[here]]
+    return table
+
+
+def _count(n: int) -> str:
+    return "a maze" if n == 1 else f"{n} mazes"
+
+
+def main() -> int:
+    """Answer the question on stdin, line by line on stdout, where nothing else may write."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(answer: Answer) -> None:
+        channel.write(msgspec.json.encode(answer).decode() + "\n")
+        channel.flush()
+
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
+    try:
+        found = policies(question, lambda text: say(Answer(progress=text)))
+    except UserError as error:
+        say(Answer(error=str(error)))
+        return 1
+    except ModuleNotFoundError as error:
+        text = f"Asking a language model needs {error.name}, which is not installed: "
+        say(Answer(error=text + "pip install 'icemaze[llm]'"))
+        return 1
+    say(Answer(policies=found.tolist()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The learner of action policies: what an update does, and that it can be cut and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner_tools import learner, metrics, reproducible, same_state, train
+
+from engine.errors import UserError
+from engine.events import Episode, Evaluation, Group, Note, Policy, World
+from engine.llm import loading, shelf
+from engine.llm.action_learner import ActionLearner
+
+Tiny = Callable[[str], Path]
+
+SETS = [
+    "maze.train={count=6, size=3, per_update=2, hole_density=0.2}",
+    "maze.test={count=4, size=3, hole_density=0.2, seed=1}",
+    "algorithm.group_size=8",
+    "model.observation_text=local",
+]
+
+
+def weights(made: ActionLearner) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in loading.adapter_weights(made.on.model).items()}
+
+
+@pytest.mark.parametrize("algorithm", list(shelf.MODULES))
+def test_every_algorithm_learns_two_by_two_cells(tiny_model: Tiny, algorithm: str) -> None:
+    more = "random_starts = 0.5\n" if algorithm == "mpo" else ""
+    made = learner(
+        tiny_model("llama"), algorithm, more, overrides=["budget.updates=25", "algorithm.epochs=2"]
+    )
+    events = train(made)
+    success = [e.figures["success_rate"].mean for e in events if isinstance(e, Evaluation)]
+    assert success[0] < 0.9 and max(success) > 0.97
+    assert made.counters.updates == 25
+    assert made.counters.total_env_steps == sum(metrics(events, "online_length")) * 32
+
+
+def test_an_update_tells_all_of_it(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"), more="group_size = 16")
+    events = train(made, 2)
+    worlds = [e for e in events if isinstance(e, World)]
+    assert [w.split for w in worlds] == ["train"]
+    groups = [e for e in events if isinstance(e, Group) and e.step == 2]
+    assert [g.index for g in groups] == [0, 1] and all(g.size == 16 for g in groups)
+    assert all("I move" in g.prompt for g in groups)
+    for group in groups:
+        totals = np.array([m.total for m in group.members])
+        found = np.array([m.advantage for m in group.members])
+        spread = totals.std(ddof=1) + 1e-4
+        np.testing.assert_allclose(found, (totals - totals.mean()) / spread, atol=1e-9)
+        for member in group.members:
+            assert len(member.states) == len(member.actions) + 1
+            assert member.success == (member.states[-1] == 3)
+    episode = next(e for e in events if isinstance(e, Episode) and e.step == 2)
+    policy = next(e for e in events if isinstance(e, Policy) and e.step == 2)
+    before = next(e for e in events if isinstance(e, Policy) and e.step == 1)
+    for step in episode.steps:
+        np.testing.assert_allclose(step.probabilities, before.target[step.observation], atol=1e-6)
+        np.testing.assert_allclose(
+            step.probabilities_after, policy.target[step.observation], atol=1e-6
+        )
+        assert step.log_prob == pytest.approx(np.log(step.probabilities[step.action]))
+
+
+def test_the_first_pass_of_an_update_clips_nothing(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"))
+    events = train(made, 3)
+    assert metrics(events, "clip_fraction") == [0.0] * 3
+    assert metrics(events, "ratio_max") == pytest.approx([1.0] * 3, abs=1e-6)
+    again = learner(tiny_model("llama"), more="epochs = 8")
+    assert max(metrics(train(again, 4), "clip_fraction")) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "more"),
+    [("grpo", "epochs = 2"), ("ppo", ""), ("mpo", "random_starts = 0.5"), ("dapo", "uniform=0.2")],
+)
+def test_stopped_and_resumed_equals_never_stopped(
+    tiny_model: Tiny, algorithm: str, more: str
+) -> None:
+    whole = learner(tiny_model("llama"), algorithm, more)
+    train(whole, 3)
+    rest = train(whole, 3)
+    first = learner(tiny_model("llama"), algorithm, more)
+    train(first, 3)
+    saved = {name: value.copy() for name, value in first.state().items()}
+    resumed = learner(tiny_model("llama"), algorithm, more)
+    resumed.load(saved)
+    assert reproducible(train(resumed, 3)) == reproducible(rest)
+    same_state(whole, resumed)
+
+
+def test_sets_of_mazes_resume_too_and_test_on_others(tiny_model: Tiny) -> None:
+    whole = learner(tiny_model("llama"), overrides=SETS)
+    events = train(whole, 4)
+    splits = {e.split for e in events if isinstance(e, Evaluation)}
+    assert splits == {"train", "test"}
+    mazes = {split: [] for split in ("train", "test")}
+    for event in events:
+        if isinstance(event, World):
+            mazes[event.split].append(event.maze.rows)
+    assert len(mazes["train"]) == 6 and len(mazes["test"]) == 4
+    assert not set(mazes["train"]) & set(mazes["test"])
+    resumed = learner(tiny_model("llama"), overrides=SETS)
+    train(resumed, 2)
+    saved = resumed.state()
+    resumed = learner(tiny_model("llama"), overrides=SETS)
+    resumed.load(saved)
+    train(resumed, 2)
+    same_state(whole, resumed)
+    last = [e for e in whole.conclude() if isinstance(e, Evaluation)][-1]
+    assert last.split == "test" and last.figures["best_success_rate"].n == 4
+
+
+def test_micro_batches_change_no_result(tiny_model: Tiny) -> None:
+    more = "epochs = 2\nentropy = 0.01\nkl = 0.01"
+    whole = learner(tiny_model("llama"), more=more)
+    cut = learner(tiny_model("llama"), more=more, overrides=["model.token_budget=64"])
+    assert isinstance(whole, ActionLearner) and isinstance(cut, ActionLearner)
+    assert len(cut.policy.split(cut.prompts)) > 1
+    assert metrics(train(whole, 3), "loss") == pytest.approx(metrics(train(cut, 3), "loss"), 1e-4)
+    theirs = weights(cut)
+    for name, weight in weights(whole).items():
+        torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-5)
+
+
+def test_an_update_put_off_leaves_no_trace(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"), more="epochs = 3")
+    other = learner(tiny_model("llama"), more="epochs = 3")
+    train(made, 2)
+    train(other, 2)
+    made.interrupted = lambda: True
+    assert made.advance(1) == [] and made.yielded and made.clock == 2
+    same_state(made, other)
+    made.interrupted = lambda: False
+    rest = train(made, 2)
+    assert not made.yielded
+    assert reproducible(rest) == reproducible(train(other, 2))
+
+
+def test_the_kept_adapters_are_the_best_ones(tiny_model: Tiny, tmp_path: Path) -> None:
+    made = learner(tiny_model("llama"), overrides=["algorithm.learning_rate=0.05"])
+    assert isinstance(made, ActionLearner)
+    made.begin()
+    seen = []
+    while not made.done:
+        figures = next(e for e in made.advance(1) if isinstance(e, Evaluation)).figures
+        seen.append((figures["success_rate"].mean, weights(made)))
+    best, kept = max(seen, key=lambda pair: pair[0])
+    assert made.best_figures["success_rate"].mean() == best
+    made.export(tmp_path / "adapter")
+    loading.load_adapter(made.on, tmp_path / "adapter")
+    for name, weight in weights(made).items():
+        assert torch.equal(weight, kept[name])
+
+
+def test_exporting_between_updates_changes_nothing(tiny_model: Tiny, tmp_path: Path) -> None:
+    made, other = learner(tiny_model("llama")), learner(tiny_model("llama"))
+    train(made, 2)
+    train(other, 2)
+    made.export(tmp_path / "adapter")
+    assert reproducible(train(made, 2)) == reproducible(train(other, 2))
+    same_state(made, other)
+
+
+def test_a_warm_start_shows_the_way(tiny_model: Tiny) -> None:
+    warm = ["warmup.updates=40", "warmup.learning_rate=0.003", "budget.updates=40"]
+    made = learner(tiny_model("llama"), overrides=warm)
+    events = train(made)
+    losses = metrics(events, "warmup_loss")
+    assert len(losses) == 40 and losses[-1] < 0.2 * losses[0]
+    assert made.counters.total_env_steps == 0
+    success = [e.figures["success_rate"].mean for e in events if isinstance(e, Evaluation)]
+    assert success[-1] > 0.9 > success[0]
+
+
+def test_it_stops_when_it_was_good_three_times(tiny_model: Tiny) -> None:
+    goal = ["budget.success_rate=0.9", "budget.updates=200"]
+    made = learner(tiny_model("llama"), overrides=goal)
+    events = train(made)
+    success = [e.figures["success_rate"].mean for e in events if isinstance(e, Evaluation)]
+    assert min(success[-3:]) >= 0.9 and success[-4] < 0.9
+    assert made.clock < 200
+
+
+def test_dynamic_sampling_draws_groups_that_teach(tiny_model: Tiny) -> None:
+    # One move to the prize: with three moves at most, many groups of two end alike.
+    few = ["maze.max_steps=3", "algorithm.group_size=2", "algorithm.draws=16"]
+    made = learner(tiny_model("llama"), "dapo", overrides=few)
+    plain = learner(tiny_model("llama"), "grpo", overrides=few[:2])
+    assert max(metrics(train(made, 3), "equal_groups")) == 0.0
+    assert max(metrics(train(plain, 3), "equal_groups")) > 0.0
+
+
+def test_settings_can_be_tuned_and_mazes_not(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"))
+    made.begin()
+    assert made.tune("algorithm.learning_rate", 0.005)
+    assert metrics(made.advance(1), "learning_rate") == [0.005]
+    with pytest.raises(UserError, match="cannot change"):
+        made.tune("algorithm.episodes", 8)
+    with pytest.raises(UserError, match="cannot be edited"):
+        made.edit(["SF", "FG"])
+
+
+def test_it_says_where_it_computes(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"))
+    notes = [e.text for e in made.begin() if isinstance(e, Note)]
+    assert any("CPU" in text or "GPU" in text for text in notes)
