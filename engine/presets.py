@@ -164,10 +164,17 @@ def schema(preset: Preset | None = None) -> dict[str, Any]:
         return _schema(_preset_type(type(preset.algorithm) if own else None))
     kinds = [_preset_type(), _llm_preset_type()]
     refs, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    components[Preset.__name__]["properties"]["algorithm"]["anyOf"].append(OWN_ALGORITHM)
     return {"$schema": DIALECT, "anyOf": list(refs), "$defs": components}
 
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+OWN_ALGORITHM = {
+    "type": "object",
+    "description": "an algorithm of your own; its file declares the other settings",
+    "properties": {"name": {"type": "string", "pattern": f"^{registry.OWN}.+[.]py$"}},
+    "required": ["name"],
+}
 
 
 def _schema(kind: type[Preset]) -> dict[str, Any]:

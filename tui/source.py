@@ -159,13 +159,13 @@ class SnapshotSource:
 
     def groups(self, update: int | None = None, by: int = 0) -> GroupPage | None:
         """What an update compared: the newest at or before `update` (default: of all), or the one
-        so many recorded updates away from it. None when nothing is recorded, or none is there."""
+        so many recorded updates away from it, at most the first or the last. None without any."""
         rows = self.reader.groups()
         updates = sorted({row.step for row in rows})
-        place = (len(updates) if update is None else bisect_right(updates, update)) - 1 + by
-        if not 0 <= place < len(updates):
+        if not updates:
             return None
-        chosen = updates[place]
+        place = (len(updates) if update is None else bisect_right(updates, update)) - 1 + by
+        chosen = updates[max(0, min(place, len(updates) - 1))]
         compared = [self.reader.group(row.id) for row in rows if row.step == chosen]
         gamma = self.reader.info().preset.algorithm.gamma
         solved = [self._solve(group.world_id, gamma) for group in compared]

@@ -10,6 +10,7 @@ Shapes: `W` worlds of the batch, `O` observations, `A` actions, `N` prompts (row
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import dataclass, replace
@@ -173,7 +174,11 @@ class ActionLearner(LlmLearner):
         look, before = self._look, self._kept()
         played = None if self.warming_up else judging.play(self, look)
         sampled = time.perf_counter()
-        told = self._learn(look, played)
+        try:
+            told = self._learn(look, played)
+        except torch.cuda.OutOfMemoryError:
+            self._put_back(before)
+            raise
         if told is None:
             self._put_back(before)
             self.yielded = True
@@ -181,14 +186,14 @@ class ActionLearner(LlmLearner):
         trained = time.perf_counter()
         self.clock += 1
         self._choose_batch()
-        self._look = self.look(self.batch, self.train, keep_graph=True)
+        events: list[AnyEvent] = self._look_again()
         if played is not None:
             self.episodes += len(played.rollouts.length)
             self.env_steps += int(played.rollouts.length.sum())
             told |= played.metrics
         told["seconds_sampling"] = sampled - started
         told["seconds_training"] = trained - sampled
-        events: list[AnyEvent] = [self.update_event(told, started)]
+        events.append(self.update_event(told, started))
         evaluations = self._evaluations()
         events += evaluations
         events.append(self._policy(played))
@@ -282,16 +287,32 @@ class ActionLearner(LlmLearner):
         weights = decided / max(1, decided.sum())
         return Fit(torch.from_numpy(target), torch.from_numpy(weights))
 
+    def _look_again(self) -> list[AnyEvent]:
+        """Look at what the update made of the policy. It is done: only the look can be repeated."""
+        try:
+            self._look = self.look(self.batch, self.train, keep_graph=True)
+        except torch.cuda.OutOfMemoryError as error:
+            note = self.make_room(error)
+            self._look = self.look(self.batch, self.train, keep_graph=False)
+            return [note]
+        return []
+
     def _kept(self) -> dict[str, Any]:
-        """What an update put off has to give back."""
-        parts = len(self.policy.split(self.prompts, self._look.rows)) if self._look else 1
-        if self.settings.epochs == 1 and parts == 1:
-            return {}
-        return {"state": self.state(), "look": self._look}
+        """What an update that is put off or fails has to give back.
+
+        With one pass over one micro-batch the weights change at the very end, and need no copy.
+        """
+        assert self._look is not None
+        kept = {"rng": copy.deepcopy(self.rng.bit_generator.state), "estimates": self.estimates}
+        if self.settings.epochs > 1 or len(self.policy.split(self.prompts, self._look.rows)) > 1:
+            kept["state"] = self.state()
+        return kept
 
     def _put_back(self, kept: dict[str, Any]) -> None:
         self.optimizer.zero()
-        self.load(kept["state"])
+        if "state" in kept:
+            self.load(kept["state"])
+        self.rng.bit_generator.state, self.estimates = kept["rng"], kept["estimates"]
         self._look = None
 
     # ------------------------------------------------------------ saying what happened

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
+from engine.llm.routes import is_deterministic
 from engine.llm.settings import GroupSettings, LlmSettings
+from engine.maze import build_mazes
 from engine.maze_sets import held_out_mazes, train_mazes
+from engine.mdp import MDP, build_mdp
 
 if TYPE_CHECKING:
     from engine.llm.algorithm import LlmAlgorithm
-    from engine.presets import Preset
+    from engine.presets import LlmPreset, Preset
 
 
 def check(preset: Preset, algorithm: LlmAlgorithm) -> None:
@@ -71,7 +74,7 @@ def check(preset: Preset, algorithm: LlmAlgorithm) -> None:
         )
 
 
-def _check_plan(preset: Preset, settings: LlmSettings) -> None:
+def _check_plan(preset: LlmPreset, settings: LlmSettings) -> None:
     if preset.maze.gymnasium is not None:
         raise UserError(
             'model.policy = "plan" writes routes through a map; with maze.gymnasium use "action".'
@@ -81,3 +84,19 @@ def _check_plan(preset: Preset, settings: LlmSettings) -> None:
             raise UserError(
                 f'algorithm.{key} is for action policies: remove it, or model.policy = "plan".'
             )
+    if preset.model.observation_text != "map":
+        raise UserError(
+            f"model.observation_text is {preset.model.observation_text!r}, but a plan policy never "
+            'looks where it is; expected "map".'
+        )
+    if preset.warmup is not None and not all(is_deterministic(mdp) for mdp in _mdps(preset)):
+        raise UserError(
+            "warmup: a plan policy is shown shortest routes, which there are only where every move "
+            "does what it says; set maze.slip to 0, or remove [warmup]."
+        )
+
+
+def _mdps(preset: LlmPreset) -> list[MDP]:
+    maze = preset.maze
+    mazes = train_mazes(maze) if maze.train is not None else [build_mazes(maze)[0][1]]
+    return [build_mdp(maze) for maze in mazes]

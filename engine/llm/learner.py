@@ -7,7 +7,6 @@ it needs to go on is in `state()`: adapters, Adam's moments, generator, estimate
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import time
@@ -169,28 +168,40 @@ class LlmLearner(ABC):
         return events
 
     def _guarded_update(self, started: float) -> list[AnyEvent]:
-        """One update; when a GPU runs out of memory, once more with smaller micro-batches."""
-        before = copy.deepcopy(self.rng.bit_generator.state)
+        """One update; when a GPU runs out of memory, once more with smaller micro-batches.
+
+        An update that raises has undone what it did.
+        """
         try:
             return self.update(started)
         except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            if not self.shrink():
-                raise UserError(
-                    f"The GPU ran out of memory at update {self.clock + 1}, even with "
-                    "micro-batches of half the size; lower model.token_budget, "
-                    "algorithm.episodes or model.lora.rank, or set model.quantization to 'nf4'. "
-                    "The last checkpoint is kept."
-                ) from error
-            self.optimizer.zero()
-            self.rng.bit_generator.state = before
-            text = "The GPU ran out of memory: micro-batches are half as large from here on."
-            note = Note(step=self.clock, level="warning", text=text, term="micro-batch")
+            note = self.make_room(error)
+        try:
             return [note, *self.update(started)]
+        except torch.cuda.OutOfMemoryError as error:
+            raise self._too_large(error) from error
+
+    def make_room(self, error: BaseException) -> Note:
+        """Halve the micro-batches and say so. Raises UserError when that was done before."""
+        torch.cuda.empty_cache()
+        if not self.shrink():
+            raise self._too_large(error) from error
+        text = "The GPU ran out of memory: micro-batches are half as large from here on."
+        return Note(step=self.clock, level="warning", text=text, term="micro-batch")
+
+    def _too_large(self, error: BaseException) -> UserError:
+        return UserError(
+            f"The GPU ran out of memory at update {self.clock + 1}, even with micro-batches of "
+            "half the size; lower model.token_budget, algorithm.episodes or model.lora.rank, or "
+            f"set model.quantization to 'nf4'. The last checkpoint is kept. ({error})"
+        )
 
     @abstractmethod
     def update(self, started: float) -> list[AnyEvent]:
-        """One update and what is to be said of it, or nothing when `yielded`."""
+        """One update and what is to be said of it, or nothing when `yielded`.
+
+        When memory runs out it raises, and has undone what it did.
+        """
 
     @abstractmethod
     def shrink(self) -> bool:

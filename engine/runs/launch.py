@@ -14,6 +14,7 @@ import sysconfig
 import threading
 import time
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def launch(
     return run_dir
 
 
+NEEDED = ("torch", "transformers", "peft", "safetensors")
+"""The packages of the `llm` extra that every language model needs."""
+
+
+def _check_extra() -> None:
+    """Raise UserError when the packages for language models are not installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"Training a language model needs {', '.join(missing)}, not installed here: "
+            "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')."
+        )
+
+
 def create_run(
     preset: presets.Preset, name: str, *, runs_dir: Path | None = None, seed: int | None = None
 ) -> Path:
@@ -61,6 +76,8 @@ def create_run(
     """
     if seed is not None:
         preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
+    if isinstance(preset, presets.LlmPreset):
+        _check_extra()
     name = Path(name).stem if name.endswith(".toml") else name
     run_dir = new_folder(runs_dir or library.runs_dir(), name)
     try:

@@ -263,6 +263,8 @@ class RunWriter:
             row = self.connection.execute(
                 "SELECT * FROM checkpoints ORDER BY id DESC LIMIT 1"
             ).fetchone()
+            # Read first: of a run whose checkpoint is lost nothing is deleted.
+            state = checkpoints.whole(self.run_dir, checkpoints.unpack(row[3])) if row else {}
             with self._transaction():
                 last = row[4:] if row else (0,) * len(RECORD)
                 for table, last_id in zip(RECORD, last, strict=True):
@@ -275,7 +277,6 @@ class RunWriter:
             self.discard()
             if not row:
                 return None
-            state = checkpoints.whole(self.run_dir, checkpoints.unpack(row[3]))
             return Restart(row[1], state, self._replays())
 
     def _replays(self) -> list[Replay]:

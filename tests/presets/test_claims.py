@@ -22,6 +22,7 @@ TABULAR = [name for name in presets.shipped_names() if presets.load(name).group 
 def figures(preset: presets.Preset) -> dict[str, Any]:
     """The last figures of a run, as `RunReader.final` gives them."""
     learner = factory.make_learner(preset)
+    learner.prepare()
     events: list[AnyEvent] = learner.begin()
     while not learner.done:
         events += learner.advance(10**9)
@@ -30,12 +31,18 @@ def figures(preset: presets.Preset) -> dict[str, Any]:
     evaluations = [e for e in events if isinstance(e, Evaluation) and e.split == "train"]
     last = [e for e in evaluations if e.step == evaluations[-1].step]
     counters = learner.counters
+    kept = {
+        name.removeprefix("best_"): np.mean([e.figures[name].mean for e in last])
+        for name in last[0].figures
+        if name.startswith("best_")  # of a language model the best adapters are kept
+    }
     return {
         "env_steps": counters.env_steps,
         "total_env_steps": counters.total_env_steps,
         "episodes": counters.episodes,
         "updates": counters.updates,
         **{name: np.mean([e.figures[name].mean for e in last]) for name in last[0].figures},
+        **kept,
         "optimal_return": np.mean([e.optimal_return for e in last]),
         "horizon_optimum": np.mean([e.horizon_optimum for e in last]),
         "metrics": {name: metric.mean for name, metric in metrics.items()},

@@ -177,6 +177,7 @@ def test_the_schema_describes_the_shipped_presets(tmp_path: Path) -> None:
     assert schema == presets.schema() and schema["$schema"].endswith("2020-12/schema")
     keys = schema["$defs"]["Preset"]["properties"]
     assert {"title", "maze", "algorithm", "budget", "run", "expect"} <= set(keys)
+    assert {"model", "warmup", "reward"} <= set(schema["$defs"]["LlmPreset"]["properties"])
 
 
 PROMISES = """
@@ -232,15 +233,6 @@ def test_glossary_finds_terms_and_symbols(tmp_path: Path) -> None:
     assert unknown.returncode == 2 and "Did you mean 'advantage'?" in unknown.stderr
     plain = icemaze(tmp_path, "glossary", "discount", PYTHONIOENCODING="ascii").stdout
     assert plain.isascii() and "gamma" in plain
-
-
-def test_models_names_the_line_that_installs_them(tmp_path: Path) -> None:
-    from tui.commands.models import missing_packages
-
-    done = icemaze(tmp_path, "models", "get", "smollm2-135m")
-    assert done.returncode == 2
-    wanted = "pip install 'icemaze[llm]'" if missing_packages() else "trains tables only"
-    assert wanted in done.stderr
 
 
 def test_doctor_examines_the_machine(tmp_path: Path) -> None:

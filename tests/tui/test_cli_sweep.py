@@ -177,10 +177,10 @@ def test_algorithms_as_json_one_a_line(runs_dir: Path) -> None:
 
 def test_algorithms_for_a_person(runs_dir: Path) -> None:
     listing = icemaze(runs_dir, "algorithms").stdout
-    assert "Planning with a known model" in listing and "Not built yet" in listing
+    assert "Planning with a known model" in listing and "for language models" in listing
     (grpo,) = [line for line in listing.splitlines() if line.strip().startswith("dr-grpo")]
     assert grpo.endswith("[LLM]")
     one = icemaze(runs_dir, "algorithms", "rloo").stdout
-    assert one.startswith("RLOO (rloo), for language models, not built yet")
+    assert one.startswith("RLOO (rloo), for language models, changes the policy itself")
     wrong = icemaze(runs_dir, "algorithms", "qlearning")
     assert wrong.returncode == 2 and "Did you mean 'q-learning'?" in wrong.stderr

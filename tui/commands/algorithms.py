@@ -79,11 +79,11 @@ def _details(entry: Entry) -> str:
         "policy": policy_words(entry),
         "language models": llm_words(entry),
         "presets": ", ".join(entry.presets) or "none",
-        "file": entry.file or "not written yet",
+        "file": entry.file,
     }
     lines = [f"{entry.title} ({entry.name}), {place_words(entry)}"]
     for label, text in facts.items():
-        if text and (entry.built or label not in ("presets", "policy")):
+        if text:
             head = f"  {label:16}"
             lines.append(_paragraph(head, text))
     return "\n".join(lines)

@@ -128,7 +128,9 @@ class Follower:
         now = time.monotonic()
         if head.step != self._told_step and now - self._told_at >= self.reporter.interval:
             self._told_at, self._told_step = now, head.step
-            self.reporter.progress(Moment(head, self.reader.final(), share, speed, eta))
+            figures, newest = self.reader.final(), self.reader.evaluation_at()
+            stderr = newest.success_stderr if newest else 0.0
+            self.reporter.progress(Moment(head, figures, share, speed, eta, stderr))
 
     def _end(self, head: Head) -> int:
         figures = self.reader.final()

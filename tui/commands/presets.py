@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tui.commands.options import Json, Settings
-from tui.commands.output import emit, leave, on_terminal, say, show, table, write
+from tui.commands.output import complain, emit, leave, on_terminal, say, show, table, write
 from tui.commands.own import say_loaded
 
 if TYPE_CHECKING:
@@ -84,7 +84,13 @@ def check_presets(
             metavar="NAME-OR-FILE", help="Shipped names or TOML files.", show_default=False
         ),
     ] = None,
-    all_shipped: Annotated[bool, typer.Option("--all", help="Every shipped preset.")] = False,
+    all_shipped: Annotated[
+        bool, typer.Option("--all", help="Every shipped preset that trains tables.")
+    ] = False,
+    llm: Annotated[
+        bool,
+        typer.Option("--llm", help="With --all: those that train language models too (an hour)."),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(metavar="N", help="Another seed than the preset's.", show_default=False),
@@ -97,7 +103,7 @@ def check_presets(
     from tui.commands.claims import check_preset
     from tui.commands.follow import Signals
 
-    wanted = [*(names or []), *(presets.shipped_names() if all_shipped else [])]
+    wanted = [*(names or []), *(_shipped(llm) if all_shipped else [])]
     if not wanted:
         raise UserError("presets check: name a preset or a TOML file, or give --all.")
     overrides = [] if seed is None else [f"run.seed={seed}"]
@@ -112,6 +118,23 @@ def check_presets(
             _tell(verdict, as_json)
     if not kept:
         leave(1)
+
+
+def _shipped(llm: bool) -> list[str]:
+    """The shipped presets that can be checked here; says which are left out, and why."""
+    from engine import presets
+    from engine.llm.memory import this_machine
+
+    tables, models = [], []
+    for name in presets.shipped_names():
+        preset = presets.load(name)
+        if not isinstance(preset, presets.LlmPreset):
+            tables.append(name)
+        elif llm and preset.model.device == "cuda" and not this_machine().gpus:
+            complain(f"left out  {name}  (it needs a GPU, and there is none here)")
+        elif llm:
+            models.append(name)
+    return [*tables, *models]
 
 
 def _tell(verdict: Verdict, as_json: bool) -> None:

@@ -36,6 +36,8 @@ class Moment:
     """Steps (or sweeps) per second of late; NaN while unknown."""
     eta: float
     """Seconds until the budget is used up at that speed; NaN while unknown."""
+    stderr: float = 0.0
+    """The standard error of a sampled success rate."""
 
 
 class Speedometer:
@@ -116,7 +118,7 @@ class JsonReporter:
         emit(
             event="progress", run=self.run, progress=moment.share,
             steps_per_second=moment.speed, eta_seconds=moment.eta,
-            **{**figures, "status": moment.head.state},
+            **{**figures, "status": moment.head.state}, **_llm_figures(moment),
         )  # fmt: skip
 
     def stopping(self) -> None:
@@ -132,6 +134,19 @@ class JsonReporter:
         pass
 
 
+def _llm_figures(moment: Moment) -> dict[str, float]:
+    """What a language model's progress says besides; nothing for tables."""
+    metrics: dict[str, float] = moment.figures["metrics"]
+    if "tokens_per_second" not in metrics:
+        return {}
+    return {
+        "final_success_rate": metrics.get("final_success_rate", math.nan),
+        "success_stderr": moment.stderr,
+        "seconds_per_update": metrics.get("seconds_per_update", math.nan),
+        "tokens_per_second": metrics["tokens_per_second"],
+    }
+
+
 class LineReporter:
     """Plain lines, for pipes and log files."""
 
@@ -139,17 +154,23 @@ class LineReporter:
 
     def __init__(self) -> None:
         self.unit = "step"
+        self.llm = False
+        """Whether the run trains a language model."""
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
-        from engine.presets import algorithm_name, algorithm_of
+        from engine.presets import LlmPreset, algorithm_name
+        from tui.clock import clock_of
 
-        name = algorithm_name(info.preset)
-        algorithm = algorithm_of(info.preset)
-        self.unit = "sweep" if algorithm.family == "planning" else "step"
-        self.say(
-            f"Run {run_dir.name}: {info.preset.title} ({name}, "
-            f"{_count(info.preset.run.agents, 'agent')}, seed {info.preset.run.seed})"
-        )
+        preset = info.preset
+        self.unit = clock_of(preset).unit
+        who = _count(preset.run.agents, "agent")
+        if isinstance(preset, LlmPreset):
+            self.llm = True
+            who = f"{preset.model.name} in {preset.model.quantization}"
+            if preset.model.quantization == "none":
+                who = preset.model.name
+        name, seed = algorithm_name(preset), preset.run.seed
+        self.say(f"Run {run_dir.name}: {preset.title} ({name}, {who}, seed {seed})")
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -172,6 +193,8 @@ class LineReporter:
     def words(self, moment: Moment) -> str:
         """Speed, success, return and time left."""
         paused = moment.head.state == "paused"
+        if self.llm:
+            return _llm_words(moment, paused)
         speed = "paused" if paused else f"{si(moment.speed)} {self.unit}s/s"
         return (
             f"{speed}  success {percent(moment.figures['success_rate'])}"
@@ -233,6 +256,21 @@ class BarReporter(LineReporter):
         self.bar.stop()
 
 
+def _llm_words(moment: Moment, paused: bool) -> str:
+    """What matters of a language model's run: success now and at best, and where the time goes."""
+    figures = moment.figures
+    metrics: dict[str, float] = figures["metrics"]
+    best = figures["success_rate"]
+    now = metrics.get("final_success_rate", best)
+    error = f" ± {percent(moment.stderr)}" if figures["success_kind"] == "sampled" else ""
+    seconds = metrics.get("seconds_per_update", math.nan)
+    tokens = metrics.get("tokens_per_second", math.nan)
+    speed = "paused" if paused else f"{number(seconds, 2)} s/update  {si(tokens)} tokens/s"
+    return (
+        f"success {percent(now)}{error} (best {percent(best)})  {speed}  ETA {_clock(moment.eta)}"
+    )
+
+
 def make_reporter(as_json: bool) -> Reporter:
     """The reporter that fits whoever reads stdout."""
     if as_json:
@@ -244,10 +282,14 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     """A run's last figures in a few lines."""
     status, seconds = figures["status"], figures["seconds"]
     lines = [f"{status.capitalize()} after {seconds:.1f} s: {counts(figures)}."]
-    kind = figures["success_kind"]
+    kind, greedy = figures["success_kind"], percent(figures["greedy_success_rate"])
+    whose, more = "target policy", []
+    if "final_success_rate" in figures["metrics"]:
+        whose, more = "best adapters, kept", _llm_lines(figures["metrics"])
     lines += [
-        f"  success rate     {percent(figures['success_rate']):>8}   ({kind}, target policy; "
-        f"greedy {percent(figures['greedy_success_rate'])})",
+        f"  success rate     {percent(figures['success_rate']):>8}   ({kind}, {whose}; greedy "
+        f"{greedy})",
+        *more,
         f"  expected return  {number(figures['expected_return']):>8}   (π* "
         f"{number(figures['optimal_return'])}, at most {number(figures['horizon_optimum'])})",
         f"  expected score   {number(figures['expected_score']):>8}",
@@ -260,8 +302,26 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _llm_lines(metrics: dict[str, float]) -> list[str]:
+    """The last adapters, and the mazes that were held out."""
+    lines = [f"  at the end       {percent(metrics['final_success_rate']):>8}"]
+    names = {
+        "best adapters": "held_out_best_success_rate",
+        "optimum": "held_out_optimal_success_rate",
+    }
+    names["random moves"] = "held_out_random_success_rate"
+    known = {label: metrics[name] for label, name in names.items() if name in metrics}
+    if "best adapters" in known:
+        rest = ", ".join(f"{label} {percent(x)}" for label, x in known.items())
+        lines.append(f"  held-out mazes   {percent(known['best adapters']):>8}   ({rest})")
+    return lines
+
+
 def counts(figures: dict[str, Any]) -> str:
-    """How much was done: steps and episodes per agent, or sweeps."""
+    """How much was done: steps and episodes per agent, sweeps, or updates of a language model."""
+    if "tokens_per_second" in figures["metrics"]:
+        updates, episodes = figures["updates"], figures["episodes"]
+        return f"{_count(updates, 'update')} on {_count(episodes, 'episode')}"
     if figures["updates"] and not figures["env_steps"]:
         return _count(figures["updates"], "sweep")
     return (

@@ -174,8 +174,6 @@ class AlgorithmMapScreen(Screen[None]):
         links = self.query_one(PresetLinks)
         links.show([Option(spelled(card.title), id=card.name) for card in cards], "None yet.")
         links.can_focus = bool(cards)
-        for widget in (links, self.query_one("#map-presets-title")):
-            widget.display = entry.built
 
     def action_scroll_text(self, pages: int) -> None:
         """Scroll the text, wherever the keyboard is."""
@@ -211,8 +209,7 @@ class AlgorithmMapScreen(Screen[None]):
         if entry is None:
             return
         if not links.can_focus:
-            why = "it is not built yet" if not entry.built else "no shipped preset shows it yet"
-            self.notify(f"{entry.title}: {why}.", markup=False)
+            self.notify(f"{entry.title}: no shipped preset shows it yet.", markup=False)
         elif links.option_count == 1:
             self._open_form(str(links.options[0].id))
         else:

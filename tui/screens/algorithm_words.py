@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 def place_words(entry: Entry) -> str:
     """Where an algorithm stands on the map, in a few words."""
-    if not entry.built:
-        return "for language models, not built yet"
     kind = {
         "planning": "plans with the known model",
         "prediction": "predicts",
@@ -20,7 +18,8 @@ def place_words(entry: Entry) -> str:
     }[entry.family]
     learns_model = ", learns a model" if entry.model_based and entry.family == "value" else ""
     how = "" if entry.policy_type == "none" else f", {entry.policy_type}"
-    return f"for tables, {kind}{learns_model}{how}"
+    what = "language models" if entry.kind == "llm" else "tables"
+    return f"for {what}, {kind}{learns_model}{how}"
 
 
 def policy_words(entry: Entry) -> str:
@@ -33,4 +32,4 @@ def llm_words(entry: Entry) -> str:
     names = ", ".join(entry.relatives)
     if entry.kind == "llm":
         return f"comes from {names} for tables" if names else ""
-    return f"{names} (not built yet)" if names else "not used there"
+    return names or "not used there"

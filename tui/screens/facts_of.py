@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.widgets import glyphs
@@ -82,7 +82,9 @@ def pace_text(preset: Preset) -> str:
     limits = [clock / pace] if clock else []
     limits += [preset.budget.seconds] if preset.budget.seconds else []
     whole = f", {duration(min(limits))} in all" if limits else ""
-    unit = "sweep" if update_name(preset) == "sweeps" else "step"
+    from tui.clock import clock_of
+
+    unit = clock_of(preset).unit
     return f"{pace:g} {unit}{'s' if pace != 1 else ''} a second{whole}; + goes faster"
 
 
@@ -93,10 +95,23 @@ def method(preset: Preset) -> list[Fact]:
     algorithm = presets.algorithm_of(preset)
     how = "plans with the model" if algorithm.family == "planning" else algorithm.policy_type
     return [
+        *_model(preset),
         Fact("algorithm", "algorithm", f"{algorithm.title}, {how}"),
         Fact("behaviour", "behaviour-policy", _behaviour(preset) or algorithm.behaviour_policy),
         Fact("target", "target-policy", algorithm.target_policy),
     ]
+
+
+def _model(preset: Preset) -> list[Fact]:
+    """Which language model is trained, and what it decides about."""
+    from engine.presets import LlmPreset
+
+    if not isinstance(preset, LlmPreset):
+        return []
+    model = preset.model
+    writes = {"action": "asked for a move in every cell", "plan": "writes the whole route"}
+    text = f"{clean(model.name)} ({model.quantization}), {writes[model.policy]}"
+    return [Fact("model", "policy", text)]
 
 
 def _behaviour(preset: Preset) -> str:
@@ -173,6 +188,8 @@ def _figures(detail: RunDetail) -> list[Fact]:
     if not final:
         return []
     sampled = " (sampled)" if final["success_kind"] == "sampled" else ""
+    if detail.preset and _model(detail.preset):
+        return _llm_figures(final, sampled)
     steps = f"{si(final['env_steps'])} per agent, {si(final['total_env_steps'])} in all"
     if detail.preset and (name := update_name(detail.preset)) == "sweeps":
         steps = f"{si(final['updates'])} {name}"
@@ -186,6 +203,25 @@ def _figures(detail: RunDetail) -> list[Fact]:
         ),
         Fact("steps", "environment-step", steps),
         Fact("episodes", "episode", f"{si(final['episodes'])} per agent"),
+        Fact("trained", "", duration(final["seconds"])),
+    ]
+
+
+def _llm_figures(final: dict[str, Any], sampled: str) -> list[Fact]:
+    """The kept adapters first: they are what the run is about."""
+    metrics = final["metrics"]
+    success = f"{percent(final['success_rate'])} with the best adapters{sampled}"
+    facts = [Fact("success", "success-rate", success)]
+    if "final_success_rate" in metrics:
+        facts.append(Fact("at the end", "success-rate", percent(metrics["final_success_rate"])))
+    held_out = metrics.get("held_out_best_success_rate", metrics.get("held_out_success_rate"))
+    if held_out is not None:
+        facts.append(Fact("held out", "generalization", percent(held_out)))
+    return [
+        *facts,
+        Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),
+        Fact("updates", "update", si(final["updates"])),
+        Fact("episodes", "episode", si(final["episodes"])),
         Fact("trained", "", duration(final["seconds"])),
     ]
 

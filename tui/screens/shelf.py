@@ -106,10 +106,11 @@ def _read_preset(path: Path) -> PresetCard:
 def _teaching_order(card: PresetCard) -> tuple[int, bool, int, bool, str]:
     """By group; the newcomer's first; then by algorithm, and each one's plain preset first."""
     from engine import presets
+    from engine.llm import shelf as llm_shelf
     from engine.tabular import registry
 
     algorithm = presets.algorithm_name(card.preset) if card.preset else ""
-    taught = list(registry.MODULES)
+    taught = list(llm_shelf.MODULES if card.group == "llm" else registry.MODULES)
     place = taught.index(algorithm) if algorithm in taught else len(taught)
     group = list(GROUPS).index(card.group)
     return group, card.name != FIRST, place, not card.name.startswith(algorithm), card.name

@@ -19,6 +19,7 @@ from engine.errors import UserError
 from engine.events import Tuned
 from engine.presets import Preset
 from engine.tabular.tuning import tuned_settings
+from tui.clock import clock_of
 from tui.screens.facts_of import budget_text, pace_text
 from tui.widgets import glyphs, setting_switches
 from tui.widgets.setting_field import SettingField, tunable_mark
@@ -251,7 +252,8 @@ class TuneForm(SettingsForm[dict[str, Any] | None]):
     def purpose(self) -> str:
         if not self._shown.main:
             return "This algorithm has no setting that may change while it runs."
-        return "These may change while the run is going; the new values hold from the next step on."
+        unit = clock_of(self._preset).unit
+        return f"These may change while the run is going; new values hold from the next {unit} on."
 
     def finish(self) -> None:
         self.dismiss(self._draft.changes())

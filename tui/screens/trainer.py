@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
 from engine.events import Episode, Step
+from tui.clock import clock_of, trains_llm
 from tui.glossary import load
 from tui.glossary.panel import GlossaryPanel
 from tui.run_watch import Notice
 from tui.screens import facts_of
 from tui.screens.explain import ExplainScreen
+from tui.screens.groups import GroupScreen
+from tui.screens.notes import NotesScreen
 from tui.screens.run_screen import RunScreen
 from tui.screens.term_picker import TermPicker
 from tui.screens.trainer_keys import KEYS, in_order
@@ -140,6 +143,8 @@ class TrainerScreen(RunScreen):
         if snapshot.step is None and snapshot.notes:
             return snapshot.notes[-1].text
         layers = len(self.query_one(MazeGrid).layer_choices)
+        if trains_llm(snapshot.preset):
+            return f"Enter explains this move, u its group, 1-{layers} other layers, ? all keys."
         return f"Enter explains this step, 1-{layers} show other layers, + goes faster, ? all keys."
 
     @on(CurvesPanel.MomentChosen)
@@ -187,6 +192,28 @@ class TrainerScreen(RunScreen):
         """A key of the maze grid, pressed in any panel."""
         await self.query_one(MazeGrid).run_action(action)
 
+    def action_notes(self) -> None:
+        """What the run has said so far."""
+        shot = self.snapshot
+        if shot is None or not shot.notes:
+            self.tell(Notice("The run has not said anything yet."))
+        else:
+            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            self.app.push_screen(screen, self.look_up)
+
+    @work(group="groups", exclusive=True)
+    async def action_groups(self) -> None:
+        """What a language model's update compared: that of the row under the log's cursor."""
+        shot = self.snapshot
+        if shot is None or not trains_llm(shot.preset):
+            return
+        row = self.query_one(TrajectoryLog).cursor_row if self.panel == "log" else None
+        page = await self.groups(row.entry.end if row else shot.at)
+        if page is None or not page.groups:
+            self.tell(Notice("No group is recorded yet: the first comes with the first update."))
+        elif self.app.screen is self:
+            self.app.push_screen(GroupScreen(self.groups, page, shot))
+
     def action_next_curves(self) -> None:
         """The next set of curves."""
         self.query_one(CurvesPanel).next_view()
@@ -197,6 +224,8 @@ class TrainerScreen(RunScreen):
         """Keys that would do nothing are not offered."""
         if action == "return":
             return bool(self._looked_up_from)
+        if action == "groups":
+            return self.snapshot is not None and trains_llm(self.snapshot.preset)
         if action == "alone":
             return self.size.width >= WIDE
         if action == "grid" and str(parameters[0]).startswith("layer("):

@@ -33,7 +33,7 @@ KEYS: tuple[Binding, ...] = (
         "Step",
         id="run.step",
         key_display=".",
-        tooltip="One step (of every agent), then pause",
+        tooltip="One step (of every agent), or one update of a language model, then pause",
     ),
     Binding(
         "plus,equals_sign",
@@ -41,7 +41,7 @@ KEYS: tuple[Binding, ...] = (
         "Faster",
         id="run.faster",
         key_display="+",
-        tooltip="More steps per second, up to as fast as it goes",
+        tooltip="More steps (or updates) per second, up to as fast as it goes",
         group=PACE,
     ),
     Binding(
@@ -50,7 +50,7 @@ KEYS: tuple[Binding, ...] = (
         "Slower",
         id="run.slower",
         key_display="-",
-        tooltip="Fewer steps per second, down to one",
+        tooltip="Fewer steps (or updates) per second",
         group=PACE,
     ),
     Binding(
@@ -59,6 +59,13 @@ KEYS: tuple[Binding, ...] = (
         "Explain",
         id="run.explain",
         tooltip="Explain the newest step shown: its update, with the numbers in the formula",
+    ),
+    Binding(
+        "u",
+        "groups",
+        "Group",
+        id="run.groups",
+        tooltip="The episodes or completions that an update compared, with their advantages",
     ),
     Binding("p", "next_panel", "Panel", id="run.panel", tooltip="Go to the next panel"),
     Binding(
@@ -109,6 +116,13 @@ KEYS: tuple[Binding, ...] = (
         id="run.tune",
         tooltip="Change the learning rate or the exploration while it runs",
     ),
+    Binding(
+        "n",
+        "notes",
+        "Notes",
+        id="run.notes",
+        tooltip="Read again what the run has said: warnings, and what to do about them",
+    ),
     Binding("x", "stop", "Stop", id="run.stop", tooltip="End the run, after a checkpoint"),
     Binding(
         "w",
@@ -137,6 +151,7 @@ FIRST = (
     "log.explain",
     "run.explain",
     "curves.go",
+    "run.groups",
     "run.panel",
     "run.glossary",
     "app.help",

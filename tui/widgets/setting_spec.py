@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,8 +16,9 @@ import msgspec
 from engine import presets
 from engine.errors import UserError
 from engine.preset_toml import apply_override
-from engine.presets import Preset
+from engine.presets import LlmPreset, Preset
 from engine.settings import TUNABLE
+from tui.widgets import llm_settings
 from tui.widgets.text import clean
 
 Node = dict[str, Any]
@@ -54,14 +55,23 @@ class Setting:
 
 
 def settings(preset: Preset) -> list[Setting]:
-    """Every scalar setting of algorithm, maze, budget and run, in the schema's order."""
+    """Every scalar setting of algorithm, maze, budget and run, in the schema's order; of a preset
+    for a language model also those of model, warm start and reward."""
     root = presets.schema(preset)
     data = msgspec.to_builtins(preset)
     properties = _leaves(root, root)[0]["properties"]
     found: list[Setting] = []
-    for table in ("algorithm", "maze", "budget", "run"):
-        found += _of_table(root, table, properties[table], data[table], False)
-    return found
+    for table in ("model", "algorithm", "warmup", "reward", "maze", "budget", "run"):
+        if data.get(table) is not None:
+            found += _of_table(root, table, properties[table], data[table], False)
+    return [_for_llms(setting) for setting in found] if isinstance(preset, LlmPreset) else found
+
+
+def _for_llms(setting: Setting) -> Setting:
+    """The setting in the words of a run that counts updates."""
+    table, _, name = setting.key.partition(".")
+    name = f"reward for {name}" if table == "reward" else setting.name
+    return replace(setting, meaning=llm_settings.meaning(setting.meaning), name=name)
 
 
 def _of_table(root: Node, path: str, node: Node, value: Any, tunable: bool) -> list[Setting]:
@@ -85,7 +95,7 @@ def _settings_at(root: Node, key: str, node: Node, value: Any, tunable: bool) ->
     if isinstance(value, dict) or (tables and len(tables) == len(_solid(leaves))):
         return _of_table(root, key, node, value, tunable) if tables else []
     scalars = [leaf for leaf in _solid(leaves) if _is_scalar(leaf)]
-    if not scalars or key.rpartition(".")[2] in TAGS or isinstance(value, list | tuple):
+    if not scalars or _is_tag(key) or isinstance(value, list | tuple):
         return []
     optional = any(leaf.get("type") == "null" for leaf in leaves)
     meaning = node.get("description") or next(
@@ -102,6 +112,11 @@ def _settings_at(root: Node, key: str, node: Node, value: Any, tunable: bool) ->
             tunable=tunable,
         )
     ]
+
+
+def _is_tag(key: str) -> bool:
+    """Whether it says which kind of table it stands in. The name of a model does not."""
+    return key != "model.name" and key.rpartition(".")[2] in TAGS
 
 
 def _leaves(root: Node, node: Node) -> list[Node]:
@@ -189,14 +204,15 @@ class Sections(NamedTuple):
 def sections(preset: Preset) -> Sections:
     """The settings that make sense for this preset, in the order of the form."""
     algorithm = presets.algorithm_of(preset)
-    main: dict[str, list[Setting]] = {algorithm.title: [], "Run": [], "Budget": [], "Maze": []}
-    heading = {"algorithm": algorithm.title, "run": "Run", "budget": "Budget", "maze": "Maze"}
-    advanced = []
+    heading = {"model": "Language model", "algorithm": algorithm.title, "warmup": "Warm start"}
+    heading |= {"reward": "Reward", "run": "Run", "budget": "Budget", "maze": "Maze"}
+    main: dict[str, list[Setting]] = {title: [] for title in heading.values()}
+    advanced, llm = [], isinstance(preset, LlmPreset)
     for setting in settings(preset):
         table, _, name = setting.key.partition(".")
         if not _applies(preset, table, name, algorithm.family == "planning"):
             continue
-        if _matters(setting, table, name):
+        if llm_settings.matters(setting.key) if llm else _matters(setting, table, name):
             main[heading[table]].append(setting)
         else:
             advanced.append(setting)
@@ -205,6 +221,8 @@ def sections(preset: Preset) -> Sections:
 
 def _applies(preset: Preset, table: str, name: str, plans: bool) -> bool:
     """Whether changing it can have an effect, and is not what the preset is about."""
+    if isinstance(preset, LlmPreset) and not llm_settings.applies(preset, f"{table}.{name}"):
+        return False
     if table == "maze":
         if name in ("map", "gymnasium", "success", "size"):
             return False

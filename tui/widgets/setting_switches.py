@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from engine import presets
-from engine.presets import Preset
+from engine.llm import shelf as llm_shelf
+from engine.presets import LlmPreset, Preset
 from engine.settings import EpsilonGreedy, Softmax, UpperConfidenceBound
 from engine.tabular import registry
 from tui.widgets.setting_spec import Setting, without_none
@@ -57,7 +58,10 @@ def switches(preset: Preset) -> list[Setting]:
 
 
 def _algorithms(preset: Preset) -> tuple[str, ...]:
-    """The names of the shelf that the preset's budget means something to."""
+    """The names of the shelf that the preset's budget and policy mean something to."""
+    if isinstance(preset, LlmPreset):
+        policy = preset.model.policy
+        return tuple(a.name for a in llm_shelf.all_algorithms() if policy in a.policies)
     plans = presets.algorithm_of(preset).family == "planning"
     return tuple(
         name for name in registry.MODULES if (registry.get(name).family == "planning") == plans
@@ -76,7 +80,8 @@ def with_algorithm(preset: Preset, name: str) -> Preset:
 
     Settings that both have keep their values; what the preset claims about the outcome goes.
     """
-    algorithm = registry.get(name)
+    shelf = llm_shelf if isinstance(preset, LlmPreset) else registry
+    algorithm = shelf.get(name)
     data = msgspec.to_builtins(preset)
     fields = algorithm.settings.__struct_fields__
     kept = {

@@ -122,6 +122,9 @@ class StatusLine(Widget):
         facts.append(Fact(f"{unit} {si(snapshot.at)}", clock.slug))
         if wide and unit == "step" and snapshot.step is not None:
             facts.append(Fact(f"episode {snapshot.step.episode}", "episode"))
+        if warnings := sum(note.level != "info" for note in snapshot.notes):
+            plural = "warning" if warnings == 1 else "warnings"
+            facts.insert(1, Fact(f"! {warnings} {plural} (n)" if wide else f"! {warnings}", "note"))
         if llm:
             return [*facts, *llm_facts(snapshot, wide)]
         if snapshot.evaluation is not None:

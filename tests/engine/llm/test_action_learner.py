@@ -214,3 +214,48 @@ def test_it_says_where_it_computes(tiny_model: Tiny) -> None:
     made = learner(tiny_model("llama"))
     notes = [e.text for e in made.begin() if isinstance(e, Note)]
     assert any("CPU" in text or "GPU" in text for text in notes)
+
+
+class FullGpu:
+    """Stands in for a model's forward pass on a GPU that is full, the first so many times."""
+
+    def __init__(self, made: ActionLearner, times: int) -> None:
+        self.forward, self.times = made.policy.forward, times
+        made.policy.forward = self  # type: ignore[assignment]
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self.times -= 1
+        if self.times >= 0:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self.forward(*args, **kwargs)  # type: ignore[arg-type]
+
+
+def test_out_of_memory_is_tried_once_more_with_smaller_micro_batches(tiny_model: Tiny) -> None:
+    made, other = (learner(tiny_model("llama"), more="epochs = 2") for _ in range(2))
+    assert isinstance(made, ActionLearner) and isinstance(other, ActionLearner)
+    train(made, 1)
+    train(other, 1)
+    whole = len(made.policy.split(made.prompts))
+    FullGpu(made, times=1)
+    events = made.advance(1)
+    notes = [e for e in events if isinstance(e, Note)]
+    assert "out of memory" in notes[0].text and notes[0].level == "warning"
+    assert len(made.policy.split(made.prompts)) > whole and made.clock == 2
+    other.advance(1)
+    theirs = weights(other)
+    for name, weight in weights(made).items():
+        torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-5)
+
+
+def test_out_of_memory_twice_names_the_settings_to_change(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"), more="epochs = 2")
+    assert isinstance(made, ActionLearner)
+    train(made, 1)
+    before = made.state()
+    FullGpu(made, times=10)
+    with pytest.raises(UserError, match="model.token_budget") as told:
+        made.advance(1)
+    assert "nf4" in str(told.value) and made.clock == 1
+    for name, value in made.state().items():
+        if name.startswith("policy."):
+            np.testing.assert_array_equal(value, before[name])

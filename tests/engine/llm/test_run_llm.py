@@ -1,0 +1,323 @@
+"""Runs of language models in the store: killed and resumed, steered, evaluated, used elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from learner_tools import preset
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs share
+
+from run_tools import ask, kill, launched, rows, run_here, wait_for
+
+from engine import factory
+from engine.errors import UserError
+from engine.llm import evaluation as asking
+from engine.llm.learner import TIMED
+from engine.mdp import build_mdp
+from engine.presets import LlmPreset
+from engine.runs import launch
+from engine.runs.evaluation import evaluate_run, played_worlds
+from engine.runs.reader import RunReader
+
+Tiny = Callable[[str], Path]
+
+EPOCHS = "group_size = 8\nepochs = 2"
+SETS = [
+    "maze.train={count = 6, size = 3, per_update = 2}",
+    "maze.test={count = 4, size = 3, seed = 9}",
+]
+ROOT = Path(factory.__file__).parents[1]
+RECORDED = ("worlds", "points", "evaluations", "episodes", "groups", "policies", "notes", "tunes")
+ADAPTER = "adapter/adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on one maze, to be read only."""
+    return _finished(preset(tiny_model("llama"), more=EPOCHS), tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def with_sets(tiny_model: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on a set of mazes with others held out, to be read only."""
+    made = preset(tiny_model("llama"), more=EPOCHS, overrides=SETS)
+    return _finished(made, tmp_path_factory.mktemp("runs"))
+
+
+def _finished(made: LlmPreset, runs_dir: Path) -> Path:
+    run_dir = launch.create_run(made, "unbroken", runs_dir=runs_dir)
+    assert run_here(run_dir, factory.make_learner)
+    return run_dir
+
+
+def _copy(run_dir: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run_dir, folder / run_dir.name))
+
+
+def _record(run_dir: Path) -> dict[str, Any]:
+    """All that two runs of one preset must agree on, to the bit; what is measured is not."""
+    found: dict[str, Any] = {table: rows(run_dir, table) for table in RECORDED}
+    found["notes"] = [row[1:] for row in found["notes"] if not row[3].startswith("Loading ")]
+    metrics = rows(run_dir, "metrics")
+    found["metrics"] = [row[1:] for row in metrics if row[4] not in TIMED]
+    return found
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    left, right = _record(one), _record(other)
+    for table in left:
+        assert left[table] == right[table], table
+    assert (one / ADAPTER).read_bytes() == (other / ADAPTER).read_bytes()
+
+
+def _step_then_kill(reader: RunReader, n: int) -> None:
+    """kill -9 when the newest checkpoint is one update behind the newest rows."""
+    assert ask(reader, "step", n=n) == "done"
+    assert ask(reader, "resume") == "done" and ask(reader, "pause") == "done"
+    saved = rows(reader.path, "checkpoints")[-1][1]
+    assert ask(reader, "step", n=1) == "done"
+    kill(reader)
+    assert rows(reader.path, "checkpoints")[-1][1] == saved
+    assert reader.head().step == saved + 1
+
+
+# ---------------------------------------------------------------- interrupted runs
+
+
+@pytest.mark.parametrize("overrides", [[], SETS], ids=["one-maze", "sets"])
+def test_a_killed_and_resumed_run_ends_like_one_never_killed(
+    tiny_model: Tiny, tmp_path: Path, overrides: list[str]
+) -> None:
+    made = preset(tiny_model("llama"), more=EPOCHS, overrides=[*overrides, "budget.updates=12"])
+    with launched(made, tmp_path, paused=True) as reader:
+        _step_then_kill(reader, 2)
+        launch.start_worker(reader.path, resume=True, paused=True)
+        _step_then_kill(reader, 2)
+        launch.start_worker(reader.path, resume=True)
+        head = wait_for(reader, lambda head: head.ended)
+        assert (head.state, head.updates, head.generation) == ("finished", 12, 2), reader.error()
+        _assert_same(reader.path, _finished(made, tmp_path))
+
+
+def test_killed_before_the_second_checkpoint_it_repeats_from_zero(
+    tiny_model: Tiny, tmp_path: Path, finished: Path
+) -> None:
+    made = preset(tiny_model("llama"), more=EPOCHS)
+    with launched(made, tmp_path, paused=True) as reader:
+        assert ask(reader, "step", n=2) == "done"
+        kill(reader)
+        assert [row[1] for row in rows(reader.path, "checkpoints")] in ([0], [0, 0])
+        launch.start_worker(reader.path, resume=True)
+        wait_for(reader, lambda head: head.ended)
+        _assert_same(reader.path, finished)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not(
+    tiny_model: Tiny, tmp_path: Path, with_sets: Path
+) -> None:
+    """Its last words, an evaluation among them, are not part of the longer run."""
+    made = preset(tiny_model("llama"), more=EPOCHS, overrides=SETS)
+    with launched(made, tmp_path, paused=True) as reader:
+        assert ask(reader, "step", n=4) == "done"
+        assert ask(reader, "stop") == "done"
+        assert wait_for(reader, lambda head: head.ended).state == "stopped"
+        launch.start_worker(reader.path, resume=True)
+        wait_for(reader, lambda head: head.state == "finished")
+        _assert_same(reader.path, with_sets)
+
+
+def test_commands_are_obeyed_in_the_middle_of_an_update(tiny_model: Tiny, tmp_path: Path) -> None:
+    """An update of a thousand passes would take a minute: it is put off, and nothing is lost."""
+    overrides = ["algorithm.epochs=64", "algorithm.episodes=4096", "budget.updates=100000"]
+    made = preset(tiny_model("llama"), more="group_size = 8", overrides=overrides)
+    with launched(made, tmp_path, paused=True) as reader:
+        assert ask(reader, "step", n=1) == "done"
+        before = _record(reader.path)
+        assert ask(reader, "resume") == "done"
+        assert ask(reader, "pause") == "done"
+        step = reader.head().step
+        assert ask(reader, "tune", key="algorithm.learning_rate", value=0.001) == "done"
+        assert ask(reader, "step", n=1) == "done"
+        assert reader.head().step == step + 1
+        after = _record(reader.path)
+        assert all(after[table][: len(before[table])] == before[table] for table in before)
+        assert ask(reader, "resume") == "done"
+        assert ask(reader, "stop") == "done"
+        head = wait_for(reader, lambda head: head.ended)
+        assert (head.state, reader.error()) == ("stopped", "")
+        assert rows(reader.path, "checkpoints")[-1][1] == head.step
+
+
+def test_a_lost_checkpoint_is_one_sentence_and_costs_no_record(
+    finished: Path, tmp_path: Path
+) -> None:
+    run_dir = _copy(finished, tmp_path)
+    shutil.rmtree(run_dir / "checkpoints")
+    before = _record(run_dir)
+    launch.start_worker(run_dir, resume=True, overrides=["budget.updates=20"])
+    with RunReader(run_dir) as reader:
+        head = wait_for(reader, lambda head: head.ended)
+        assert head.state == "failed"
+        assert "the checkpoint cannot be read" in reader.error()
+        assert "\n" not in reader.error() and "Traceback" not in reader.error()
+    after = _record(run_dir)
+    assert all(after[table][: len(before[table])] == before[table] for table in before)
+
+
+# ---------------------------------------------------------------- what is left of a run
+
+
+def test_a_finished_run_has_adapters_and_two_checkpoints(finished: Path) -> None:
+    names = {path.name for path in (finished / "adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= names
+    kept = sorted(path.name for path in (finished / "checkpoints").iterdir())
+    assert len(kept) == 2 and kept[1].startswith("first")
+    assert not list(finished.rglob("*.pt")) + list(finished.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("which", ["finished", "with_sets"])
+def test_the_headline_is_that_of_the_saved_adapters(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    """Also where the best were found by the very last look, after the last checkpoint."""
+    with RunReader(request.getfixturevalue(which)) as reader:
+        told, found = reader.final(), evaluate_run(reader, [])
+    for name, metric in found.figures.items():
+        assert told[name] == pytest.approx(metric.mean, abs=1e-6), name
+        assert np.isfinite(told["metrics"][f"final_{name}"])
+    assert told["success_kind"] == "exact" and told["status"] == "finished"
+    assert told["success_rate"] >= told["metrics"]["final_success_rate"]
+
+
+def test_held_out_figures_are_those_of_the_saved_adapters(with_sets: Path) -> None:
+    with RunReader(with_sets) as reader:
+        metrics, found = reader.final()["metrics"], evaluate_run(reader, [])
+    assert found.held_out is not None and (found.own.mazes, found.held_out.mazes) == (6, 4)
+    for name in ("success_rate", "greedy_success_rate"):
+        expected = metrics[f"held_out_best_{name}"]
+        assert found.held_out.figures[name].mean == pytest.approx(expected, abs=1e-6)
+    for name, metric in found.held_out.baselines.items():
+        assert metrics[f"held_out_{name}"] == pytest.approx(metric.mean, abs=1e-12)
+
+
+PLAIN = """
+import json, sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+config, prompts, words = json.load(open(sys.argv[1] + "/adapter_config.json")), *json.load(sys.stdin)
+base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
+model = PeftModel.from_pretrained(base, sys.argv[1]).eval()
+assert "engine" not in sys.modules
+with torch.no_grad():
+    rows = [model(torch.tensor([ids])).logits[0, -1, words].softmax(-1).tolist() for ids in prompts]
+print(json.dumps(rows))
+"""
+
+
+def test_the_adapters_work_where_there_is_no_ice_maze(finished: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from engine.llm.prompts import NO_PROMPT, action_prompts
+
+    with RunReader(finished) as reader:
+        (world,) = played_worlds(reader, [])
+        made = reader.info().preset
+    assert isinstance(made, LlmPreset)
+    tokenizer = AutoTokenizer.from_pretrained(made.model.name)
+    prompts = action_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(finished / "adapter")],
+        input=json.dumps([prompts.tokens, prompts.action_tokens]),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    plain = np.array(json.loads(done.stdout))
+    row = prompts.row[0]
+    np.testing.assert_allclose(
+        world.policy[row != NO_PROMPT], plain[row[row != NO_PROMPT]], atol=1e-5
+    )
+    assert np.abs(plain - 0.25).max() > 0.1  # it has learned something to be compared
+
+
+# ---------------------------------------------------------------- eval
+
+
+def test_any_map_will_do_for_a_model_that_reads_it(finished: Path) -> None:
+    with RunReader(finished) as reader:
+        larger = 'maze.map="SFFFF\\nFFHFF\\nFFFFG"'
+        found = evaluate_run(reader, [larger, "maze.slip=0.1", "maze.max_steps=40"])
+        own = evaluate_run(reader, ["maze.slip=0.5"])
+    assert found.maze.shape == (3, 5) and found.maze.max_steps == 40
+    assert 0 < found.figures["success_rate"].mean < 1
+    assert found.figures["expected_return"].mean < found.own.optimal_return
+    baselines = {name: metric.mean for name, metric in found.own.baselines.items()}
+    assert baselines["random_success_rate"] < baselines["optimal_success_rate"]
+    assert own.maze.slip == 0.5 and own.maze.shape == (2, 2)
+
+
+def test_rules_change_in_all_mazes_of_a_set_and_a_map_replaces_them(with_sets: Path) -> None:
+    with RunReader(with_sets) as reader:
+        slippery = evaluate_run(reader, ["maze.slip=0.5"])
+        alone = evaluate_run(reader, ['maze.map="SF\\nFG"'])
+        worlds = played_worlds(reader, [])
+    assert slippery.held_out is not None and slippery.held_out.mazes == 4
+    assert slippery.maze.slip == 0.5
+    assert alone.held_out is None and alone.own.mazes == 1
+    assert [world.held_out for world in worlds] == 4 * [True] + 6 * [False]
+
+
+def test_what_takes_time_is_told(finished: Path) -> None:
+    told: list[str] = []
+    with RunReader(finished) as reader:
+        evaluate_run(reader, [], told.append)
+    assert told[0].startswith("Loading ") and len(told) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("algorithm.gamma=0.5", "changes only the maze"), ("maze.slip=2", "expected a number from 0")],
+)
+def test_eval_refuses_what_is_not_a_maze(finished: Path, override: str, said: str) -> None:
+    with RunReader(finished) as reader, pytest.raises(UserError, match=said):
+        evaluate_run(reader, [override])
+
+
+def test_a_run_without_adapters_or_without_its_model_says_so(
+    tiny_model: Tiny, finished: Path, tmp_path: Path
+) -> None:
+    run_dir = _copy(finished, tmp_path)
+    with RunReader(run_dir) as reader:
+        shutil.rmtree(run_dir / "adapter")
+        with pytest.raises(UserError, match="has saved no adapters yet"):
+            evaluate_run(reader, [])
+        (run_dir / "adapter").mkdir()
+        (run_dir / ADAPTER).write_bytes(b"not one")
+        with pytest.raises(UserError, match="cannot be read as an adapter"):
+            evaluate_run(reader, [])
+    moved = run_dir.with_name("moved")
+    shutil.copytree(finished, moved)
+    file = moved / "preset.toml"
+    file.write_text(file.read_text().replace(str(tiny_model("llama")), "./gone"))
+    with RunReader(moved) as reader, pytest.raises(UserError, match="gone"):
+        evaluate_run(reader, [])
+
+
+def test_a_process_that_dies_is_one_sentence(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PROGRAM", ("-c", "raise SystemExit('no memory left')"))
+    with RunReader(finished) as reader, pytest.raises(UserError, match="no memory left"):
+        evaluate_run(reader, [])
