@@ -87,5 +87,8 @@ class HeavyLearner(Protocol):
     yielded: bool
     """Whether the last `advance` put a step off."""
 
+    say: Callable[[str], None]
+    """How it tells what takes long while it prepares; set by who drives it."""
+
     def export(self, folder: Path) -> None:
         """Write what others can use of the result (adapters in their standard form)."""

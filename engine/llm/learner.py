@@ -25,6 +25,7 @@ from engine.learner import Counters, State
 from engine.llm import loading
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.diagnosis import Diagnosis
+from engine.llm.memory import words
 from engine.llm.memory_use import memory_metrics
 from engine.llm.optimizer import Optimizer, named, scheduled
 from engine.llm.settings import LlmSettings
@@ -67,6 +68,8 @@ class LlmLearner(ABC):
         self.interrupted: Callable[[], bool] = lambda: False
         """Asked between micro-batches: whether somebody waits for the update to be put off."""
         self.yielded = False
+        self.say: Callable[[str], None] = lambda text: None
+        self._stage = ""
         self._live_steps: tuple[Step, ...] = ()
         self._live_policy: Policy | None = None
         self._pending: State | None = None
@@ -83,7 +86,12 @@ class LlmLearner(ABC):
             model = self.preset.model
             lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
             self.loaded = loading.load_model(
-                model.name, model.quantization, model.device, lora, seed=self.preset.run.seed
+                model.name,
+                model.quantization,
+                model.device,
+                lora,
+                seed=self.preset.run.seed,
+                progress=self._prepared_so_far,
             )
             weights = named(list(self.loaded.model.named_parameters()))
             self.optimizer = Optimizer(weights, scheduled(self.settings.learning_rate, 0))
@@ -91,6 +99,12 @@ class LlmLearner(ABC):
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self.load_model_state(pending)
+
+    def _prepared_so_far(self, stage: str, done: int, total: int) -> None:
+        """Say each stage of fetching once; how far it is changes too often."""
+        if stage != self._stage and not stage.startswith("Loading"):
+            self.say(f"{stage} ({words(total)})." if total > 1e6 else f"{stage}.")
+        self._stage = stage
 
     @property
     def on(self) -> loading.Loaded:

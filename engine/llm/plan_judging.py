@@ -156,7 +156,7 @@ class RouteWriter:
             text=text,
             parsed=parsed,
             walked=walked,
-            parts={**reward.parts, **more},
+            parts={name: part + 0.0 for name, part in {**reward.parts, **more}.items()},  # no −0
             cut_off=cut_off,
         )
 

@@ -68,12 +68,17 @@ class Recorder:
         counters, state = self.learner.counters, self.learner.state()
         if isinstance(self.learner, HeavyLearner):
             state = checkpoints.save_folder(self.writer.run_dir, counters.step, state, first=first)
-            checkpoints.replace_folder(self.writer.run_dir / ADAPTER, self.learner.export)
+        self.export()
         self.writer.save_checkpoint(counters, state, first=first, not_yet=not_yet)
         self._checkpoint_time = self.clock()
         self._checkpoint_cost = self._checkpoint_time - started
         self._at_point = False
         self._urgent = True
+
+    def export(self) -> None:
+        """Put what others can use of the result, if there is such, into the run's folder."""
+        if isinstance(self.learner, HeavyLearner):
+            checkpoints.replace_folder(self.writer.run_dir / ADAPTER, self.learner.export)
 
     def commit(self) -> None:
         """Write everything taken, and where the run stands."""

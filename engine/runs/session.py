@@ -110,6 +110,7 @@ class Session:
         self.learner = learner
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
+            learner.say = self._say_at_once
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
         notes = (own_algorithm.note(own), self.writer.journal_note, learner.preparation())
         for text in notes:
@@ -161,6 +162,7 @@ class Session:
             self._answer(task.id, "done", f"The run has {status}.")
         self.stopwatch.stop()
         self.recorder.take(self.learner.conclude())
+        self.recorder.export()  # the last look may have found better adapters than those before
         self.recorder.live(stepwise=True)
         self.writer.write([self._last_word(status, self.learner.counters)])
         self.recorder.commit()
@@ -201,6 +203,10 @@ class Session:
     ) -> None:
         step = self.learner.counters.step if step is None else step
         self.writer.write([Note(step=step, level=level, text=text, remedy=remedy)])
+
+    def _say_at_once(self, text: str) -> None:
+        self._note("info", text)
+        self.recorder.commit()
 
     # ------------------------------------------------------------ advancing
 

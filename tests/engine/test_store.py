@@ -14,7 +14,20 @@ from fake_learner import FakeLearner, figure, make_preset
 from run_tools import rows
 
 from engine.errors import UserError
-from engine.events import Episode, Evaluation, Finished, Live, Note, Step, Tuned, Update, encode
+from engine.events import (
+    Episode,
+    Evaluation,
+    Finished,
+    Group,
+    Live,
+    Member,
+    Note,
+    Step,
+    Tuned,
+    Update,
+    decode,
+    encode,
+)
 from engine.learner import Counters
 from engine.runs import checkpoints, filesystem, launch, schema
 from engine.runs.reader import RunReader
@@ -299,3 +312,41 @@ def test_every_record_table_has_a_step_and_a_mark_in_the_checkpoints(run_dir: Pa
     for table in schema.RECORD:
         assert "step" in columns[table]
         assert f"last_{table}" in columns["checkpoints"]
+
+
+def make_group(step: int) -> Group:
+    member = Member(
+        actions=(2, 1), states=(0, 1, 3), total=0.9, advantage=0.5,
+        success=True, terminated=True, truncated=False, text=" right down", parts={"prize": 1.0},
+    )  # fmt: skip
+    return Group(step=step, world_id=0, index=0, size=16, prompt="Where to?", members=(member,))
+
+
+def test_groups_are_part_of_the_record(run_dir: Path) -> None:
+    writer = RunWriter(run_dir)
+    writer.write([make_group(1)])
+    writer.save_checkpoint(Counters(step=1), {"x": np.zeros(1)})
+    writer.write([make_group(2)])
+    writer.commit()
+    assert [row[1:5] for row in rows(run_dir, "groups")] == [(1, 0, 0, 16), (2, 0, 0, 16)]
+    assert decode(rows(run_dir, "groups")[1][5]) == make_group(2)
+    writer.rewind()
+    assert len(rows(run_dir, "groups")) == 1
+    writer.close()
+
+
+def test_a_run_of_an_older_version_is_brought_up_to_date(run_dir: Path) -> None:
+    with sqlite3.connect(run_dir / schema.DATABASE) as old:
+        old.execute("DROP TABLE groups")
+        old.execute("ALTER TABLE checkpoints DROP COLUMN last_groups")
+        old.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    old.close()
+    with RunReader(run_dir) as reader:  # readable as it is
+        assert reader.state() == "starting"
+    writer = RunWriter(run_dir)
+    writer.write([make_group(1)])
+    writer.save_checkpoint(Counters(step=1), {"x": np.zeros(1)}, first=True)
+    writer.commit()
+    assert writer.meta("schema_version") == schema.SCHEMA_VERSION
+    assert writer.rewind() is not None and len(rows(run_dir, "groups")) == 1
+    writer.close()

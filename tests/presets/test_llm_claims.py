@@ -1,4 +1,4 @@
-"""A shipped preset that trains a real language model keeps its claims, on another seed than its own.
+"""A shipped preset that trains a real language model keeps its claims, on another seed.
 
 In process, like `test_claims`. One of them here: SmolLM2 in four bits learns the 4x4 maze from
 scratch. `icemaze presets check --all --llm` verifies every one.

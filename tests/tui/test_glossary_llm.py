@@ -33,8 +33,9 @@ ASKED_FOR = """
     token; tokenizer; prompt; completion; chat template; language model; LoRA; LoRA rank;
     quantization; NF4; int8; adapter; base model; reference policy; KL divergence; k3 estimator;
     clip; clip fraction; ratio; group; group size; advantage within the group; all-equal group;
-    RLOO; GRPO; Dr. GRPO; DAPO; clip-higher; dynamic sampling; overlong shaping; MPO; E-step; M-step; η;
-    value head; GAE(λ); entropy bonus; packed pass; shared prefix; action policy; plan policy;
+    RLOO; GRPO; Dr. GRPO; DAPO; clip-higher; dynamic sampling; overlong shaping; MPO; E-step;
+    M-step; η; value head; GAE(λ); entropy bonus; packed pass; shared prefix; action policy;
+    plan policy;
     token budget; micro-batch; temperature; warm start; SFT; verifiable reward; reward parts;
     truncated completion; unreadable completion; reward hacking; held-out mazes; generalization gap;
     epochs; gradient norm; gradient clipping; tokens per second; log-probability; importance weight;
@@ -115,7 +116,7 @@ RUNS = {
     "action": (),
     "plan": PLAN,
     "ppo": ('algorithm={name="ppo"}',),
-    "mpo": ('algorithm={name="mpo"}', 'model.quantization="int8"'),
+    "mpo": ('algorithm={name="mpo", eta=0.4}', 'model.quantization="int8"'),
     "dapo": ('algorithm={name="dapo", overlong=4}', 'model.policy="plan"'),
     "reinforce": ('algorithm={name="reinforce"}', "maze.test.count=4", 'model.quantization="none"'),
 }
@@ -243,7 +244,7 @@ def test_values_of_routes_and_of_other_algorithms() -> None:
     assert said("value-head", plan) == "not in this run: GRPO has none"
     assert said("e-step", plan) == "not in this run: only MPO has it"
     mpo = training(*RUNS["mpo"])
-    assert said("e-step", mpo) == "η = 0.5"
+    assert said("e-step", mpo) == "η = 0.4"
     assert said("clip-higher", mpo) == "no clip in this run"
     assert said("int8", mpo) == "yes: int8: one byte a weight"
     assert said("value-head", training(*RUNS["ppo"])) == "this run's critic; value loss 0.2"

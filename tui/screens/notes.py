@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -25,7 +26,10 @@ class NotesScreen(Dialog[str]):
     """The notes, newest first. Dismissed with the slug of a term to look up, or with None."""
 
     DEFAULT_CSS = """
-    NotesScreen > .box { width: 92; padding: 0 1; }
+    NotesScreen {
+        & > .box { width: 92; padding: 0 1; }
+        & OptionList { height: auto; max-height: 100%; background: $surface; }
+    }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,14 +52,15 @@ class NotesScreen(Dialog[str]):
         options = [
             Option(note_prompt(note, self.unit), id=str(i)) for i, note in enumerate(self.notes)
         ]
-        yield OptionList(*options, classes="box", compact=True)
+        with Vertical(classes="box") as box:
+            box.border_title = "Notes, newest first"
+            box.border_subtitle = "Enter: what it is about   Esc: close"
+            yield OptionList(*options, compact=True)
 
     def on_mount(self) -> None:
         """The newest is highlighted."""
         super().on_mount()
         notes = self.query_one(OptionList)
-        notes.border_title = "Notes, newest first"
-        notes.border_subtitle = "Enter: what it is about   Esc: close"
         notes.highlighted = 0
         notes.focus()
 

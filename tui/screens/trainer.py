@@ -137,7 +137,8 @@ class TrainerScreen(RunScreen):
             now = "the end" if head.ended else "now"
             return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
         if head.ended:
-            return "It is over. Space replays it, m shows other curves, q goes to the library."
+            llm = ", u what each update compared" if trains_llm(snapshot.preset) else ""
+            return f"It is over. Space replays it{llm}, m other curves, q goes to the library."
         if head.state == "paused":
             return "Space goes on, . does one step, e an episode; Enter explains the step."
         if snapshot.step is None and snapshot.notes:

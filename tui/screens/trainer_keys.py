@@ -151,11 +151,11 @@ FIRST = (
     "log.explain",
     "run.explain",
     "curves.go",
-    "run.groups",
     "run.panel",
     "run.glossary",
     "app.help",
     "run.leave",
+    "run.groups",
 )
 """What a narrow footer must not lose, whichever panel has the focus."""
 

@@ -253,7 +253,7 @@ def test_out_of_memory_twice_names_the_settings_to_change(tiny_model: Tiny) -> N
     train(made, 1)
     before = made.state()
     FullGpu(made, times=10)
-    with pytest.raises(UserError, match="model.token_budget") as told:
+    with pytest.raises(UserError, match=r"model\.token_budget") as told:
         made.advance(1)
     assert "nf4" in str(told.value) and made.clock == 1
     for name, value in made.state().items():

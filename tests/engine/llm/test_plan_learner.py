@@ -63,14 +63,14 @@ def route(total: float, n_tokens: int) -> Route:
 def test_every_algorithm_learns_a_route(tiny_model: Tiny, algorithm: str) -> None:
     made = plan_learner(
         tiny_model("llama"), algorithm, "algorithm.episodes=64", "algorithm.epochs=2",
-        "budget.updates=30",
+        "budget.updates=30", "budget.success_rate=0.95",
     )  # fmt: skip
     events = train(made)
     evaluations = [e for e in events if isinstance(e, Evaluation)]
     success = [e.figures["success_rate"].mean for e in evaluations]
     assert success[0] < 0.4 and max(success) > 0.9
     assert all(e.success_kind == "sampled" and 0 < e.success_stderr < 0.1 for e in evaluations)
-    assert made.counters.updates == 30
+    assert made.counters.updates == len(metrics(events, "loss"))
     assert all(np.isfinite(metrics(events, "loss")))
     assert ("value_loss" in repr(events)) == (algorithm == "ppo")
 
@@ -114,19 +114,19 @@ def test_micro_batches_change_no_result(tiny_model: Tiny, algorithm: str) -> Non
     more = ("algorithm.epochs=2", "algorithm.entropy=0.01", "algorithm.kl=0.01")
     whole = plan_learner(tiny_model("llama"), algorithm, *more)
     cut = plan_learner(tiny_model("llama"), algorithm, *more, "model.token_budget=150")
-    whole.begin(), cut.begin()
+    whole.begin()
+    cut.begin()
+    assert cut._batch is not None
     written = [r.tokens for r in cut._batch.routes]
     prompts = [r.prompt.tokens for r in cut._batch.routes]
     assert len(cut.policy.split(prompts, written)) > 2
     assert len(whole.policy.split(prompts, written)) == 1
-    same = ["loss", "gradient_norm", "entropy", "reference_kl", "approx_kl"]
-    theirs = [metrics(whole.advance(1), name) for name in same]
-    cut_events = cut.advance(1)
-    assert theirs[0] == pytest.approx(metrics(cut_events, "loss"), abs=1e-6)
+    mine, theirs = whole.advance(1), cut.advance(1)
+    for name in ("loss", "gradient_norm", "entropy", "reference_kl", "approx_kl"):
+        assert metrics(mine, name) == pytest.approx(metrics(theirs, name), rel=1e-4, abs=1e-6)
     other = weights(cut)
     for name, weight in weights(whole).items():
-        # Adam's first steps are the gradient's sign: only gradients near 0 may differ.
-        torch.testing.assert_close(weight, other[name], rtol=0, atol=2e-4)
+        torch.testing.assert_close(weight, other[name], rtol=0, atol=1e-6)
 
 
 def test_gradients_of_micro_batches_add_up(tiny_model: Tiny) -> None:
@@ -261,7 +261,7 @@ def test_groups_show_what_was_learned_from(tiny_model: Tiny, algorithm: str) -> 
         assert words == [("left", "down", "right", "up")[a] for a in member.actions]
         assert member.success == (member.states[-1] == 3)
         assert member.total == pytest.approx(sum(member.parts.values()))
-        assert member.cut_off == (member.tokens[-1] != "<|im_end|>")
+        assert member.cut_off == (member.tokens[-1] not in ("<|im_end|>", "<|endoftext|>"))
         assert member.unreadable == (member.text == "")
         assert set(member.parts) == {"prize", "steps", "format", "progress"}
     routes = batch.routes
@@ -317,8 +317,9 @@ def test_log_probs_of_moves_sum_over_their_tokens(tiny_model: Tiny) -> None:
         0, 0, writer.prompt(0, 0), tokens, log_probs, text, parsed, walked, {"prize": 1.0}, False
     )
     pieces = [writer.decode([token]) for token in tokens]
-    comma = pieces.index(",")
-    wanted = [sum(log_probs[:comma]), sum(log_probs[comma + 1 :])]
+    comma, spoken = pieces.index(","), list(zip(log_probs, pieces, strict=True))
+    assert len(pieces) > comma + 2  # the second word is several tokens
+    wanted = [sum(log_probs[:comma]), sum(x for x, piece in spoken[comma + 1 :] if piece.strip())]
     assert move_log_probs(writer, written) == pytest.approx(wanted)
     # Free words: what cannot be read is counted.
     events = made.advance(1)
@@ -377,7 +378,7 @@ def test_sets_of_mazes_resume_too_and_test_on_others(tiny_model: Tiny) -> None:
 def test_the_last_words_judge_the_best_adapters_anew(tiny_model: Tiny) -> None:
     made = plan_learner(tiny_model("llama"), "grpo", "algorithm.learning_rate=0.05")
     train(made, 6)
-    before, kept = weights(made), {name: values.copy() for name, values in made.best.items()}
+    before, kept = weights(made), {name: values.clone() for name, values in made.best.items()}
     last = [e for e in made.conclude() if isinstance(e, Evaluation)][-1]
     assert last.figures["best_success_rate"].mean * 128 % 1 == 0
     for name, weight in weights(made).items():

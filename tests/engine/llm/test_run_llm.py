@@ -20,6 +20,7 @@ from run_tools import ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
 from engine.errors import UserError
+from engine.llm import action_learner
 from engine.llm import evaluation as asking
 from engine.llm.learner import TIMED
 from engine.mdp import build_mdp
@@ -188,7 +189,6 @@ def test_a_finished_run_has_adapters_and_two_checkpoints(finished: Path) -> None
 def test_the_headline_is_that_of_the_saved_adapters(
     which: str, request: pytest.FixtureRequest
 ) -> None:
-    """Also where the best were found by the very last look, after the last checkpoint."""
     with RunReader(request.getfixturevalue(which)) as reader:
         told, found = reader.final(), evaluate_run(reader, [])
     for name, metric in found.figures.items():
@@ -196,6 +196,20 @@ def test_the_headline_is_that_of_the_saved_adapters(
         assert np.isfinite(told["metrics"][f"final_{name}"])
     assert told["success_kind"] == "exact" and told["status"] == "finished"
     assert told["success_rate"] >= told["metrics"]["final_success_rate"]
+
+
+def test_adapters_found_by_the_very_last_look_are_saved(
+    tiny_model: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That look comes after the last checkpoint, which a longer run would go on from."""
+    monkeypatch.setattr(action_learner, "SET_GROWTH", 1e9)  # none between the first and the last
+    easy = ["maze.train={count = 2, size = 2, hole_density = 0.0}"]
+    made = preset(tiny_model("llama"), more="group_size = 8", overrides=easy)
+    with RunReader(_finished(made, tmp_path)) as reader:
+        told, found = reader.final(), evaluate_run(reader, [])
+    assert told["success_rate"] == told["metrics"]["final_success_rate"]
+    assert told["success_rate"] == pytest.approx(found.figures["success_rate"].mean, abs=1e-6)
+    assert found.step == 8
 
 
 def test_held_out_figures_are_those_of_the_saved_adapters(with_sets: Path) -> None:
