@@ -17,7 +17,18 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UserError, nearest
-from tui.commands import algorithms, doctor, evaluate, glossary, models, presets, runs, sweep, train
+from tui.commands import (
+    algorithms,
+    doctor,
+    evaluate,
+    glossary,
+    models,
+    play,
+    presets,
+    runs,
+    sweep,
+    train,
+)
 from tui.commands import app as app_commands
 from tui.commands.output import INTERRUPTED, ReaderGoneError, complain, emit
 
@@ -80,6 +91,7 @@ app.command()(runs.resume)
 app.command()(runs.stop)
 app.command()(runs.rm)
 app.command("eval")(evaluate.evaluate)
+app.command()(play.play)
 app.add_typer(presets.app, name="presets")
 app.command(cls=sweep.SweepCommand)(sweep.sweep)
 app.command()(glossary.glossary)

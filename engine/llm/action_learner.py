@@ -199,7 +199,7 @@ class ActionLearner(LlmLearner):
         events.append(self._policy(played))
         events += self._told(look, played)
         success = _success(evaluations)
-        events += self.diagnosis.notes(self.clock, told, success)
+        events += self.diagnosed(told, success)
         return events
 
     def _choose_batch(self) -> None:

@@ -1,7 +1,8 @@
 """What the saved adapters of a run do in any maze, asked in a process of its own.
 
 Commands and screens never import torch: they send the mazes to `python -P -m engine.llm.evaluation`
-and get the policy tables back, which are evaluated exactly without the model.
+and get the policy tables back, which are evaluated exactly without the model. A policy that writes
+whole routes has no table: it is sampled there, and its figures come back.
 
 Shapes: `W` worlds, `O` observations, `A` actions.
 """
@@ -33,36 +34,64 @@ ADAPTER = "adapter"
 PROGRAM = ("-P", "-m", "engine.llm.evaluation")
 TEMPERATURE = 1.0
 """Of the target policy, whatever the run sampled with."""
+ROUTES = 64
+"""Completions that are sampled for each maze."""
+STREAM = 4
+"""What the random numbers are for, see `engine.llm.plan_learner`."""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """The policies of a run's adapters are wanted in these mazes, all of one shape."""
+    """What a run's adapters do in these mazes is wanted; all of one shape, in one or two splits."""
 
     run_dir: str
-    mazes: list[Maze]
+    splits: list[list[Maze]]
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """Figures [W] of a policy that writes routes, and the standard error of its success rate."""
+
+    figures: dict[str, list[float]]
+    stderr: float
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line from the process: what it does, why it cannot, or the tables."""
+    """One line from the process: what it does, why it cannot, or what was asked for."""
 
     progress: str = ""
     error: str = ""
     policies: list[list[list[float]]] | None = None
-    """[W, O, A]"""
+    """[W, O, A] of all splits"""
+    sampled: list[Sampled] | None = None
+    """Of each split."""
 
 
-def ask(run_dir: Path, mazes: Sequence[Maze], progress: Progress = lambda text: None) -> Array:
+def ask_policies(
+    run_dir: Path, mazes: Sequence[Maze], progress: Progress = lambda text: None
+) -> Array:
     """π(a|o) [W, O, A] at temperature 1 of the saved adapters; uniform where nothing is decided.
 
     `progress` is told in words what takes its time. Raises UserError when there are no adapters
     yet, or the model cannot be loaded.
     """
+    answer = _ask(run_dir, Question(str(run_dir.absolute()), [list(mazes)]), progress)
+    return np.array(answer.policies)
+
+
+def ask_routes(
+    run_dir: Path, splits: Sequence[Sequence[Maze]], progress: Progress = lambda text: None
+) -> list[Sampled]:
+    """The figures of `ROUTES` routes a maze for each split, as `ask_policies` asks."""
+    question = Question(str(run_dir.absolute()), [list(mazes) for mazes in splits])
+    answer = _ask(run_dir, question, progress)
+    return answer.sampled or []
+
+
+def _ask(run_dir: Path, question: Question, progress: Progress) -> Answer:
     if not (run_dir / ADAPTER / "adapter_model.safetensors").is_file():
         raise UserError(
             f"The run {run_dir.name} has saved no adapters yet ({run_dir / ADAPTER}). Wait for its "
             f"first checkpoint, or start it with `icemaze train --resume {run_dir.name}`."
         )
-    question = msgspec.json.encode(Question(str(run_dir.absolute()), list(mazes)))
     with tempfile.TemporaryFile() as log:
         # The working folder is the worker's, so that a relative model folder means the same.
         process = subprocess.Popen(
@@ -74,7 +103,7 @@ def ask(run_dir: Path, mazes: Sequence[Maze], progress: Progress = lambda text: 
             stderr=log,
         )
         try:
-            return _conversation(process, question, progress, log)
+            return _conversation(process, msgspec.json.encode(question), progress, log)
         finally:
             process.kill()
             process.wait()
@@ -82,7 +111,7 @@ def ask(run_dir: Path, mazes: Sequence[Maze], progress: Progress = lambda text: 
 
 def _conversation(
     process: subprocess.Popen[bytes], question: bytes, progress: Progress, log: IO[bytes]
-) -> Array:
+) -> Answer:
     assert process.stdin is not None and process.stdout is not None
     try:
         process.stdin.write(question)
@@ -93,8 +122,8 @@ def _conversation(
         answer = msgspec.json.decode(line, type=Answer)
         if answer.error:
             raise UserError(answer.error)
-        if answer.policies is not None:
-            return np.array(answer.policies)
+        if not answer.progress:
+            return answer
         progress(answer.progress)
     log.seek(0)
     words = [text.strip() for text in log.read().decode("utf-8", "replace").splitlines()]
@@ -115,8 +144,8 @@ def _environment() -> dict[str, str]:
 # ---------------------------------------------------------------- in the process with the model
 
 
-def policies(question: Question, progress: Progress) -> Array:
-    """The answer [W, O, A] to a question: loads base and adapters, and asks every state's prompt."""
+def reply(question: Question, progress: Progress) -> Answer:
+    """Load base and adapters, and ask them about every maze."""
     from engine import presets
     from engine.llm import loading
 
@@ -131,8 +160,11 @@ def policies(question: Question, progress: Progress) -> Array:
     progress(f"Loading {model.name} ({model.quantization}), which takes some seconds.")
     loaded = loading.load_model(model.name, model.quantization, model.device, lora)
     loading.load_adapter(loaded, run_dir / ADAPTER)
-    progress(f"Asking it about {_count(len(question.mazes))}.")
-    return tables(loaded, preset, question.mazes)
+    mazes = [maze for split in question.splits for maze in split]
+    progress(f"Asking it about {'a maze' if len(mazes) == 1 else f'{len(mazes)} mazes'}.")
+    if model.policy == "plan":
+        return Answer(sampled=routes(loaded, preset, question.splits))
+    return Answer(policies=tables(loaded, preset, mazes).tolist())
 
 
 def tables(loaded: Any, preset: Any, mazes: Sequence[Maze]) -> Array:
@@ -156,8 +188,32 @@ def tables(loaded: Any, preset: Any, mazes: Sequence[Maze]) -> Array:
     return table
 
 
-def _count(n: int) -> str:
-    return "a maze" if n == 1 else f"{n} mazes"
+def routes(loaded: Any, preset: Any, splits: Sequence[Sequence[Maze]]) -> list[Sampled]:
+    """Figures of `ROUTES` routes a maze, sampled at temperature 1 with the preset's seed."""
+    from engine.llm.plan_figures import MOST_MAZES, figures_of
+    from engine.llm.plan_judging import RouteWriter, stream
+    from engine.llm.plan_policy import PlanPolicy, move_words
+    from engine.llm.sampling import end_tokens
+    from engine.llm.worlds import WorldSet
+
+    model, ends = preset.model, end_tokens(loaded.model, loaded.tokenizer)
+    found = []
+    for n, mazes in enumerate(splits):
+        split = WorldSet("train", 0, tuple(mazes), tuple(build_mdps(mazes)), preset.algorithm.gamma)
+        writer = RouteWriter(split, loaded.tokenizer, preset.reward, ends)
+        words = move_words(writer.prompt(*writer.all_asks([0])[0]), ends)
+        policy = PlanPolicy(
+            loaded.model,
+            loaded.tokenizer,
+            temperature=TEMPERATURE,
+            max_tokens=model.max_tokens,
+            words=words if model.words == "moves" else None,
+        )
+        numbers = stream(preset.run.seed, 0, STREAM, n)
+        count = ROUTES * min(len(mazes), MOST_MAZES)
+        figures, stderr = figures_of(writer, policy, count, numbers)
+        found.append(Sampled({name: of.tolist() for name, of in figures.items()}, stderr))
+    return found
 
 
 def main() -> int:
@@ -171,7 +227,7 @@ def main() -> int:
 
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     try:
-        found = policies(question, lambda text: say(Answer(progress=text)))
+        answer = reply(question, lambda text: say(Answer(progress=text)))
     except UserError as error:
         say(Answer(error=str(error)))
         return 1
@@ -179,7 +235,7 @@ def main() -> int:
         text = f"Asking a language model needs {error.name}, which is not installed: "
         say(Answer(error=text + "pip install 'icemaze[llm]'"))
         return 1
-    say(Answer(policies=found.tolist()))
+    say(answer)
     return 0
 
 

@@ -26,7 +26,7 @@ from engine.llm import loading
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.diagnosis import Diagnosis
 from engine.llm.memory import words
-from engine.llm.memory_use import memory_metrics
+from engine.llm.memory_use import gpu_memory_limit, memory_metrics
 from engine.llm.optimizer import Optimizer, named, scheduled
 from engine.llm.settings import LlmSettings
 from engine.llm.worlds import FIGURES, Array, WorldSet, make_sets, mean_of
@@ -95,6 +95,7 @@ class LlmLearner(ABC):
             )
             weights = named(list(self.loaded.model.named_parameters()))
             self.optimizer = Optimizer(weights, scheduled(self.settings.learning_rate, 0))
+            self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
             self.ready()
         if self._pending is not None:
             pending, self._pending = self._pending, None
@@ -278,6 +279,10 @@ class LlmLearner(ABC):
 
         return {f"best_{name}": summarise(self.best_figures[name]) for name in FIGURES}
 
+    def diagnosed(self, told: dict[str, float], success: float | None) -> list[Note]:
+        """What there is to say about an update's metrics, with causes and remedies."""
+        return self.diagnosis.notes(self.clock, {**told, **memory_metrics(self.on.device)}, success)
+
     def live(self, since: int) -> Live:
         counters = self.counters
         return Live(
@@ -293,6 +298,7 @@ class LlmLearner(ABC):
 
     def tune(self, key: str, value: Any) -> list[AnyEvent]:
         self.settings, shown = tuned_settings(self.settings, key, value)
+        self.diagnosis.settings = self.settings
         return [Tuned(step=self.clock, key=key, value=shown)]
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
@@ -323,6 +329,7 @@ class LlmLearner(ABC):
         self.settings = msgspec.json.decode(state["settings"].tobytes(), type=type(self.settings))
         self.rng.bit_generator.state = json.loads(state["rng"].tobytes())
         self.diagnosis.load(state["diagnosis"])
+        self.diagnosis.settings = self.settings
         self.best = {
             name: torch.from_numpy(value.copy()) for name, value in _under(state, "best.").items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 
@@ -17,3 +18,10 @@ def memory_metrics(device: torch.device) -> dict[str, float]:
     if device.type == "cuda":
         used["gpu_memory_gib"] = torch.cuda.max_memory_allocated(device) / GIB
     return used
+
+
+def gpu_memory_limit(device: torch.device) -> float:
+    """GiB the GPU has in all; infinite where none is used."""
+    if device.type != "cuda":
+        return math.inf
+    return float(torch.cuda.get_device_properties(device).total_memory) / GIB

@@ -46,10 +46,11 @@ SAMPLE = 64
 LAST_SAMPLE = 128
 """Fewest of the last evaluation: the best adapters were chosen for a sample they did well on."""
 SET_GROWTH = 1.3
+"""Sets of mazes are evaluated at updates this factor apart, and every one at first."""
 HELD_OUT_GROWTH = 2.0
+"""Held-out mazes, and all during a warm start."""
 BATCH, WARMUP, TRAIN, TEST = range(4)
 """What random numbers are for."""
-
 
 Learned = tuple[Batch | None, dict[str, float], Tensor]
 """What an update learned from (None: shown routes), its figures, and advantages [B] or [B, T]."""
@@ -119,7 +120,7 @@ class PlanLearner(LlmLearner):
         for w, start in self.writer.all_asks(range(len(self.train))):
             moves = self.writer.distance(w)[start]
             word = min(len(tokens) for tokens in self.writer.prompt(w, start).word_tokens)
-            if moves * word > self.preset.model.max_tokens:
+            if np.isfinite(moves) and moves * word > self.preset.model.max_tokens:
                 raise UserError(
                     f"model.max_tokens is {self.preset.model.max_tokens}, but the shortest route "
                     f"from cell {start} of training maze {w} takes {moves:.0f} moves; expected at "
@@ -310,8 +311,6 @@ class PlanLearner(LlmLearner):
             self.next_held_out = next_point(self.clock, HELD_OUT_GROWTH)
             figures, stderr = self._figures(TEST)
             events.append(self.test.evaluation(self.clock, figures, None, "sampled", stderr))
-        if self.warming_up:
-            self._batch = None
         return events
 
     @property

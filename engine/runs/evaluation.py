@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -40,6 +40,8 @@ class SplitFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Exact figures on some mazes: of what was learned, of what knows nothing, and the best."""
 
     mazes: int
+    success_stderr: float = 0.0
+    """Of sampled figures."""
     figures: dict[str, Metric]
     baselines: dict[str, Metric] = {}
     """Of language models: moves at random, one direction for ever, and the optimum."""
@@ -52,6 +54,7 @@ class RunEvaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     step: int
     agents: int
+    success_kind: Literal["exact", "sampled"] = "exact"
     maze: Maze
     """The first, or only, of the mazes."""
     own: SplitFigures
@@ -82,22 +85,6 @@ class _Learned(msgspec.Struct, frozen=True):
     greedy: Array
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """The mazes of a language model's run, and its policies [W,O,A] in them."""
-
-    step: int
-    train: WorldSet
-    test: WorldSet | None
-    policies: Array
-
-    @property
-    def splits(self) -> list[tuple[WorldSet, Array]]:
-        """Each set of mazes with its policies."""
-        n = len(self.train)
-        found = [(self.train, self.policies[:n])]
-        return found if self.test is None else [*found, (self.test, self.policies[n:])]
-
-
 def evaluate_run(
     reader: RunReader, overrides: list[str], progress: Progress = lambda text: None
 ) -> RunEvaluation:
@@ -110,15 +97,7 @@ def evaluate_run(
     language model does not mind), and for a run that has learned nothing yet.
     """
     if isinstance(reader.info().preset, presets.LlmPreset):
-        asked = _ask(reader, overrides, progress)
-        found = [_split_figures(split, policies) for split, policies in asked.splits]
-        return RunEvaluation(
-            step=asked.step,
-            agents=1,
-            maze=asked.train.mazes[0],
-            own=found[0],
-            held_out=found[1] if len(found) > 1 else None,
-        )
+        return _evaluate_adapters(reader, overrides, progress)
     learned, maze, mdp = _placed(reader, overrides)
     gamma = reader.info().preset.algorithm.gamma
     exact = evaluate(mdp, learned.target, gamma)
@@ -144,12 +123,18 @@ def played_worlds(
 ) -> list[PlayedWorld]:
     """The mazes of a run (changed as for `evaluate_run`) with the watched agent's target policy in
     each; held-out mazes come first. Raises UserError as `evaluate_run` does."""
-    if not isinstance(reader.info().preset, presets.LlmPreset):
+    preset = reader.info().preset
+    if not isinstance(preset, presets.LlmPreset):
         learned, maze, mdp = _placed(reader, overrides)
         return [PlayedWorld(maze=maze, mdp=mdp, policy=learned.target[0])]
+    if preset.model.policy == "plan":
+        raise UserError(
+            f"The run {reader.id} writes whole routes (model.policy = 'plan') and has no moves of "
+            f"its own to play with; `icemaze eval {reader.id}` says what its routes are worth."
+        )
     return [
         PlayedWorld(maze=maze, mdp=mdp, policy=policy, held_out=split.split == "test")
-        for split, policies in reversed(_ask(reader, overrides, progress).splits)
+        for split, policies in reversed(_policies(reader, _splits(reader, overrides), progress))
         for maze, mdp, policy in zip(split.mazes, split.mdps, policies, strict=True)
     ]
 
@@ -171,25 +156,52 @@ def _placed(reader: RunReader, overrides: list[str]) -> tuple[_Learned, Maze, MD
 # ---------------------------------------------------------------- language models
 
 
-def _ask(reader: RunReader, overrides: list[str], progress: Progress) -> _Asked:
-    """Ask the saved adapters about the run's mazes, or about others."""
-    from engine.llm.evaluation import ask
-
+def _evaluate_adapters(
+    reader: RunReader, overrides: list[str], progress: Progress
+) -> RunEvaluation:
+    splits = _splits(reader, overrides)
     preset = reader.info().preset
     assert isinstance(preset, presets.LlmPreset)
-    if preset.model.policy == "plan":
-        raise UserError(
-            f"The run {reader.id} wrote whole routes (model.policy = 'plan'): its policy has no "
-            "table of moves to evaluate or play. Its sampled figures are in "
-            f"`icemaze status {reader.id}`."
-        )
-    world = reader.world_at(0)
+    sampled = preset.model.policy == "plan"
+    if sampled:
+        from engine.llm.evaluation import ask_routes
+
+        answers = ask_routes(reader.path, [split.mazes for split in splits], progress)
+        found = [
+            _split_figures(split, {k: np.array(v) for k, v in a.figures.items()}, a.stderr)
+            for split, a in zip(splits, answers, strict=True)
+        ]
+    else:
+        asked = _policies(reader, splits, progress)
+        found = [_split_figures(split, split.figures(policies)) for split, policies in asked]
+    return RunEvaluation(
+        step=_step_of_best(reader),
+        agents=1,
+        success_kind="sampled" if sampled else "exact",
+        maze=splits[0].mazes[0],
+        own=found[0],
+        held_out=found[1] if len(found) > 1 else None,
+    )
+
+
+def _splits(reader: RunReader, overrides: list[str]) -> list[WorldSet]:
+    """The run's mazes, or changed ones: those trained on, then those held out, if any."""
+    preset, world = reader.info().preset, reader.world_at(0)
     # Even without overrides: a random map of Gymnasium's is the one that was drawn.
     settings = _changed(preset, world.maze, overrides) if world else preset.maze
     train, test = make_sets(settings, preset.algorithm.gamma)
-    mazes = [*train.mazes, *(test.mazes if test else ())]
-    policies = ask(reader.path, mazes, progress)
-    return _Asked(_step_of_best(reader), train, test, policies)
+    return [train] if test is None else [train, test]
+
+
+def _policies(
+    reader: RunReader, splits: list[WorldSet], progress: Progress
+) -> list[tuple[WorldSet, Array]]:
+    """Each split with the saved adapters' policies [W, O, A] in it."""
+    from engine.llm.evaluation import ask_policies
+
+    asked = ask_policies(reader.path, [m for split in splits for m in split.mazes], progress)
+    cuts = np.cumsum([len(split) for split in splits])[:-1]
+    return list(zip(splits, np.split(asked, cuts), strict=True))
 
 
 def _step_of_best(reader: RunReader) -> int:
@@ -204,10 +216,11 @@ def _step_of_best(reader: RunReader) -> int:
     return int(now[0].x[np.argmax(np.logical_and(*reached))])
 
 
-def _split_figures(split: WorldSet, policies: Array) -> SplitFigures:
-    found = split.evaluation(0, split.figures(policies))
+def _split_figures(split: WorldSet, figures: dict[str, Array], stderr: float = 0.0) -> SplitFigures:
+    found = split.evaluation(0, figures)
     return SplitFigures(
-        mazes=len(split),
+        mazes=len(figures["success_rate"]),
+        success_stderr=stderr,
         figures={name: found.figures[name] for name in FIGURES},
         baselines=split.baselines,
         optimal_return=found.optimal_return,

@@ -12,6 +12,13 @@ from tui.commands.output import complain, emit, say
 if TYPE_CHECKING:
     from engine.runs.evaluation import RunEvaluation, SplitFigures
 
+BASELINES = {
+    "random_success_rate": ("random moves", "(success of who knows nothing)"),
+    "one_direction_success_rate": ("one direction", "(success of the best one, for ever)"),
+    "optimal_success_rate": ("optimal success", "(π*)"),
+}
+"""What each baseline is called, and what it means."""
+
 
 def evaluate(
     run: RunId = None,
@@ -43,16 +50,18 @@ def evaluate(
 
 
 def _fields(result: RunEvaluation) -> dict[str, Any]:
-    held_out = {} if result.held_out is None else _split_fields(result.held_out)
+    sampled = result.success_kind == "sampled"
+    held_out = {} if result.held_out is None else _split_fields(result.held_out, sampled)
     return {
-        "step": result.step, "agents": result.agents, "success_kind": "exact",
-        **_split_fields(result.own),
+        "step": result.step, "agents": result.agents, "success_kind": result.success_kind,
+        **_split_fields(result.own, sampled),
         **{f"held_out_{name}": value for name, value in held_out.items()},
     }  # fmt: skip
 
 
-def _split_fields(split: SplitFigures) -> dict[str, Any]:
+def _split_fields(split: SplitFigures, sampled: bool) -> dict[str, Any]:
     return {
+        **({"success_stderr": split.success_stderr} if sampled else {}),
         **{name: metric.mean for name, metric in split.figures.items()},
         "optimal_return": split.optimal_return, "horizon_optimum": split.horizon_optimum,
         **{name: metric.mean for name, metric in split.baselines.items()},
@@ -69,7 +78,7 @@ def _say(run: str, result: RunEvaluation, settings: list[str]) -> None:
     own = "in its own maze" if result.own.mazes == 1 else f"{result.own.mazes} training mazes"
     changed = f"with {', '.join(settings)}"
     where = own if not settings else changed if result.own.mazes == 1 else f"{own} {changed}"
-    say(f"{run} at step {result.step:,}, {where}: exact figures of {whose}")
+    say(f"{run} at step {result.step:,}, {where}: {result.success_kind} figures of {whose}")
     _say_split(result.own, result.agents)
     if result.held_out is not None:
         say(f"{result.held_out.mazes} held-out mazes, which were not trained on:")
@@ -82,6 +91,8 @@ def _say_split(split: SplitFigures, agents: int) -> None:
     for name, metric in split.figures.items():
         shown = percent if name.endswith("success_rate") else number
         spread = ""
+        if name == "success_rate" and split.success_stderr:
+            spread = f"   ± {percent(split.success_stderr)} (standard error)"
         if max(agents, split.mazes) > 1 and metric.low != metric.high:
             spread = f"   {shown(metric.low)} to {shown(metric.high)} (10th to 90th percentile)"
         say(f"  {name.replace('_', ' '):20} {shown(metric.mean):>8}{spread}")
@@ -89,10 +100,3 @@ def _say_split(split: SplitFigures, agents: int) -> None:
     say(f"  {'horizon optimum':20} {number(split.horizon_optimum):>8}   (no policy can beat it)")
     for name, metric in split.baselines.items():
         say(f"  {BASELINES[name][0]:20} {percent(metric.mean):>8}   {BASELINES[name][1]}")
-
-
-BASELINES = {
-    "random_success_rate": ("random moves", "(success of who knows nothing)"),
-    "one_direction_success_rate": ("one direction", "(success of the best one, for ever)"),
-    "optimal_success_rate": ("optimal success", "(π*)"),
-}

@@ -111,7 +111,7 @@ def _model(preset: Preset) -> list[Fact]:
     model = preset.model
     writes = {"action": "asked for a move in every cell", "plan": "writes the whole route"}
     text = f"{clean(model.name)} ({model.quantization}), {writes[model.policy]}"
-    return [Fact("model", "policy", text)]
+    return [Fact("model", "language-model", text)]
 
 
 def _behaviour(preset: Preset) -> str:
@@ -216,7 +216,7 @@ def _llm_figures(final: dict[str, Any], sampled: str) -> list[Fact]:
         facts.append(Fact("at the end", "success-rate", percent(metrics["final_success_rate"])))
     held_out = metrics.get("held_out_best_success_rate", metrics.get("held_out_success_rate"))
     if held_out is not None:
-        facts.append(Fact("held out", "generalization", percent(held_out)))
+        facts.append(Fact("held out", "held-out-mazes", percent(held_out)))
     return [
         *facts,
         Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),

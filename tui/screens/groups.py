@@ -320,7 +320,8 @@ def _who(group: Group, maze: Maze) -> str:
     start = f" from {place(maze, starts.pop())}" if len(starts) == 1 else ""
     listed = len(group.members)
     some = f", the first {listed} listed" if listed < group.size else ""
-    return f"{group.size} episodes{start}{some}"
+    what = "completions" if any(member.tokens for member in group.members) else "episodes"
+    return f"{group.size} {what}{start}{some}"
 
 
 def _compared(group: Group) -> str:

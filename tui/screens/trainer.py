@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container, Horizontal, Vertical
 from textual.widget import Widget
 
 from engine.events import Episode, Step
@@ -30,6 +30,7 @@ from tui.widgets.curves import CurvesPanel
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.loop_figure import LoopFigure
 from tui.widgets.maze_grid import MazeGrid
+from tui.widgets.oracle_map import OracleMap
 from tui.widgets.status_line import Playback, StatusLine
 from tui.widgets.terms import HasTerms, Term, TermClicked
 from tui.widgets.trajectory_log import TrajectoryLog
@@ -68,7 +69,9 @@ class TrainerScreen(RunScreen):
         with Container(id="panels"):
             with Vertical(id="maze", classes="panel"):
                 yield LoopFigure()
-                yield MazeGrid()
+                with Horizontal(id="mazes"):
+                    yield MazeGrid()
+                    yield OracleMap()
             with Vertical(id="log", classes="panel"):
                 yield TrajectoryLog()
             with Vertical(id="curves", classes="panel"):
@@ -86,6 +89,7 @@ class TrainerScreen(RunScreen):
 
     def on_resize(self) -> None:
         self._fit()
+        self.call_after_refresh(self.query_one(OracleMap).fit)
 
     def _fit(self) -> None:
         """One panel or four, by the width."""
@@ -107,6 +111,7 @@ class TrainerScreen(RunScreen):
             shown = FIRST_LAYERS.get(snapshot.algorithm.family, 3)
             self.query_one(MazeGrid).layer_number = shown
         self.query_one(LoopFigure).show(snapshot)
+        self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
         self.query_one(MazeGrid).show(snapshot)
         self.query_one(TrajectoryLog).show(snapshot)
         self.query_one(CurvesPanel).show(snapshot)
@@ -137,8 +142,11 @@ class TrainerScreen(RunScreen):
             now = "the end" if head.ended else "now"
             return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
         if head.ended:
-            llm = ", u what each update compared" if trains_llm(snapshot.preset) else ""
-            return f"It is over. Space replays it{llm}, m other curves, q goes to the library."
+            if trains_llm(snapshot.preset):
+                return (
+                    "It is over. Space replays it, u shows groups, m other curves, q leaves."
+                )
+            return "It is over. Space replays it, m shows other curves, q goes to the library."
         if head.state == "paused":
             return "Space goes on, . does one step, e an episode; Enter explains the step."
         if snapshot.step is None and snapshot.notes:
@@ -188,6 +196,7 @@ class TrainerScreen(RunScreen):
         """This panel alone, or all four again."""
         self.alone = not self.alone
         self._fit()
+        self.call_after_refresh(self.query_one(OracleMap).fit)
 
     async def action_grid(self, action: str) -> None:
         """A key of the maze grid, pressed in any panel."""

@@ -12,8 +12,8 @@ from tui.widgets.curve_views import Figure, Level, View
 
 BASELINES = (
     ("optimal_success_rate", "optimum", "optimal-policy"),
-    ("random_success_rate", "random moves", "random-walk"),
-    ("one_direction_success_rate", "one direction for ever", "baseline"),
+    ("random_success_rate", "random moves", "map-blind-baseline"),
+    ("one_direction_success_rate", "one direction for ever", "map-blind-baseline"),
 )
 
 
@@ -52,7 +52,7 @@ LLM_VIEWS = (
         (
             Figure("online_success_rate", "episodes played", "online-success-rate"),
             Figure("greedy_success_rate", "greedy", "greedy-success-rate"),
-            Figure("best_success_rate", "best so far", "success-rate"),
+            Figure("best_success_rate", "best so far", "best-adapters"),
             Figure("success_rate", "π at temperature 1", "success-rate"),
         ),
         _success,
@@ -62,9 +62,9 @@ LLM_VIEWS = (
         "Held out",
         (
             Figure("success_rate", "training mazes", "success-rate"),
-            Figure("greedy_success_rate", "held out, greedy", "generalization", "test"),
-            Figure("best_success_rate", "held out, kept adapters", "generalization", "test"),
-            Figure("success_rate", "held out", "generalization", "test"),
+            Figure("greedy_success_rate", "held out, greedy", "greedy-success-rate", "test"),
+            Figure("best_success_rate", "held out, best adapters", "best-adapters", "test"),
+            Figure("success_rate", "held out", "held-out-mazes", "test"),
         ),
         _held_out,
         (0.0, 1.0),
@@ -85,56 +85,56 @@ LLM_VIEWS = (
     View(
         "Reward",
         (
-            Figure("reward", "reward", "reward"),
-            Figure("reward_prize", "for the prize", "reward-components"),
-            Figure("reward_steps", "for few steps", "reward-components"),
-            Figure("reward_format", "for the format", "reward-components"),
-            Figure("reward_progress", "for progress", "reward-components"),
+            Figure("reward_prize", "for the prize", "reward-parts"),
+            Figure("reward_steps", "for few steps", "reward-parts"),
+            Figure("reward_format", "for the format", "reward-parts"),
+            Figure("reward_progress", "for progress", "reward-parts"),
+            Figure("reward_overlong", "for its length", "overlong-shaping"),
         ),
     ),
     _from_zero(
         "Text",
-        Figure("cut_off", "cut off at the token limit", "truncated"),
-        Figure("unreadable", "without a readable move", "truncated"),
+        Figure("cut_off_share", "cut off at the token limit", "truncated-completion"),
+        Figure("unreadable_share", "without a readable move", "unreadable-completion"),
     ),
     _from_zero(
         "KL",
         Figure("approx_kl", "to the policy that played", "approx-kl"),
-        Figure("reference_kl", "to the reference", "reference-policy"),
+        Figure("reference_kl", "to the reference", "adapter-off"),
     ),
     _from_zero("Entropy", Figure("entropy", "entropy of π", "entropy")),
     _from_zero(
         "Clip",
-        Figure("clip_fraction_low", "below 1 − ε", "clip"),
-        Figure("clip_fraction_high", "above 1 + ε", "clip"),
+        Figure("clip_fraction_low", "below 1 − ε", "clip-higher"),
+        Figure("clip_fraction_high", "above 1 + ε", "clip-higher"),
         Figure("clip_fraction", "clip fraction", "clip"),
     ),
-    _from_zero("Gradient", Figure("gradient_norm", "gradient norm", "policy-gradient")),
+    _from_zero("Gradient", Figure("gradient_norm", "gradient norm", "gradient-clipping")),
     View(
         "Loss",
         (
             Figure("value_loss", "value loss", "value-loss"),
-            Figure("warmup_loss", "warm start", "policy"),
-            Figure("loss", "loss", "clip"),
+            Figure("warmup_loss", "warm start", "warm-start"),
+            Figure("loss", "loss", "policy-loss"),
         ),
     ),
     _from_zero(
         "Groups",
-        Figure("equal_groups", "all-equal groups", "group"),
-        Figure("advantage_std", "spread of advantages", "normalised-advantage"),
+        Figure("equal_groups", "all-equal groups", "all-equal-group"),
+        Figure("advantage_std", "spread of advantages", "group-advantage"),
     ),
     _from_zero("Rate", Figure("learning_rate", "learning rate α", "learning-rate")),
-    _from_zero("Tokens", Figure("tokens_per_second", "tokens per second", "update")),
+    _from_zero("Tokens", Figure("tokens_per_second", "tokens per second", "tokens-per-second")),
     _from_zero(
         "Seconds",
-        Figure("seconds_sampling", "sampling", "update"),
-        Figure("seconds_training", "training", "update"),
-        Figure("seconds_per_update", "a whole update", "update"),
+        Figure("seconds_sampling", "sampling", "tokens-per-second"),
+        Figure("seconds_training", "training", "tokens-per-second"),
+        Figure("seconds_per_update", "a whole update", "tokens-per-second"),
     ),
     _from_zero(
         "Memory",
-        Figure("gpu_memory_gib", "GPU, GiB", "worker"),
-        Figure("memory_gib", "the worker, GiB", "worker"),
+        Figure("gpu_memory_gib", "GPU, GiB", "memory-use"),
+        Figure("memory_gib", "the worker, GiB", "memory-use"),
     ),
 )
 """In the order of the key `m`; views without data are left out."""

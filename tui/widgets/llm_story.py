@@ -21,7 +21,7 @@ class LlmStory(Story):
     def agent_side(self) -> list[Stop]:
         """State, language model, action."""
         first, _, last = super().agent_side()
-        return [first, Stop(term("language model", "policy"), self._policy()), last]
+        return [first, Stop(term("language model", "language-model"), self._policy()), last]
 
     def _choice(self, step: Step) -> Piece:
         part = "explored" if rank(step) > 1 else "exploited"
@@ -47,7 +47,7 @@ class LlmStory(Story):
             pieces += [term(f"π({which}|s)", "policy"), Piece(f" {chance}"), muted("  ")]
         return [
             *pieces,
-            term("return", "return"),
+            term("return", "return") if step.probabilities else term("reward", "verifiable-reward"),
             Piece(f" {number(step.target)}"),
             muted("  "),
             term("group mean", "group"),

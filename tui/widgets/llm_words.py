@@ -37,8 +37,11 @@ def learned(step: Step) -> list[tuple[str, str, str]]:
     """What the update made of a step: label, glossary slug, and what to say."""
     advantage = step.advantage_estimate
     better = "better" if advantage > 0 else "worse" if advantage < 0 else "no better or worse"
+    first = ("return", "return", f"{number(step.target)} for the whole episode")
+    if not step.probabilities:
+        first = ("reward", "verifiable-reward", f"{number(step.target)} for the whole route")
     told = [
-        ("return", "return", f"{number(step.target)} for the whole episode"),
+        first,
         ("group mean", "group", f"{number(step.before)}: what the others earned on average"),
     ]
     if not math.isnan(advantage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -25,9 +26,18 @@ Piece = tuple[str, str, str]
 
 
 def legend(
-    picture: Picture, digit: int, glyphs: Glyphs, *, dots: bool, compare: bool
+    picture: Picture,
+    digit: int,
+    glyphs: Glyphs,
+    *,
+    dots: bool,
+    compare: bool,
+    form: Literal["action", "plan", ""] = "",
 ) -> list[Piece]:
-    """Layer, what its colours and symbols mean, smallest and largest number."""
+    """Layer, what its colours and symbols mean, smallest and largest number.
+
+    `form` is that of a language model's policy: its moves are neither explored nor exploited.
+    """
     layer, marks = picture.layer, picture.marks
     title = f"{layer.name} {layer.symbol}".strip()
     pieces: list[Piece] = [(f"{digit} ", "muted", ""), (title, "term", layer.term), ("  ", "", "")]
@@ -37,11 +47,11 @@ def legend(
     elif picture.optimal_values is not None:
         pieces += [("*", "legend", ""), ("V*", "term", "optimal-state-value"), ("  ", "", "")]
     if layer.kind == "map":
-        pieces += _map_key(picture, glyphs)
+        pieces += _map_key(picture, glyphs, bool(form))
     elif layer.table is None:
         pieces.append(("nothing learned yet, or not by this method", "muted", ""))
     elif layer.kind == "policy":
-        pieces += _policy_key(glyphs)
+        pieces += _shares_key(glyphs) if form == "plan" else _policy_key(glyphs)
     else:
         pieces += _ramp(picture, glyphs, dots=dots, compare=compare)
     if marks.route:
@@ -52,7 +62,15 @@ def legend(
     return pieces
 
 
-def _map_key(picture: Picture, glyphs: Glyphs) -> list[Piece]:
+def _shares_key(glyphs: Glyphs) -> list[Piece]:
+    return [
+        (glyphs.solid[2], "legend", ""),
+        (" ", "", ""),
+        ("share of the moves made here", "term", "plan-policy"),
+    ]
+
+
+def _map_key(picture: Picture, glyphs: Glyphs, llm: bool) -> list[Piece]:
     pieces: list[Piece] = []
     if picture.marks.backup:
         pieces += [(glyphs.backup, "legend", ""), (" ", "", ""), ("backup", "term", "sweep")]
@@ -63,7 +81,10 @@ def _map_key(picture: Picture, glyphs: Glyphs) -> list[Piece]:
         if tile in present:
             pieces += [("  ", "", ""), (glyphs.tiles[tile], part, "")]
             pieces += [(f" {TILE_NAMES[tile]}", "muted", "")]
-    if picture.marks.trail:
+    if picture.marks.trail and llm:
+        pieces += [("  ", "", ""), (glyphs.solid[2], "exploited", ""), (" ", "", "")]
+        pieces += [("moves", "term", "trajectory")]
+    elif picture.marks.trail:
         pieces += [("  ", "", ""), (glyphs.solid[2], "exploited", ""), (" ", "", "")]
         pieces += [("exploited", "term", "exploitation"), ("  ", "", "")]
         pieces += [(glyphs.dashed[2], "explored", ""), (" ", "", "")]

@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from engine.presets import LlmPreset
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.canvas import Look
 from tui.widgets.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
@@ -302,7 +303,9 @@ class MazeView(ScrollView):
         assert self._picture is not None
         dots = self._box.dot
         compare = self.show_optimal_values and self._box.height == 1
-        shown = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare)
+        preset = self.snapshot.preset if self.snapshot else None
+        form = preset.model.policy if isinstance(preset, LlmPreset) else ""
+        shown = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare, form=form)
         state = self.cursor if self.cursor is not None else self.agent
         text = self._glyphs.separator.join(f" {part} " for part in self.details(state))
         if (shown, text) != (self._legend, self._inspected):

@@ -61,11 +61,23 @@ class MemberView(Widget):
 
     def terms(self) -> list[Term]:
         """What the labels stand for."""
+        member = self._member
+        if member is not None and member.tokens:
+            return [
+                Term("advantage", "group-advantage"),
+                Term("reward", "verifiable-reward"),
+                Term("parts of the reward", "reward-parts"),
+                Term("what the model wrote", "completion"),
+                Term("probability", "token-probability"),
+                Term("cut off", "truncated-completion"),
+                Term("unreadable", "unreadable-completion"),
+                Term("Prompt", "prompt"),
+            ]
         return [
-            Term("advantage", "advantage"),
-            Term("return or reward", "return"),
-            Term("parts", "reward-components"),
+            Term("advantage", "group-advantage"),
+            Term("return", "return"),
             Term("probability", "log-probability"),
+            Term("Prompt", "prompt"),
         ]
 
     def render(self) -> Lines:

@@ -151,8 +151,10 @@ def llm_facts(snapshot: Snapshot, wide: bool) -> list[Fact]:
             success += f" of {percent(figures['optimal_success_rate'].mean)}"
         facts.append(Fact(success, "success-rate"))
         if wide and "best_success_rate" in figures:
-            facts.append(Fact(f"best {percent(figures['best_success_rate'].mean)}", "success-rate"))
+            facts.append(
+                Fact(f"best {percent(figures['best_success_rate'].mean)}", "best-adapters")
+            )
     if snapshot.held_out is not None:
         held_out = percent(snapshot.held_out.figures["success_rate"].mean)
-        facts.append(Fact(f"held out {held_out}", "generalization"))
+        facts.append(Fact(f"held out {held_out}", "generalization-gap"))
     return facts

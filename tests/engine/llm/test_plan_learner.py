@@ -82,6 +82,7 @@ def test_a_warm_start_shows_shortest_routes(tiny_model: Tiny) -> None:
     losses = metrics(events, "warmup_loss")
     assert len(losses) == 30 and losses[-1] < 0.4 * losses[0]
     assert made.counters.episodes == made.counters.total_env_steps == 0
+    assert [e.step for e in events if isinstance(e, Policy)][:3] == [0, 1, 2]
     success = [e.figures["success_rate"].mean for e in events if isinstance(e, Evaluation)]
     assert success[0] < 0.4 and success[-1] > 0.9
     # Two routes are shortest, half of the time each: log 2 nats over the three tokens of a route.
@@ -428,5 +429,29 @@ def test_settings_that_cannot_go_together(
 
 
 def test_a_limit_too_short_for_any_route(tiny_model: Tiny) -> None:
-    with pytest.raises(UserError, match="max_tokens is 1.*takes 2 moves; expected at least 3"):
+    with pytest.raises(UserError, match=r"max_tokens is 1.*takes 2 moves; expected at least 3"):
         plan_learner(tiny_model("llama"), "grpo", "model.max_tokens=1")
+
+
+# ---------------------------------------------------------------- the likeliest route
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_greedy_row_takes_the_likeliest_tokens_and_shifts_no_other(
+    tiny_model: Tiny, packed: bool
+) -> None:
+    made = plan_learner(tiny_model("qwen3"))
+    policy, prompts = made.policy, [made.writer.prompt(0, start).tokens for start in (0, 1)]
+    policy.packed = packed
+
+    def draw(group: int, greedy: bool) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(5)
+        return policy.sample(prompts, group, generator, greedy=greedy).rows()
+
+    both = draw(4, greedy=True)
+    assert both[:8] == draw(4, greedy=False) and both[8:] == draw(0, greedy=True)
+    for prompt, row in zip(prompts, both[8:], strict=True):
+        for n, token in enumerate(row):
+            options = [[*row[:n], int(word)] for word in policy.head.words]
+            scores = policy.log_probs([prompt] * len(options), options)[:, n]
+            assert options[int(scores.argmax())][-1] == token

@@ -229,7 +229,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-config, prompts, words = json.load(open(sys.argv[1] + "/adapter_config.json")), *json.load(sys.stdin)
+prompts, words = json.load(sys.stdin)
+config = json.load(open(sys.argv[1] + "/adapter_config.json"))
 base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
 model = PeftModel.from_pretrained(base, sys.argv[1]).eval()
 assert "engine" not in sys.modules

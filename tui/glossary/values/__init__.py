@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tui.glossary.values import (
     challenges,
     figures,
+    language_models,
     learning,
     loop,
     maze,
@@ -32,6 +33,7 @@ VALUES: dict[str, Value] = {
     **planning.VALUES,
     **policy_gradient.VALUES,
     **td_and_monte_carlo.VALUES,
+    **language_models.VALUES,
 }
 """By slug. A term that is missing here has no value of its own (a checkpoint, a note's remedy)."""
 
