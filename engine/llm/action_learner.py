@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from engine.errors import UserError
 from engine.evaluate import state_values
 from engine.events import AnyEvent, Evaluation, Note, Policy
 from engine.learner import State
-from engine.llm import judging
+from engine.llm import judging, loading
 from engine.llm.action_policy import TOLERANCE, ActionPolicy
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.estimates import no_estimates
@@ -38,13 +38,11 @@ from engine.llm.telling import action_groups, told_episode
 from engine.llm.value_head import ValueHead
 from engine.llm.worlds import Array, WorldSet
 from engine.presets import LlmPreset
-from engine.tabular.worlds import next_point
 
 VERIFIED_PROMPTS = 4
 """How many prompts are computed the long way before the first update, to be compared."""
-SET_GROWTH = 1.3
-"""Sets of mazes are evaluated at updates this factor apart, and every one at first."""
-HELD_OUT_GROWTH = 2.0
+SET_EVERY, HELD_OUT_EVERY = 10, 20
+"""How many updates lie between evaluations of all training mazes, and of all held-out ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,6 @@ class ActionLearner(LlmLearner):
         self.per_update = wanted or len(self.train)
         self.batch = tuple(range(self.per_update))
         self.estimates = no_estimates(judging.worlds_of(self.train, range(len(self.train))))
-        self.next_evaluation = self.next_held_out = 0
         self.halved = False
         self._look: Look | None = None
 
@@ -322,14 +319,10 @@ class ActionLearner(LlmLearner):
         assert self._look is not None
         events: list[Evaluation] = []
         if len(self.train) == 1:
-            figures = self.train.figures(self._look.policy)
-            events.append(self.judged(self.train, figures))
-        elif self.clock >= self.next_evaluation:
-            self.next_evaluation = next_point(self.clock, SET_GROWTH)
-            policy = self._whole(self.train)
-            events.append(self.judged(self.train, self.train.figures(policy)))
-        if self.test is not None and self.clock >= self.next_held_out:
-            self.next_held_out = next_point(self.clock, HELD_OUT_GROWTH)
+            events.append(self.judged(self.train, self.train.figures(self._look.policy)))
+        elif self.clock % SET_EVERY == 0:
+            events.append(self.judged(self.train, self.train.figures(self._whole(self.train))))
+        if self.test is not None and self.clock % HELD_OUT_EVERY == 0:
             figures = self.test.figures(self._whole(self.test))
             events.append(self.test.evaluation(self.clock, figures))
         return events
@@ -378,33 +371,30 @@ class ActionLearner(LlmLearner):
         return [*action_groups(self, played), episode]
 
     def conclude(self) -> list[AnyEvent]:
-        self.next_evaluation = self.next_held_out = 0
-        if self._look is None:
-            self._look = self.look(self.batch, self.train, keep_graph=False)
         good = self.good_in_a_row
-        events: list[AnyEvent] = [*self._evaluations()]
+        self._look = self.look(self.batch, self.train, keep_graph=False)
+        final = self.judged(self.train, self.train.figures(self._whole(self.train)))
         self.good_in_a_row = good
-        if self.test is not None:
-            events.append(self._held_out_best())
-        return [*events, self._policy(None)]
+        held_out = [] if self.test is None else [self._held_out(self.test)]
+        return [final, *held_out, self._policy(None)]
 
-    def _held_out_best(self) -> Evaluation:
-        """The held-out mazes with the adapters that are kept: the best on the training mazes."""
-        assert self.test is not None
-        with self.with_best():
-            best = self.test.figures(self._whole(self.test))
-        if self._look is not None:  # its graph belongs to weights that were exchanged meanwhile
-            self._look = replace(self._look, graph=None)
-        final = self.test.figures(self._whole(self.test))
+    def _held_out(self, test: WorldSet) -> Evaluation:
+        """The held-out mazes with the final adapters and with those that are kept: the best on the
+        training mazes."""
+        final = test.figures(self._whole(test))
+        if loading.holds(self.on.model, self.best):
+            best = final
+        else:
+            with self.with_best():
+                best = test.figures(self._whole(test))
         shown = {f"best_{name}": values for name, values in best.items()}
-        return self.test.evaluation(self.clock, {**final, **shown})
+        return test.evaluation(self.clock, {**final, **shown})
 
     # ------------------------------------------------------------ saving
 
     def own_state(self) -> State:
         state: State = {
             "batch": np.array(self.batch, np.int64),
-            "points": np.array([self.next_evaluation, self.next_held_out], np.int64),
             "estimates.total": self.estimates.total,
             "estimates.tries": self.estimates.tries,
         }
@@ -412,7 +402,6 @@ class ActionLearner(LlmLearner):
 
     def load_own_state(self, state: State) -> None:
         self.batch = tuple(int(w) for w in state["batch"])
-        self.next_evaluation, self.next_held_out = (int(n) for n in state["points"])
         self.estimates = type(self.estimates)(
             state["estimates.total"].copy(), state["estimates.tries"].copy()
         )

@@ -304,6 +304,12 @@ def exchanged(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> Iterator
         _put(own, kept)
 
 
+def holds(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the adapters are exactly these `weights`."""
+    own = adapter_weights(model)
+    return all(torch.equal(own[name].cpu(), weight) for name, weight in weights.items())
+
+
 def _put(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
     for name, weight in weights.items():
         # `.data` has no version counter: autograd would take a graph made before for spoilt.

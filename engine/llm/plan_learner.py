@@ -200,9 +200,7 @@ class PlanLearner(LlmLearner):
                 self._live_steps = episode.steps
                 events.append(episode)
         success = [e.figures["success_rate"].mean for e in evaluations if e.split == "train"]
-        return events + self.diagnosis.notes(
-            self.clock, told_metrics, success[-1] if success else None
-        )
+        return events + self.diagnosed(told_metrics, success[-1] if success else None)
 
     def _draw(self) -> Batch:
         """The routes that update number `clock + 1` learns from."""

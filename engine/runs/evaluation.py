@@ -205,15 +205,17 @@ def _policies(
 
 
 def _step_of_best(reader: RunReader) -> int:
-    """The update after which the saved adapters were found: the first with their figures."""
+    """The update at which the saved adapters were found: the last whose figures became the best."""
     names = ["success_rate", "expected_return"]
     curves = reader.curves([*names, *(f"best_{name}" for name in names)])
     if any(f"best_{name}" not in curves for name in names):
         return 0
-    now = [curves[name] for name in names]
-    best = [curves[f"best_{name}"].mean[-1] for name in names]
-    reached = [curve.mean == value for curve, value in zip(now, best, strict=True)]
-    return int(now[0].x[np.argmax(np.logical_and(*reached))])
+    now = np.stack([curves[name].mean for name in names])
+    best = np.stack([curves[f"best_{name}"].mean for name in names])
+    news = np.ones(best.shape[1], bool)
+    news[1:] = (best[:, 1:] != best[:, :-1]).any(axis=0)
+    found = np.flatnonzero(news & (now == best).all(axis=0))
+    return int(curves[names[0]].x[found[-1]]) if found.size else 0
 
 
 def _split_figures(split: WorldSet, figures: dict[str, Array], stderr: float = 0.0) -> SplitFigures:

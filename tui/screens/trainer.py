@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
-from textual.containers import Container, Horizontal, Vertical
+from textual.containers import Container, Vertical
 from textual.widget import Widget
 
 from engine.events import Episode, Step
@@ -30,7 +30,7 @@ from tui.widgets.curves import CurvesPanel
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.loop_figure import LoopFigure
 from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.oracle_map import OracleMap
+from tui.widgets.oracle_map import Mazes, OracleMap
 from tui.widgets.status_line import Playback, StatusLine
 from tui.widgets.terms import HasTerms, Term, TermClicked
 from tui.widgets.trajectory_log import TrajectoryLog
@@ -69,7 +69,7 @@ class TrainerScreen(RunScreen):
         with Container(id="panels"):
             with Vertical(id="maze", classes="panel"):
                 yield LoopFigure()
-                with Horizontal(id="mazes"):
+                with Mazes():
                     yield MazeGrid()
                     yield OracleMap()
             with Vertical(id="log", classes="panel"):
@@ -89,7 +89,6 @@ class TrainerScreen(RunScreen):
 
     def on_resize(self) -> None:
         self._fit()
-        self.call_after_refresh(self.query_one(OracleMap).fit)
 
     def _fit(self) -> None:
         """One panel or four, by the width."""
@@ -196,7 +195,6 @@ class TrainerScreen(RunScreen):
         """This panel alone, or all four again."""
         self.alone = not self.alone
         self._fit()
-        self.call_after_refresh(self.query_one(OracleMap).fit)
 
     async def action_grid(self, action: str) -> None:
         """A key of the maze grid, pressed in any panel."""

@@ -103,7 +103,7 @@ class MemberView(Widget):
         return glyph_sets.current()
 
     def _style(self, part: str) -> Style:
-        return self.get_component_rich_style(PREFIX + part, partial=True)
+        return self.get_component_rich_style(PREFIX + part, partial=part == "move")
 
     def _text(self, text: str, part: str) -> Text:
         return Text().append(glyph_sets.plain(text), self._style(part))

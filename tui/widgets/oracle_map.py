@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import RenderResult
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
@@ -56,7 +57,7 @@ class OracleMap(Widget):
     def fit(self) -> None:
         """Take room, or none, and draw."""
         snapshot, parent = self._snapshot, self.parent
-        if snapshot is None or not isinstance(parent, Widget):
+        if snapshot is None or not isinstance(parent, Widget) or not parent.content_size.width:
             return
         columns = snapshot.world.maze.shape[1]
         width = max(CELL * columns, LEAST) + 1
@@ -105,6 +106,18 @@ class OracleMap(Widget):
             Content.styled(f"{mark} model alike", muted),
             Content.styled(f"{alike} of {known} cells", muted),
         ]
+
+
+class Mazes(Horizontal):
+    """The maze of a run, and the oracle beside it."""
+
+    DEFAULT_CSS = """
+    Mazes { height: 1fr; }
+    """
+
+    def on_resize(self) -> None:
+        """More or less room."""
+        self.query_one(OracleMap).fit()
 
 
 def _is_asked(snapshot: Snapshot) -> bool:

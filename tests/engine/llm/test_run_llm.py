@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -299,6 +300,61 @@ def test_what_takes_time_is_told(finished: Path) -> None:
     with RunReader(finished) as reader:
         evaluate_run(reader, [], told.append)
     assert told[0].startswith("Loading ") and len(told) == 2
+
+
+def test_routes_are_sampled_and_their_error_told(tiny_model: Tiny, tmp_path: Path) -> None:
+    overrides = ["model.policy=plan", "budget.updates=2", "model.max_tokens=6"]
+    run_dir = _finished(preset(tiny_model("llama"), more=EPOCHS, overrides=overrides), tmp_path)
+    with RunReader(run_dir) as reader:
+        found, again = evaluate_run(reader, []), evaluate_run(reader, [])
+        told = reader.final()
+        with pytest.raises(UserError, match="writes whole routes"):
+            played_worlds(reader, [])
+    assert found == again and found.success_kind == told["success_kind"] == "sampled"
+    success, stderr = found.figures["success_rate"].mean, found.own.success_stderr
+    assert 64 * success == round(64 * success) and 0 < stderr < 0.5 / 8
+    # Two samples of one policy, 64 and 128 routes: within four standard errors of their difference.
+    assert abs(success - told["success_rate"]) < 4 * stderr * np.sqrt(1.5)
+
+
+PROBE = """
+import sys
+from tui.cli import run
+code = run(sys.argv[1:])
+print("imported:", *sorted({"torch", "transformers", "numba"} & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_the_command_says_the_same_and_never_imports_torch(with_sets: Path) -> None:
+    def icemaze(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", PROBE, *arguments, "--runs-dir", str(with_sets.parent)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    done = icemaze("eval", with_sets.name, "--json")
+    (told,) = (json.loads(line) for line in done.stdout.splitlines())
+    assert done.stderr.splitlines()[0].startswith("Loading ") and "imported:\n" in done.stderr
+    with RunReader(with_sets) as reader:
+        found, final = evaluate_run(reader, []), reader.final()
+    assert told["success_kind"] == "exact" and told["agents"] == 1
+    for name, metric in found.figures.items():
+        assert told[name] == metric.mean
+    assert found.held_out is not None
+    assert told["held_out_success_rate"] == found.held_out.figures["success_rate"].mean
+    assert told["held_out_mazes"] == 4 and told["mazes"] == 6
+    assert told["random_success_rate"] < told["optimal_success_rate"] <= 1
+    assert told["optimal_return"] == pytest.approx(final["optimal_return"], abs=1e-12)
+    text = icemaze("eval", with_sets.name).stdout
+    assert "6 training mazes" in text and "4 held-out mazes" in text and "one direction" in text
+    played = icemaze("play", with_sets.name, "--json", "--seed", "1")
+    first, *_, last = (json.loads(line) for line in played.stdout.splitlines())
+    assert first["held_out"] is True and last["event"] == "finished"
+    assert "imported:\n" in played.stderr
 
 
 @pytest.mark.parametrize(
