@@ -307,6 +307,8 @@ class ActionLearner(LlmLearner):
 
     def _put_back(self, kept: dict[str, Any]) -> None:
         self.optimizer.zero()
+        if self.value_head is not None:
+            self.value_optimizer.zero()
         if "state" in kept:
             self.load(kept["state"])
         self.rng.bit_generator.state, self.estimates = kept["rng"], kept["estimates"]

@@ -68,10 +68,14 @@ def success_rate(db: sqlite3.Connection) -> float | None:
 
 
 def _last_means(db: sqlite3.Connection, which: str) -> dict[str, float]:
-    """Means by name at the last step that has such rows (`world_id` null: the learner's own)."""
+    """Means by name at the last step that has such rows (`world_id` null: the learner's own).
+
+    Where a figure was given twice at that step, as by a run's last words, the later one counts.
+    """
     rows = db.execute(
-        f"SELECT name, avg(mean) FROM metrics WHERE split = 'train' AND {which} AND step = "
-        f"(SELECT step FROM metrics WHERE split = 'train' AND {which} ORDER BY id DESC LIMIT 1) "
+        "SELECT name, avg(mean) FROM metrics WHERE id IN (SELECT max(id) FROM metrics WHERE "
+        f"split = 'train' AND {which} AND step = (SELECT step FROM metrics WHERE split = 'train' "
+        f"AND {which} ORDER BY id DESC LIMIT 1) GROUP BY name, world_id) "
         "GROUP BY name ORDER BY min(id)"
     ).fetchall()
     return {name: math.nan if mean is None else mean for name, mean in rows}

@@ -106,7 +106,7 @@ async def test_what_language_models_use_is_marked_by_a_word() -> None:
                 assert marked == entry(name, kind).for_llms
         go_to(pilot, "llm-rloo")
         await pilot.pause()
-        assert "for language models, changes the policy itself" in shown(app)
+        assert "rloo: for language models" in shown(app)
         assert "engine/llm/algorithms/rloo.py" in shown(app)
 
 

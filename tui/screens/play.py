@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -25,13 +24,13 @@ from engine.runs.records import Head, RunInfo
 from engine.solve import optimal_path, solve
 from engine.walk import Walk, WalkedStep
 from tui.app import IceMazeApp
+from tui.screens.play_keys import KEYS
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.maze_view import MazeView
 from tui.widgets.text import clean, number, percent
 
-MOVE = Binding.Group("Move", compact=True)
 WAYS = {
     "left": ("left", "west"),
     "down": ("down", "south"),
@@ -46,20 +45,6 @@ BAR = 10
 WHO = {"you": "you", "policy": "policy", "both": "both of you"}
 
 
-def _move(arrow: str, letter: str, sign: str) -> tuple[Binding, Binding]:
-    """An arrow key, and the letter that stands for it in vi; they share a name in the help."""
-    shown = Binding(
-        arrow,
-        f"move('{arrow}')",
-        arrow.capitalize(),
-        id=f"play.{arrow}",
-        key_display=sign,
-        tooltip=f"You move {arrow}; the ice may take you elsewhere",
-        group=MOVE,
-    )
-    return shown, replace(shown, key=letter, id=f"play.{letter}", key_display=None, show=False)
-
-
 class PlayScreen(Screen[None]):
     """One maze, one episode at a time. You and the policy may take turns."""
 
@@ -71,53 +56,7 @@ class PlayScreen(Screen[None]):
     }
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *_move("left", "h", "←"),
-        *_move("down", "j", "↓"),
-        *_move("up", "k", "↑"),
-        *_move("right", "l", "→"),
-        Binding(
-            "space",
-            "policy_moves",
-            "Policy moves",
-            id="play.policy",
-            tooltip="The policy makes one move, drawn from its probabilities",
-        ),
-        Binding(
-            "p", "watch", "Watch", id="play.watch", tooltip="Let the policy walk on, or stop it"
-        ),
-        Binding("r", "restart", "Restart", id="play.restart", tooltip="Begin another episode"),
-        Binding(
-            "n", "next_maze", "Next maze", id="play.maze", tooltip="The next maze of the run's sets"
-        ),
-        Binding(
-            "v",
-            "arrows",
-            "Arrows",
-            id="play.arrows",
-            tooltip="Show the policy of every cell as arrows, or the map alone",
-        ),
-        Binding(
-            "g",
-            "greedy",
-            "Greedy",
-            id="play.greedy",
-            tooltip="The policy makes its likeliest moves, or draws them again",
-            show=False,
-        ),
-        Binding("q", "leave", "Quit", id="play.leave", tooltip="Leave"),
-        *(
-            Binding(
-                str(n),
-                f"choose({n - 1})",
-                f"Action {n}",
-                id=f"play.action-{n}",
-                tooltip=f"You take action number {n} of the list",
-                show=False,
-            )
-            for n in range(1, 10)
-        ),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
 
     def __init__(
         self,

@@ -142,9 +142,7 @@ class TrainerScreen(RunScreen):
             return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
         if head.ended:
             if trains_llm(snapshot.preset):
-                return (
-                    "It is over. Space replays it, u shows groups, m other curves, q leaves."
-                )
+                return "It is over. Space replays it, u shows groups, m other curves, q leaves."
             return "It is over. Space replays it, m shows other curves, q goes to the library."
         if head.state == "paused":
             return "Space goes on, . does one step, e an episode; Enter explains the step."

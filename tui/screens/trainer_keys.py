@@ -116,6 +116,7 @@ KEYS: tuple[Binding, ...] = (
         id="run.tune",
         tooltip="Change the learning rate or the exploration while it runs",
     ),
+    Binding("x", "stop", "Stop", id="run.stop", tooltip="End the run, after a checkpoint"),
     Binding(
         "n",
         "notes",
@@ -123,7 +124,6 @@ KEYS: tuple[Binding, ...] = (
         id="run.notes",
         tooltip="Read again what the run has said: warnings, and what to do about them",
     ),
-    Binding("x", "stop", "Stop", id="run.stop", tooltip="End the run, after a checkpoint"),
     Binding(
         "w",
         "alone",

@@ -203,7 +203,7 @@ def test_adapters_found_by_the_very_last_look_are_saved(
     tiny_model: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That look comes after the last checkpoint, which a longer run would go on from."""
-    monkeypatch.setattr(action_learner, "SET_GROWTH", 1e9)  # none between the first and the last
+    monkeypatch.setattr(action_learner, "SET_EVERY", 10**6)  # at first, and at last
     easy = ["maze.train={count = 2, size = 2, hole_density = 0.0}"]
     made = preset(tiny_model("llama"), more="group_size = 8", overrides=easy)
     with RunReader(_finished(made, tmp_path)) as reader:
