@@ -129,6 +129,8 @@ class ActionLearner(LlmLearner):
         rows = tuple(int(row) for row in np.unique(place_of[place_of != NO_PROMPT]))
         place = np.where(place_of == NO_PROMPT, NO_PROMPT, np.searchsorted(rows, place_of))
         graph = None
+        # With dropout the policy that plays (without it) is not the one of a training pass.
+        keep_graph = keep_graph and not self.on.lora.dropout
         if keep_graph and len(self.policy.split(self.prompts, rows)) == 1:
             table = self.policy.forward(self.prompts, rows)
             graph = (table.log_probs, table.hidden)
@@ -218,7 +220,8 @@ class ActionLearner(LlmLearner):
         loss = norm = value_loss = 0.0
         for epoch in range(epochs):
             pieces, loss, value_loss = [], 0.0, 0.0
-            for part in parts:
+            for n_part, part in enumerate(parts):
+                self.seed_dropout(epoch, n_part)
                 if (epoch or len(parts) > 1) and self.interrupted():
                     return None
                 rows = [first[row] for row in part]

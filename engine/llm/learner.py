@@ -279,6 +279,12 @@ class LlmLearner(ABC):
 
         return {f"best_{name}": summarise(self.best_figures[name]) for name in FIGURES}
 
+    def seed_dropout(self, *place: int) -> None:
+        """Make torch's own random numbers, which only dropout draws, a function of the place in the
+        run: a resumed run drops the same."""
+        entropy = np.random.SeedSequence([self.preset.run.seed, self.clock, *place])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
+
     def diagnosed(self, told: dict[str, float], success: float | None) -> list[Note]:
         """What there is to say about an update's metrics, with causes and remedies."""
         return self.diagnosis.notes(self.clock, {**told, **memory_metrics(self.on.device)}, success)

@@ -232,6 +232,7 @@ class PlanLearner(LlmLearner):
         for epoch in range(self.settings.epochs):
             shares = []
             for n, part in enumerate(parts):
+                self.seed_dropout(epoch, n)
                 if (epoch or n) and self.interrupted():
                     return None
                 shares.append(objective.backward(terms, part))
@@ -268,6 +269,7 @@ class PlanLearner(LlmLearner):
         n_tokens = sum(len(tokens) for tokens in written)
         loss = entropy = 0.0
         for n, part in enumerate(self.target.split(prompts, written)):
+            self.seed_dropout(0, n)
             if n and self.interrupted():
                 return None
             scores = self.target.forward([prompts[b] for b in part], [written[b] for b in part])

@@ -67,6 +67,15 @@ def _check_extra() -> None:
         )
 
 
+def _with_absolute_model(preset: presets.LlmPreset) -> presets.LlmPreset:
+    """The worker runs in the run's folder, where a relative path would lead elsewhere."""
+    folder = Path(preset.model.name)
+    if folder.is_absolute() or not folder.is_dir():
+        return preset
+    model = msgspec.structs.replace(preset.model, name=str(folder.resolve()))
+    return msgspec.structs.replace(preset, model=model)
+
+
 def create_run(
     preset: presets.Preset, name: str, *, runs_dir: Path | None = None, seed: int | None = None
 ) -> Path:
@@ -78,6 +87,7 @@ def create_run(
         preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
     if isinstance(preset, presets.LlmPreset):
         _check_extra()
+        preset = _with_absolute_model(preset)
     name = Path(name).stem if name.endswith(".toml") else name
     run_dir = new_folder(runs_dir or library.runs_dir(), name)
     try:

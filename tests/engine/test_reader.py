@@ -330,6 +330,6 @@ def test_payloads_of_the_wrong_kind_are_called_damage(finished: Path) -> None:
 def test_meta_is_json_for_everybody(finished: Path) -> None:
     with sqlite3.connect(finished / "run.db") as connection:
         meta = {key: json.loads(v) for key, v in connection.execute("SELECT * FROM meta")}
-    assert meta["schema_version"] == 1
+    assert meta["schema_version"] == 2
     assert meta["counters"]["step"] == 400
     assert meta["finished"]["status"] == "finished"

@@ -331,7 +331,8 @@ def _compared(group: Group) -> str:
         return "Nothing is recorded of its members."
     if len(totals) == group.size and max(totals) == min(totals):
         return f"All earned {number(totals[0])}: nobody was better, so this group teaches nothing."
+    whose = "Mean" if len(totals) == group.size else "Mean of those listed"
     return (
-        f"Mean {number(fmean(totals))}, spread {number(pstdev(totals))}. Moves of members with a "
+        f"{whose} {number(fmean(totals))}, spread {number(pstdev(totals))}. Moves of members with a "
         "positive advantage are made likelier, the others less likely."
     )

@@ -144,6 +144,8 @@ class TrainerScreen(RunScreen):
             if trains_llm(snapshot.preset):
                 return "It is over. Space replays it, u shows groups, m other curves, q leaves."
             return "It is over. Space replays it, m shows other curves, q goes to the library."
+        if head.state == "paused" and trains_llm(snapshot.preset):
+            return "Space goes on, . does one update; Enter explains the move, u shows its group."
         if head.state == "paused":
             return "Space goes on, . does one step, e an episode; Enter explains the step."
         if snapshot.step is None and snapshot.notes:

@@ -259,3 +259,22 @@ def test_out_of_memory_twice_names_the_settings_to_change(tiny_model: Tiny) -> N
     for name, value in made.state().items():
         if name.startswith("policy."):
             np.testing.assert_array_equal(value, before[name])
+
+
+def test_dropout_resumes_too_and_never_plays(tiny_model: Tiny) -> None:
+    dropping = ["model.lora={rank=4, dropout=0.5}"]
+    whole = learner(tiny_model("llama"), overrides=dropping)
+    assert isinstance(whole, ActionLearner)
+    train(whole, 4)
+    first = whole._look
+    assert first is not None and first.graph is None
+    again = whole.look(whole.batch, whole.train, keep_graph=True)
+    torch.testing.assert_close(first.log_pi, again.log_pi, rtol=0, atol=0)
+    resumed = learner(tiny_model("llama"), overrides=dropping)
+    train(resumed, 2)
+    saved = resumed.state()
+    torch.manual_seed(1)
+    resumed = learner(tiny_model("llama"), overrides=dropping)
+    resumed.load(saved)
+    train(resumed, 2)
+    same_state(whole, resumed)
