@@ -13,8 +13,8 @@ action  64 episodes on the 4x4 lake without slip and one GRPO update of them: pa
         the packed policy drew. The last is measured on a few of them, of evenly spread lengths, and
         scaled by tokens; it is the least such a rollout can cost (no tool-call markup, one token a
         move, logits of the four moves only), not TRL's own code.
-solve   Updates, and seconds after loading, until the exact success on this lake is 0.95; the median
-        of three seeds.
+solve   Updates, and seconds after loading, until the exact success on this lake is 0.95, with the
+        preset `llm-grpo-maze` as it is shipped; the median of three seeds.
 
     python benchmarks/llm.py [--only plan|action|solve] [--rounds 3] [--quantization nf4|none]
 
@@ -82,6 +82,8 @@ def main() -> int:
         "--episodes", type=int, default=4, help="measured per step and episode, of 64"
     )
     wanted = parser.parse_args()
+    if wanted.rounds < 1 or not 1 <= wanted.episodes <= 64:
+        parser.error("--rounds must be at least 1, and --episodes 1 to 64")
     if wanted.only in (None, "plan") and importlib.util.find_spec("trl") is None:
         parser.error(
             "TRL is not installed, so there is nothing to compare plan policies with; "

@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from llm_measure import GRADIENT_TOLERANCE, Cost, Meter, check, gradient_gap, learner_of, report
+from llm_measure import (
+    AS_AGREED,
+    GRADIENT_TOLERANCE,
+    Cost,
+    Meter,
+    check,
+    gradient_gap,
+    learner_of,
+    report,
+)
 from torch import Tensor
 
 from engine.llm import judging
@@ -25,6 +34,7 @@ PACKED, ONCE, BATCHED, PER_STEP = (
     "per step, batched over states",
     "per step and episode",
 )
+EPISODES = ["algorithm.episodes=64", "algorithm.group_size=64"]
 EPISODES_AT_ONCE = 4
 """Of a training pass over whole episodes: their graph has to fit into memory."""
 
@@ -59,7 +69,7 @@ class Lake(NamedTuple):
 
 
 def make_lake(quantization: str) -> Lake:
-    learner: ActionLearner = learner_of(quantization, [])
+    learner: ActionLearner = learner_of(quantization, [*AS_AGREED, *EPISODES])
     fresh = learner.state()
     learner.begin()
     look = learner.look(learner.batch, learner.train, keep_graph=False)

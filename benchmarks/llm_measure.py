@@ -14,6 +14,11 @@ from engine.llm import loading
 from engine.llm.attention import decoder_of
 
 PRESET = "llm-grpo-maze"
+AS_AGREED = [
+    "algorithm.name=grpo", "algorithm.learning_rate=3e-4", "algorithm.epochs=1",
+    "maze.max_steps=100", "maze.rewards.step=-0.01", "model.observation_text=map",
+]  # fmt: skip
+"""What is measured stays the same whatever becomes of the preset."""
 GRADIENT_TOLERANCE = 1e-3
 """‖difference‖ / ‖gradient‖ between two ways to compute one, in float32."""
 

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from llm_measure import GRADIENT_TOLERANCE, Cost, Meter, check, gradient_gap, learner_of, report
+from llm_measure import (
+    AS_AGREED,
+    GRADIENT_TOLERANCE,
+    Cost,
+    Meter,
+    check,
+    gradient_gap,
+    learner_of,
+    report,
+)
 from torch import Tensor
 
 from engine.llm import loading
@@ -122,7 +131,7 @@ def trl_trainer(learner: PlanLearner, loaded: loading.Loaded, steps: int, folder
 
 def plan(rounds: int, quantization: str) -> bool:
     """Seconds per update of a plan policy: after each of TRL's updates comes one of ours."""
-    learner: PlanLearner = learner_of(quantization, PLAN)
+    learner: PlanLearner = learner_of(quantization, [*AS_AGREED, *PLAN])
     from transformers import TrainerCallback
 
     warnings.simplefilter("ignore", FutureWarning)  # TRL's way of calling transformers

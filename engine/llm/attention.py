@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.llm.memory import available_memory
 from engine.llm.packing import Tokens, TokenTree
 
 Masks = Tensor | dict[str, Tensor]
@@ -59,6 +60,26 @@ def evaluating(model: Any) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+@contextmanager
+def unpacked(model: Any) -> Iterator[None]:
+    """Inside, 4-bit weights on a CPU stand unpacked, where that takes little of the free memory.
+
+    For sampling, where every token would unpack all of them anew. On a GPU that costs little, and
+    memory is what quantization is for.
+    """
+    layers = [module for module in model.modules() if hasattr(module, "unpack")]
+    needed = sum(4 * layer.in_features * layer.out_features for layer in layers)
+    if decoder_of(model).device.type != "cpu" or needed > available_memory() // 4:
+        layers = []
+    try:
+        for layer in layers:
+            layer.unpack()
+        yield
+    finally:
+        for layer in layers:
+            layer.pack()
 
 
 @contextmanager

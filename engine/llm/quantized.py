@@ -28,7 +28,24 @@ layers: Any = bitsandbytes.nn
 
 
 class SteadyLinear4bit(layers.Linear4bit):  # type: ignore[misc]
-    """A 4-bit layer that never repacks."""
+    """A 4-bit layer that never repacks, and can stand unpacked for a while."""
+
+    plain: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """The same product either way; packed, the weights are unpacked at every call."""
+        if self.plain is None:
+            return super().forward(x)
+        return torch.nn.functional.linear(x, self.plain.to(x.dtype), self.bias)
+
+    def unpack(self) -> None:
+        """Keep the weights as floats until `pack`."""
+        weight: Any = self.weight
+        self.plain = bitsandbytes.functional.dequantize_4bit(weight.data, weight.quant_state)
+
+    def pack(self) -> None:
+        """Four bits again."""
+        self.plain = None
 
     def train(self, mode: bool = True) -> Any:
         """Stay in training mode."""

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.llm.attention import base_of, decoder_of, evaluating, masks
+from engine.llm.attention import base_of, decoder_of, evaluating, masks, unpacked
 from engine.llm.output_head import OutputHead
 from engine.llm.packing import Ints, Tokens, TokenTree
 
@@ -114,7 +114,7 @@ def sample(
     if not packed:
         at_once = min(at_once, max(1, group))
     parts = []
-    with evaluating(model):
+    with evaluating(model), unpacked(model):
         for part in _parts(rows, at_once, one_prompt=not packed):
             growth = _Growth(uniform[part], head, ends)
             if packed:

@@ -333,6 +333,6 @@ def _compared(group: Group) -> str:
         return f"All earned {number(totals[0])}: nobody was better, so this group teaches nothing."
     whose = "Mean" if len(totals) == group.size else "Mean of those listed"
     return (
-        f"{whose} {number(fmean(totals))}, spread {number(pstdev(totals))}. Moves of members with a "
-        "positive advantage are made likelier, the others less likely."
+        f"{whose} {number(fmean(totals))}, spread {number(pstdev(totals))}. Moves of members with "
+        "a positive advantage are made likelier, the others less likely."
     )

@@ -33,6 +33,15 @@ own: they are listed here while it has the focus.
 when people choose it, and the presets that show it: Enter starts one. *LLM* stands beside whatever
 language models are trained with, or what that grew out of.
 """,
+    "GroupScreen": """
+**A group.** What one update of a language model compared: episodes or answers from the same start,
+sorted by advantage. Those above the mean are made likelier, the others less likely. Below, the
+member under the cursor: its moves on the maze, what it was paid for, how probable each word was.
+""",
+    "PlayScreen": """
+**Play.** Walk the maze yourself, or let the trained policy make the moves. Your return stands beside
+what the policy earns on average and what the optimum does.
+""",
 }
 
 TEXTUAL_KEYS = {

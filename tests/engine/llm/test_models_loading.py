@@ -15,6 +15,7 @@ import torch
 
 from engine.errors import UserError
 from engine.llm import device, memory
+from engine.llm.attention import unpacked
 from engine.llm.catalog import resolve, shape_of
 from engine.llm.loading import (
     Loaded,
@@ -310,3 +311,18 @@ def test_a_broken_model_is_a_sentence(
         (folder / "config.json").write_text(json.dumps({**config, **other}))
     with pytest.raises(UserError, match=said):
         load_model(str(folder), "none", "cpu")
+
+
+def test_unpacked_weights_compute_the_same_and_leave_no_trace(tiny_model: TinyModel) -> None:
+    loaded = load_model(str(tiny_model("llama")), "nf4", "cpu")
+    ids = torch.tensor([[1, 2, 3, 4, 5]])
+    with torch.no_grad():
+        packed = loaded.model(input_ids=ids).logits
+        with unpacked(loaded.model):
+            plain = [m.plain for m in loaded.model.modules() if hasattr(m, "unpack")]
+            found = loaded.model(input_ids=ids).logits
+        again = loaded.model(input_ids=ids).logits
+    assert plain and all(weight is not None for weight in plain)
+    torch.testing.assert_close(found, packed, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(again, packed, rtol=0, atol=0)
+    assert all(m.plain is None for m in loaded.model.modules() if hasattr(m, "unpack"))
