@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,13 @@ from engine.llm import fetch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """The tests' processes share the cores; and sums over threads would not repeat bit for bit."""
+def one_thread() -> Iterator[None]:
+    """The tests' processes and their workers share the cores; and sums over other numbers of threads
+    would not be equal bit for bit."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session")
