@@ -39,8 +39,8 @@ sorted by advantage. Those above the mean are made likelier, the others less lik
 member under the cursor: its moves on the maze, what it was paid for, how probable each word was.
 """,
     "PlayScreen": """
-**Play.** Walk the maze yourself, or let the trained policy make the moves. Your return stands beside
-what the policy earns on average and what the optimum does.
+**Play.** Walk the maze yourself, or let the trained policy make the moves. Your return stands
+beside what the policy earns on average and what the optimum does.
 """,
 }
 

@@ -14,8 +14,8 @@ from engine.llm import fetch
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """The tests' processes and their workers share the cores; and sums over other numbers of threads
-    would not be equal bit for bit."""
+    """The tests' processes and their workers share the cores; and sums over another number of
+    threads would not be equal bit for bit."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")

@@ -82,8 +82,9 @@ def _assert_same(one: Path, other: Path) -> None:
 
 
 def _step_then_kill(reader: RunReader, n: int) -> None:
-    """kill -9 when the newest checkpoint is one update behind the newest rows (unless the machine is
-    so slow that another was due)."""
+    """kill -9 when the newest checkpoint is one update behind the newest rows.
+
+    On a slow machine another may have been due by then."""
     assert ask(reader, "step", n=n) == "done"
     assert ask(reader, "resume") == "done" and ask(reader, "pause") == "done"
     saved = rows(reader.path, "checkpoints")[-1][1]
