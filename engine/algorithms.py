@@ -168,12 +168,28 @@ def branch_of(algorithm: Algorithm) -> str:
 
 
 def _of_shelf(algorithm: Algorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
+    used_by = (llm.name for llm in llm_shelf.all_algorithms() if algorithm.name in llm.comes_from)
+    return _entry(algorithm, "tabular", branch_of(algorithm), tuple(used_by), shown)
+
+
+def _for_llms(algorithm: LlmAlgorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
+    comes_from = (name for name in algorithm.comes_from if name in registry.MODULES)
+    return _entry(algorithm, "llm", "llm", tuple(comes_from), shown)
+
+
+def _entry(
+    algorithm: Algorithm,
+    kind: Kind,
+    branch: str,
+    relatives: tuple[str, ...],
+    shown: dict[str, tuple[str, ...]],
+) -> Entry:
     return Entry(
         name=algorithm.name,
         title=algorithm.title,
-        kind="tabular",
+        kind=kind,
         built=True,
-        branch=branch_of(algorithm),
+        branch=branch,
         family=algorithm.family,
         model_based=algorithm.model_based,
         policy_type=algorithm.policy_type,
@@ -185,9 +201,7 @@ def _of_shelf(algorithm: Algorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
         idea=algorithm.idea,
         needs=algorithm.needs,
         chosen_when=algorithm.chosen_when,
-        relatives=tuple(
-            llm.name for llm in llm_shelf.all_algorithms() if algorithm.name in llm.comes_from
-        ),
+        relatives=relatives,
         presets=shown.get(algorithm.name, ()),
         file=_file(algorithm),
     )
@@ -197,30 +211,6 @@ def _file(algorithm: Algorithm) -> str:
     """Where it stands, relative to the package's folder: `engine/tabular/q_learning.py`."""
     path = Path(inspect.getfile(type(algorithm)))
     return path.relative_to(Path(__file__).parents[1]).as_posix()
-
-
-def _for_llms(algorithm: LlmAlgorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
-    return Entry(
-        name=algorithm.name,
-        title=algorithm.title,
-        kind="llm",
-        built=True,
-        branch="llm",
-        family=algorithm.family,
-        model_based=algorithm.model_based,
-        policy_type=algorithm.policy_type,
-        behaviour_policy=algorithm.behaviour_policy,
-        target_policy=algorithm.target_policy,
-        update_name=algorithm.update_name,
-        source=algorithm.source,
-        formula=algorithm.formula,
-        idea=algorithm.idea,
-        needs=algorithm.needs,
-        chosen_when=algorithm.chosen_when,
-        relatives=tuple(name for name in algorithm.comes_from if name in registry.MODULES),
-        presets=shown.get(algorithm.name, ()),
-        file=_file(algorithm),
-    )
 
 
 @cache

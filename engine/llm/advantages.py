@@ -6,8 +6,6 @@ members of a group (answers to one prompt, episodes from one start), `T` steps o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -57,18 +55,6 @@ def reinforce_advantages(returns: ArrayLike) -> Floats:
     """r − the mean of the whole batch [B, G]. Williams 1992, section 4 (reinforcement baseline)."""
     r = np.asarray(returns, dtype=np.float64)
     return dr_grpo_advantages(r.reshape(1, -1)).reshape(r.shape)
-
-
-BY_ALGORITHM: Mapping[str, Callable[[ArrayLike], Floats]] = MappingProxyType(
-    {
-        "reinforce": reinforce_advantages,
-        "rloo": rloo_advantages,
-        "grpo": grpo_advantages,
-        "dr-grpo": dr_grpo_advantages,
-        "dapo": grpo_advantages,
-    }
-)
-"""How each algorithm turns returns [B, G] into advantages [B, G]."""
 
 
 def all_equal(returns: ArrayLike) -> Bools:

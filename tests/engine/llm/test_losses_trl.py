@@ -67,7 +67,6 @@ def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.
 
 @pytest.mark.parametrize("algorithm", ["grpo", "dr-grpo", "dapo", "rloo"])
 def test_losses_equal_trls(algorithm: str) -> None:
-    pytest.importorskip("trl", reason="TRL is a yardstick, not a dependency")
     batch = tokens(algorithm, 11, gap=0.2)
     kl = 0.0 if algorithm == "rloo" else 0.04  # TRL's RLOO has the KL in the reward
     theirs = trl_loss(algorithm, batch, DAPO, kl)
