@@ -29,7 +29,9 @@ Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 
 
 class IceMazeEnv(gymnasium.Env[Any, Any]):
-    """A maze of ice. Observations are numbers: a cell (row-major), or a pattern of neighbours.
+    """A maze of ice. Observations are numbers: a cell (row-major; with keys, which are held
+    times the number of cells, plus the cell), or what is seen and remembered, numbered as it occurs
+    (`engine.mdp.observation_text` says it in words).
 
     `terminated` is true where the episode really ends (the prize, or a hole that ends it);
     `truncated` is true where `max_steps` cut it off, counted here: no TimeLimit wrapper is needed.
@@ -114,13 +116,14 @@ class IceMazeEnv(gymnasium.Env[Any, Any]):
         return self._observe(), reward, terminated, truncated, {"prob": chance}
 
     def render(self) -> str | None:
-        """The map with the agent as `@` (mode "ansi"); None in any other mode."""
+        """The map with the agent as `@` (mode "ansi"); None in any other mode. Keys that were taken
+        are ice, open doors are `d`."""
         if self.render_mode != "ansi":
             return None
         row, column = self.maze.cell(self.state)
-        rows = [list(line) for line in self.maze.rows]
-        rows[row][column] = "@"
-        return "\n".join("".join(line) for line in rows) + "\n"
+        tiles = self.maze.tiles_with(int(self.mdp.held[self.state])).reshape(self.maze.shape)
+        tiles[row, column] = "@"
+        return "\n".join("".join(line) for line in tiles) + "\n"
 
     def _observe(self) -> int:
         return int(self.mdp.observation[self.state])

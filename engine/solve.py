@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from engine.chain import chain_values
 from engine.errors import UserError
 from engine.mdp import MDP, Bools, Floats
+from engine.mdp import reachable as reachable
 
 Index = NDArray[np.int64]
 
@@ -98,18 +99,6 @@ def any_of(mask: Bools) -> Bools:
     """Whether any is true along the last axis."""
     result: Bools = np.logical_or.reduce(mask, axis=-1)
     return result
-
-
-def reachable(mdp: MDP) -> Bools:
-    """[S] states an episode can be in before it ends, under some policy."""
-    reached: Bools = mdp.start > 0
-    onward = (mdp.probability > 0) & ~mdp.terminal
-    frontier: NDArray[np.integer] = np.flatnonzero(reached)
-    while frontier.size:
-        found = np.unique(mdp.next_state[frontier][onward[frontier]])
-        frontier = found[~reached[found]]
-        reached[frontier] = True
-    return reached
 
 
 def open_problem(mdp: MDP) -> Problem:

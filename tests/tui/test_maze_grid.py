@@ -35,7 +35,7 @@ def text_of(grid: MazeGrid, state: int) -> list[str]:
         (x, y)
         for y in range(grid.size.height)
         for x in range(grid.size.width)
-        if grid.state_at(x, y) == state
+        if grid.cell_at(x, y) == state
     ]
     drawn = [grid.render_line(y).text for y in range(grid.size.height)]
     rows = sorted({y for _, y in places})
@@ -100,7 +100,7 @@ async def test_action_values_stand_at_their_edges(size: tuple[int, int]) -> None
         assert "0.35" in cell[0] and "0.33" in cell[-1]
         y = next(y for y, line in enumerate(lines(grid)) if "0.39" in line)
         up = grid.render_line(y).text.index("0.39")
-        assert grid.state_at(up, y) == 9
+        assert grid.cell_at(up, y) == 9
         assert style_at(grid, up, y).bold, "the best action is bold"
 
 
@@ -215,7 +215,7 @@ async def test_walls_bonus_and_wind() -> None:
         assert "✚" in "".join(text_of(grid, 1))
         wind = next(line for line in lines(grid) if "↑1" in line)
         assert wind.index("↑1") < wind.index("↑2")
-        assert grid.state_at(wind.index("↑1"), lines(grid).index(wind)) == -1
+        assert grid.cell_at(wind.index("↑1"), lines(grid).index(wind)) == -1
 
 
 async def test_a_sweep_marks_the_state_it_updates_and_leaves_no_trail() -> None:
@@ -249,7 +249,7 @@ async def test_a_large_map_scrolls_and_keeps_the_agent_in_view() -> None:
         assert grid.scroll_offset.x > 0 and grid.scroll_offset.y > 0
         y = next(y for y, line in enumerate(lines(grid)) if "☻" in line)
         x = grid.render_line(y).text.index("☻")
-        assert grid.state_at(x, y) == 60 * 64 + 60
+        assert grid.cell_at(x, y) == 60 * 64 + 60
         assert y < grid.size.height - 2, "above the legend"
 
 
@@ -275,7 +275,7 @@ async def test_arrow_keys_inspect_cells_and_escape_follows_again() -> None:
         grid.focus()
         await pilot.press("right", "down", "down", "left", "left")
         assert grid.cursor == 8
-        assert [m.state for m in app.heard] == [1, 5, 9, 8, 8]
+        assert [m.cell for m in app.heard] == [1, 5, 9, 8, 8]
         assert "┏" in "".join(text_of(grid, 8))
         inspected = next(line for line in lines(grid) if "(3,1)" in line)
         for part in ("V 0.350", "V*", "←0.320 ↓0.330 →0.340 ↑0.350", "π ↑1.0", "visits"):
@@ -310,9 +310,9 @@ async def test_the_mouse_selects_cells_explains_them_and_opens_terms() -> None:
         grid.show(moment(LAKE_MAZE, q=learned()))
         grid.layer_number = VALUE
         await pilot.pause()
-        x = next(x for x in range(80) if grid.state_at(x, 7) == 6)
+        x = next(x for x in range(80) if grid.cell_at(x, 7) == 6)
         await pilot.click(grid, offset=(x, 7))
-        assert [m.state for m in app.heard] == [6]
+        assert [m.cell for m in app.heard] == [6]
         await pilot.hover(grid, offset=(x, 12))
         assert "(3,3)" in str(grid.tooltip)
         y = next(y for y, line in enumerate(lines(grid)) if "state value" in line)

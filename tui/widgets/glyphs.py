@@ -22,7 +22,7 @@ class Glyphs:
     backup: str
     """Marks the state that a sweep updates."""
     tiles: dict[str, str]
-    """What stands for a tile of the map, by its character there."""
+    """What stands for a tile of the map, by its character there; `d` is an open door."""
     solid: str
     dashed: str
     double: str
@@ -59,7 +59,8 @@ UNICODE = Glyphs(
     ascii=False,
     agent="☻",
     backup="↻",
-    tiles={"S": "S", "F": "·", ".": "·", "H": "○", "G": "★", "#": "█", "B": "✚"},
+    tiles={"S": "S", "F": "·", ".": "·", "H": "○", "G": "★", "#": "█", "B": "✚"}
+    | {"g": "☆", "k": "⚷", "D": "▥", "d": "▯"},
     solid="←↓→↑",
     dashed="⇠⇣⇢⇡",
     double="⇐⇓⇒⇑",
@@ -91,7 +92,8 @@ ASCII = Glyphs(
     ascii=True,
     agent="@",
     backup="%",
-    tiles={"S": "S", "F": ".", ".": ".", "H": "O", "G": "G", "#": "#", "B": "B"},
+    tiles={"S": "S", "F": ".", ".": ".", "H": "O", "G": "G", "#": "#", "B": "B"}
+    | {"g": "g", "k": "k", "D": "=", "d": "_"},
     solid="<v>^",
     dashed="ldru",
     double="LDRU",

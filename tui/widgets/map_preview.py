@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from engine.maze import Maze
 
 PREFIX = "map-preview--"
-PARTS = ("ice", "start", "hole", "goal", "wall", "bonus", "edge", "muted")
-NAMES = {"S": "start", "H": "hole", "G": "prize", "#": "wall", "B": "bonus"}
-PART_OF = {"S": "start", "H": "hole", "G": "goal", "#": "wall", "B": "bonus"}
+NAMES = {"S": "start", "H": "hole", "G": "prize", "#": "wall", "B": "bonus"} | {
+    "g": "lesser prize",
+    "k": "key",
+    "D": "door",
+}
+PART_OF = {**NAMES, "G": "goal", "g": "lesser"}
+PARTS = ("ice", *PART_OF.values(), "edge", "muted")
 
 
 class Cell(NamedTuple):
@@ -55,6 +59,9 @@ class MapPreview(Widget):
         & > .map-preview--goal { color: $success; background: $success 25%; }
         & > .map-preview--wall { color: $foreground 30%; background: $foreground 30%; }
         & > .map-preview--bonus { color: $accent; background: $accent 20%; }
+        & > .map-preview--lesser { color: $success; background: $success 10%; }
+        & > .map-preview--key { color: $warning; background: $warning 15%; }
+        & > .map-preview--door { color: $warning; background: $foreground 25%; }
         & > .map-preview--edge { color: $surface; background: $surface; }
         & > .map-preview--muted { color: $foreground 60%; background: $surface; }
     }

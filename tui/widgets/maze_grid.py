@@ -81,9 +81,9 @@ class MazeGrid(MazeView, can_focus=True):
     class CellSelected(Message):
         """The cursor moved to a cell."""
 
-        def __init__(self, grid: MazeGrid, state: int) -> None:
+        def __init__(self, grid: MazeGrid, cell: int) -> None:
             self.grid = grid
-            self.state = state
+            self.cell = cell
             super().__init__()
 
         @property
@@ -130,26 +130,26 @@ class MazeGrid(MazeView, can_focus=True):
             fitting = BOXES.index(self.fitting_box(0))
             self.zoom = max(fitting - len(BOXES) + 1, min(self.zoom + by, fitting))
 
-    def _select(self, state: int) -> None:
-        if self.snapshot is None or not 0 <= state < self.snapshot.mdp.n_states:
+    def _select(self, cell: int) -> None:
+        if self.snapshot is None or not 0 <= cell < self.snapshot.mdp.n_cells:
             return
-        self.cursor = state
-        self.post_message(self.CellSelected(self, state))
+        self.cursor = cell
+        self.post_message(self.CellSelected(self, cell))
 
     async def _on_click(self, event: events.Click) -> None:
         if post_term(self, event):
             return
-        state = self._state_under(event)
-        if state >= 0:
-            self._select(state)
+        cell = self._cell_under(event)
+        if cell >= 0:
+            self._select(cell)
 
     async def _on_mouse_move(self, event: events.MouseMove) -> None:
-        state = self._state_under(event)
-        text = "\n".join(self.details(state)) if state >= 0 else None
+        cell = self._cell_under(event)
+        text = "\n".join(self.details(cell)) if cell >= 0 else None
         if text != self.tooltip:
             self.tooltip = text
 
-    def _state_under(self, event: events.MouseEvent) -> int:
-        """The state of the cell under the mouse, or -1."""
+    def _cell_under(self, event: events.MouseEvent) -> int:
+        """The cell under the mouse, or -1."""
         offset = event.get_content_offset(self)
-        return -1 if offset is None else self.state_at(offset.x, offset.y)
+        return -1 if offset is None else self.cell_at(offset.x, offset.y)

@@ -1,26 +1,31 @@
-"""What the maze grid shows, as arrays by state: the layers, and the marks that move over them.
+"""What the maze grid shows, as arrays: the layers by state, and of them a picture by cell.
 
-Learned tables are indexed by observation; here they are looked up for every state. No colours and
-no characters: `maze_paint` turns a `Picture` into text.
+Learned tables are indexed by observation; here they are looked up for every state. With keys or
+memory a cell has several states, of which the picture shows one: that of the agent in its own cell,
+else the most visited one with the keys that the agent holds. No colours and no characters:
+`maze_paint` turns a `Picture` into text.
 
-Shapes: S states, O observations, A actions.
+Shapes: S states, C cells, O observations, A actions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.events import Policy, Step
-from engine.maze import Maze
-from engine.mdp import MDP
+from engine.maze import RESTING, Maze
+from engine.mdp import MDP, reachable
 from engine.solve import Solution
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Kind = Literal["map", "state", "actions", "policy"]
 
 TRAIL = 14
@@ -64,19 +69,22 @@ class Marks:
     """What lies on top of a layer."""
 
     agent: int = -1
-    """The state the agent is in, or -1."""
+    """The cell the agent is in, or -1."""
+    state: int = -1
+    """The state it is in there, or -1."""
     backup: bool = False
     """No agent moves: a sweep updates this state."""
     trail: dict[int, Move] = field(default_factory=dict)
+    """By cell."""
     route: dict[int, int] = field(default_factory=dict)
-    """The action of the optimal policy in each state of the optimal path."""
+    """The action of the optimal policy in each cell of the optimal path."""
 
     def by_row(self, columns: int) -> dict[int, list[object]]:
         """What is marked in each row of cells, where there is anything."""
         rows: dict[int, list[object]] = {}
         for marks in (self.trail, self.route, {self.agent: self.backup}):
-            for state, mark in marks.items():
-                rows.setdefault(state // columns, []).append((state, mark))
+            for cell, mark in marks.items():
+                rows.setdefault(cell // columns, []).append((cell, mark))
         return rows
 
 
@@ -87,18 +95,22 @@ class Picture:
     maze: Maze
     layer: Layer
     tiles: tuple[str, ...]
-    """[S] the character of each state on the map; ice where there is no map."""
+    """[C] the character of each cell, with the keys that are held taken; ice without a map."""
     numbers: Floats | None
-    """What is printed, [S] or [S, A]."""
+    """What is printed, [C] or [C, A]."""
     heat: Floats
-    """Colour from -1 to 1, [S] or [S, A]; NaN for none."""
-    best: NDArray[np.bool_] | None
-    """[S, A] which actions are the best by `numbers`."""
+    """Colour from -1 to 1, [C] or [C, A]; NaN for none."""
+    best: Bools | None
+    """[C, A] which actions are the best by `numbers`."""
     target: Floats | None
     behaviour: Floats | None
     optimal_values: Floats | None
-    """[S] V*, when it is to be printed beside."""
+    """[C] V*, when it is to be printed beside."""
     marks: Marks
+    shown: Ints
+    """[C] the state that is shown of each cell, -1 where there is none with these keys."""
+    held: int = 0
+    """Mask of the keys that are held."""
 
     def signatures(self) -> list[tuple[object, ...]]:
         """One for each row of cells: equal ones mean that the rows look the same."""
@@ -118,13 +130,53 @@ class Picture:
         ]
 
 
+@lru_cache(maxsize=8)
+def met(mdp: MDP) -> Bools:
+    """[S] the states an episode can be in before it ends."""
+    return reachable(mdp)
+
+
 def by_state(table: NDArray[Any], mdp: MDP, maze: Maze) -> Floats:
     """A table by observation [O, …] as one by state [S, …], NaN where no decision is made."""
     values = np.asarray(table, dtype=np.float64)[mdp.observation]
-    tiles = maze.tiles
-    if tiles.size == values.shape[0]:
-        values[np.isin(tiles, ["H", "G", "#"])] = np.nan
+    values[~_decided(maze, mdp)] = np.nan
     return values
+
+
+def _decided(maze: Maze, mdp: MDP) -> Bools:
+    """[S] where there is something to decide, and the table a row for it."""
+    tiles = maze.tiles
+    decided = np.ones(mdp.n_states, dtype=bool)
+    if tiles.size == mdp.n_cells:
+        decided = ~np.isin(tiles, list(RESTING))[mdp.cell]
+    # Cells that cannot be reached have rows of their own; windows and keys that never are, do not.
+    return decided if mdp.n_states == mdp.n_cells and mdp.pattern is None else decided & met(mdp)
+
+
+def shown_states(mdp: MDP, policy: Policy | None, agent: int) -> Ints:
+    """[C] the state to be shown of each cell when the agent is in state `agent` (or -1)."""
+    cells = np.arange(mdp.n_cells)
+    if mdp.n_states == mdp.n_cells:
+        return cells
+    visits = np.zeros(mdp.n_states)
+    if policy is not None:
+        visits = policy.visits.reshape(len(policy.visits), -1).sum(axis=1)[mdp.observation]
+    fitting = met(mdp) & (mdp.held == (mdp.held[agent] if agent >= 0 else 0))
+    score = np.where(fitting, visits, -1).reshape(-1, mdp.n_cells)  # a state is layer · C + cell
+    layer = score.argmax(axis=0)
+    shown = np.where(score[layer, cells] < 0, -1, layer * mdp.n_cells + cells)
+    if agent >= 0:
+        shown[mdp.cell[agent]] = agent
+    return shown
+
+
+def _by_cell(table: Floats | None, shown: Ints) -> Floats | None:
+    """A table [S, …] as one by cell [C, …]; NaN where nothing is `shown`."""
+    if table is None:
+        return None
+    of_cell: Floats = table[shown]
+    of_cell[shown < 0] = np.nan
+    return of_cell
 
 
 def layers(maze: Maze, mdp: MDP, policy: Policy | None) -> list[Layer]:
@@ -178,40 +230,47 @@ def picture(
     On the map layer the optimum's values are shown themselves.
     """
     numbers, scale = layer.table, layer.scale
-    best = None if optimum is None else _optimal_values(optimum, maze)
+    best = None if optimum is None else _optimal_values(optimum, mdp, maze)
     if layer.kind == "map" and best is not None:
         numbers = best
     heat = _heat(numbers, scale, best if layer.name == "state value" else None)
     if compare and best is not None and layer.name == "state value" and numbers is not None:
         heat = _heat(numbers - best, "signed", None)
     shows_policy = layer.kind == "policy" and policy is not None
+    shown = shown_states(mdp, policy, marks.state)
+    held = int(mdp.held[marks.state]) if marks.state >= 0 else 0
+    numbers, coloured = _by_cell(numbers, shown), _by_cell(heat, shown)
+
+    def chances(table: NDArray[Any]) -> Floats | None:
+        return _by_cell(by_state(table, mdp, maze), shown)
+
     return Picture(
         maze=maze,
         layer=layer,
-        tiles=tuple("".join(maze.rows)) or ("F",) * mdp.n_states,
+        tiles=tuple(maze.tiles_with(held).tolist()) or ("F",) * mdp.n_cells,
         numbers=numbers,
-        heat=np.full(mdp.n_states, np.nan) if heat is None else heat,
+        heat=np.full(mdp.n_cells, np.nan) if coloured is None else coloured,
         best=_best(numbers),
-        target=by_state(policy.target, mdp, maze) if policy and shows_policy else None,
-        behaviour=by_state(policy.behaviour, mdp, maze) if policy and shows_policy else None,
-        optimal_values=best if beside and layer.name == "state value" else None,
+        target=chances(policy.target) if policy and shows_policy else None,
+        behaviour=chances(policy.behaviour) if policy and shows_policy else None,
+        optimal_values=_by_cell(best, shown) if beside and layer.name == "state value" else None,
         marks=marks,
+        shown=shown,
+        held=held,
     )
 
 
-def _optimal_values(optimum: Solution, maze: Maze) -> Floats:
+def _optimal_values(optimum: Solution, mdp: MDP, maze: Maze) -> Floats:
     """V* [S], NaN where no decision is made and where no episode can come."""
-    values = np.where(optimum.reachable, optimum.values, np.nan)
-    if maze.tiles.size == values.size:
-        values[np.isin(maze.tiles, ["H", "G", "#"])] = np.nan
-    return values
+    known = optimum.reachable & _decided(maze, mdp)
+    return np.where(known, optimum.values, np.nan)
 
 
-def _best(numbers: Floats | None) -> NDArray[np.bool_] | None:
+def _best(numbers: Floats | None) -> Bools | None:
     if numbers is None or numbers.ndim != 2:
         return None
     top = numbers.max(axis=1, keepdims=True)
-    best: NDArray[np.bool_] = np.isclose(numbers, top, rtol=1e-12, atol=0.0)
+    best: Bools = np.isclose(numbers, top, rtol=1e-12, atol=0.0)
     return best
 
 
@@ -237,18 +296,30 @@ def marks_of(
 ) -> Marks:
     """Where the agent is and what it did lately: `steps` of one episode, oldest first.
 
-    With `optimum`, the states of the optimal `path` are marked with its actions.
+    With `optimum`, the cells of the optimal `path` are marked with its actions: those of its states
+    in which the keys are held that the agent holds.
     """
+    now = steps[-1] if steps else None
+    backup = now is not None and now.kind == "backup"
+    real = [step for step in steps if step.kind == "real"]
+    state = int(mdp.start.argmax())
+    if backup and now is not None:
+        state = now.state
+    elif real:
+        state = real[-1].next_state
     route = {}
     if optimum is not None:
-        route = {s: int(optimum.policy[s].argmax()) for s in path[:-1]}
-    now = steps[-1] if steps else None
-    if now is not None and now.kind == "backup":
-        return Marks(agent=now.state, backup=True, route=route)
-    real = [step for step in steps if step.kind == "real"]
+        held = mdp.held[state]
+        fitting = [s for s in path[:-1] if mdp.held[s] == held]
+        route = {int(mdp.cell[s]): int(optimum.policy[s].argmax()) for s in fitting}
     trail = {
-        step.state: Move(step.action, step.explored, age)
+        int(mdp.cell[step.state]): Move(step.action, step.explored, age)
         for age, step in reversed(list(enumerate(reversed(real[-TRAIL:]))))
     }
-    agent = real[-1].next_state if real else int(mdp.start.argmax())
-    return Marks(agent=agent, trail=trail, route=route)
+    return Marks(
+        agent=int(mdp.cell[state]),
+        state=state,
+        backup=backup,
+        trail={} if backup else trail,
+        route=route,
+    )

@@ -8,18 +8,25 @@ from typing import Literal
 import numpy as np
 
 from engine.events import Policy
-from engine.maze import Maze
+from engine.maze import OPEN_DOOR, RESTING
 from engine.mdp import MDP, observation_text
 from engine.solve import Solution
 from tui.widgets.glyphs import Glyphs
-from tui.widgets.maze_layers import Layer, Marks, Picture
+from tui.widgets.maze_layers import Layer, Picture
+from tui.widgets.maze_paint import PART_OF
 from tui.widgets.steps import arrow, place
 from tui.widgets.terms import Term
 from tui.widgets.text import number, si
 
 TILE_NAMES = {"S": "start", "F": "ice", ".": "ice", "H": "hole", "G": "prize", "#": "wall"} | {
-    "B": "bonus"
+    "B": "bonus",
+    "g": "lesser prize",
+    "k": "key",
+    "D": "door",
+    OPEN_DOOR: "open door",
 }
+TERM_OF = {"g": "lesser-prize", "k": "key", "D": "door", OPEN_DOOR: "door"}
+"""The glossary entries of tiles that not every maze has."""
 
 Piece = tuple[str, str, str]
 """Text, the component style it is drawn with (a heat is "heat:0.5"), a glossary slug or ""."""
@@ -32,7 +39,7 @@ def legend(
     *,
     dots: bool,
     compare: bool,
-    form: Literal["action", "plan", ""] = "",
+    form: Literal["action", "plan", "text", ""] = "",
 ) -> list[Piece]:
     """Layer, what its colours and symbols mean, smallest and largest number.
 
@@ -46,6 +53,9 @@ def legend(
         pieces.append(("  ", "", ""))
     elif picture.optimal_values is not None:
         pieces += [("*", "legend", ""), ("V*", "term", "optimal-state-value"), ("  ", "", "")]
+    if n_keys := picture.maze.n_keys:
+        pieces += [("keys", "term", "key"), (" ", "", "")]
+        pieces += [(f"{picture.held.bit_count()}/{n_keys}", "key", ""), ("  ", "", "")]
     if layer.kind == "map":
         pieces += _map_key(picture, glyphs, bool(form))
     elif layer.table is None:
@@ -77,10 +87,11 @@ def _map_key(picture: Picture, glyphs: Glyphs, llm: bool) -> list[Piece]:
     elif picture.marks.agent >= 0:
         pieces += [(glyphs.agent, "legend", ""), (" ", "", ""), ("agent", "term", "agent")]
     present = set(picture.tiles)
-    for tile, part in (("G", "goal"), ("H", "hole"), ("B", "bonus")):
+    for tile in (*"GgHBkD", OPEN_DOOR):
         if tile in present:
-            pieces += [("  ", "", ""), (glyphs.tiles[tile], part, "")]
-            pieces += [(f" {TILE_NAMES[tile]}", "muted", "")]
+            name, term = TILE_NAMES[tile], TERM_OF.get(tile, "")
+            pieces += [("  ", "", ""), (glyphs.tiles[tile], PART_OF.get(tile, "muted"), "")]
+            pieces += [(" ", "", ""), (name, "term" if term else "muted", term)]
     if picture.marks.trail and llm:
         pieces += [("  ", "", ""), (glyphs.solid[2], "exploited", ""), (" ", "", "")]
         pieces += [("moves", "term", "trajectory")]
@@ -125,20 +136,23 @@ def _ramp(picture: Picture, glyphs: Glyphs, *, dots: bool, compare: bool) -> lis
 
 
 def describe(
-    maze: Maze,
+    picture: Picture,
     mdp: MDP,
     policy: Policy | None,
     optimum: Solution | None,
-    marks: Marks,
-    state: int,
+    cell: int,
     glyphs: Glyphs,
 ) -> list[str]:
-    """All about one state, most telling first: what it is, values, Q and π per action, visits."""
-    tile = "".join(maze.rows)[state] if maze.rows else ""
-    parts = [f"{place(maze, state)} {TILE_NAMES.get(tile, '')}".strip()]
-    if state == marks.agent:
+    """All about one cell, most telling first: what it is, values, Q and π per action, visits.
+
+    Of a cell with several states it is about the one that is shown.
+    """
+    maze, marks, state = picture.maze, picture.marks, int(picture.shown[cell])
+    tile = picture.tiles[cell] if maze.rows else ""
+    parts = [f"{place(maze, cell)} {TILE_NAMES.get(tile, '')}".strip()]
+    if cell == marks.agent:
         parts[0] += ", updated now" if marks.backup else ", agent here"
-    if tile and tile in "HG#":
+    if (tile and tile in RESTING) or state < 0:
         return parts
     seen = int(mdp.observation[state])
     if policy is not None:
@@ -158,7 +172,7 @@ def describe(
                 "behaviour " + " ".join(f"{a}{p}" for a, p in zip(tried, shares, strict=True))
             )
         parts.append(f"{si(float(policy.visits[seen].sum()))} visits")
-    if maze.observation != "cell":
+    if maze.observation != "cell" or maze.memory > 1 or maze.n_keys:
         parts.append(f"sees {observation_text(maze, mdp, seen)}")
     return parts
 

@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
+from engine.maze import OPEN_DOOR, RESTING
 from tui.widgets.canvas import Canvas, Look
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.maze_layers import Floats, Picture
@@ -47,10 +48,12 @@ BOXES = tuple(
 """From the largest to the smallest."""
 
 PARTS = (
-    *("ice", "hole", "goal", "wall", "bonus", "agent", "cursor", "edge", "exploited", "explored"),
-    *("optimal", "positive", "negative", "count", "muted"),
+    *("ice", "hole", "goal", "wall", "bonus", "lesser", "key", "door", "agent", "cursor", "edge"),
+    *("exploited", "explored", "optimal", "positive", "negative", "count", "muted"),
 )
 """The component styles the painter needs, without their prefix."""
+PART_OF = {"H": "hole", "G": "goal", "B": "bonus", "g": "lesser", "k": "key", "D": "door"}
+"""Of the tiles with a symbol in a colour of their own; an open door is part of the ice."""
 
 DIGITS = 5
 """Characters of a number in the middle of a cell: more would only flicker."""
@@ -75,8 +78,7 @@ class Palette:
 
     def ground(self, tile: str) -> Color:
         """The background of a tile without heat."""
-        parts = {"H": "hole", "G": "goal", "#": "wall", "B": "bonus"}
-        return self.styles[parts.get(tile, "ice")][1]
+        return self.styles[{**PART_OF, "#": "wall"}.get(tile, "ice")][1]
 
     def colour(self, value: float, scale: str) -> Color:
         """The background for a heat from -1 to 1; NaN is plain ice."""
@@ -112,7 +114,7 @@ def regions(box: Box) -> tuple[tuple[int, ...], ...]:
 
 
 def _one_each(values: Floats, *, worst: bool) -> list[float]:
-    """[S] one value for a cell: of several actions the best; of advantages the worst."""
+    """[C] one value for a cell: of several actions the best; of advantages the worst."""
     if values.ndim == 2:
         values = values.min(axis=1) if worst else values.max(axis=1)
     one: list[float] = values.tolist()
@@ -132,6 +134,10 @@ class Painter:
         self.heat = _one_each(picture.heat, worst=worst)
         self.best: list[list[bool]] = [] if picture.best is None else picture.best.tolist()
         self.number = None if picture.numbers is None else _one_each(picture.numbers, worst=worst)
+        asked = picture.numbers if picture.target is None else picture.target
+        known = np.zeros(len(picture.tiles)) if asked is None else asked
+        self.unknown: list[bool] = np.isnan(known.reshape(len(known), -1)).all(axis=1).tolist()
+        """[C] whether the cell has nothing to print, as keys and shut doors have."""
 
     def row(self, row: int, cursor: int, styles: dict[Look, Style]) -> list[list[Segment]]:
         """The lines of a row of cells, with the edge of the map at the right."""
@@ -174,7 +180,7 @@ class Painter:
         width, height = self.box
         palette, scale = self.palette, self.picture.layer.scale
         flat = scale == "share" and not self.box.tile  # everywhere the same: its largest is 1
-        if tile in "HG#" or flat or math.isnan(self.heat[state]):
+        if tile in RESTING or flat or math.isnan(self.heat[state]):
             canvas.fill(x, 0, width, height, palette.ground(tile))
         elif self.picture.heat.ndim == 2 and self.box.tile and self.square:
             heat = self.picture.heat[state].tolist()
@@ -196,8 +202,9 @@ class Painter:
         """A tile: the glyph, a number in the middle, or one at each edge."""
         kind, (width, height) = self.picture.layer.kind, self.box
         inner, middle = width - 1, height // 2
-        decided = tile not in "HG#"
+        decided = tile not in RESTING and not (self.unknown[state] and tile in PART_OF)
         edges = kind in ("actions", "policy") and self.square and decided
+        edges = edges and not self.unknown[state]
         numbers = self.picture.numbers
         if edges:
             self._edges(canvas, x + 1, state)
@@ -327,24 +334,25 @@ class Painter:
                 slim = kind in ("actions", "policy") and width <= 10
                 if not slim:
                     canvas.put(centre - 1, y, "   ", colour, ground)
-            elif tile not in "HG#" and printed:
+            elif tile not in RESTING and printed:
                 # One line has no room for both: the number stays, the agent marks its end.
                 centre = x + width - 1
             canvas.put(centre, y, symbol, colour, ground, bold=True)
-            return self.box.dot or tile in "HG#" or not printed
+            return self.box.dot or tile in RESTING or not printed
         if tile == "#":
             canvas.put(x, y, glyphs.tiles["#"] * width, palette["wall"])
             for line in range(self.box.height):
                 canvas.put(x, line, glyphs.tiles["#"] * width, palette["wall"])
             return True
-        parts = {"H": "hole", "G": "goal", "B": "bonus"}
-        plain = tile not in parts
+        plain = tile not in PART_OF
         tight = printed and not self.box.tile
-        if tight and tile not in "HG":
+        if tight and tile not in RESTING and not (self.unknown[state] and not plain):
             return False
-        if plain and tile != "S" and (printed or kind != "map"):
+        if plain and tile not in ("S", OPEN_DOOR) and (printed or kind != "map"):
             return False
-        canvas.put(centre, y, glyphs.tiles[tile], palette[parts.get(tile, "muted")], bold=not plain)
+        canvas.put(
+            centre, y, glyphs.tiles[tile], palette[PART_OF.get(tile, "muted")], bold=not plain
+        )
         return True
 
     def _marks(self, canvas: Canvas, x: int, state: int) -> None:

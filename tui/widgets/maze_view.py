@@ -52,6 +52,9 @@ class MazeView(ScrollView):
         & > .maze-grid--goal { color: $success; background: $success 25%; }
         & > .maze-grid--wall { color: $foreground 25%; background: $foreground 25%; }
         & > .maze-grid--bonus { color: $accent; background: $accent 20%; }
+        & > .maze-grid--lesser { color: $success; background: $success 10%; }
+        & > .maze-grid--key { color: $warning; background: $warning 15%; }
+        & > .maze-grid--door { color: $warning; background: $foreground 25%; }
         & > .maze-grid--agent { color: $background; background: $accent; }
         & > .maze-grid--cursor { color: $background; background: $foreground; }
         & > .maze-grid--exploited { color: $foreground; }
@@ -74,7 +77,7 @@ class MazeView(ScrollView):
     show_optimal_path: reactive[bool] = reactive(False, init=False)
     """Mark the optimal path."""
     cursor: reactive[int | None] = reactive(None, init=False)
-    """The inspected state; None inspects the agent's."""
+    """The inspected cell; None inspects the agent's."""
     zoom: reactive[int] = reactive(0, init=False)
     """How many sizes larger (or smaller) than fits the cells are drawn."""
 
@@ -179,10 +182,10 @@ class MazeView(ScrollView):
         return BOXES[max(0, min(best - zoom, len(BOXES) - 1))]
 
     def _keep_in_view(self) -> None:
-        state = self.cursor if self.cursor is not None else self.agent
-        if self.snapshot is None or state < 0:
+        shown = self.cursor if self.cursor is not None else self.agent
+        if self.snapshot is None or shown < 0:
             return
-        row, column = self.snapshot.world.maze.cell(state)
+        row, column = self.snapshot.world.maze.cell(shown)
         width, height = self._box
         cell = Region(column * width, row * height, width, height)
         margin = Spacing(0, 0, FOOTER, 0)
@@ -190,7 +193,7 @@ class MazeView(ScrollView):
 
     @property
     def agent(self) -> int:
-        """The state marked as the agent's, or -1."""
+        """The cell marked as the agent's, or -1."""
         return self._picture.marks.agent if self._picture else -1
 
     @property
@@ -205,16 +208,16 @@ class MazeView(ScrollView):
         """Columns left free so that a small map stands in the middle."""
         return max(0, (self._view.width - self.virtual_size.width) // 2)
 
-    def state_at(self, x: int, y: int) -> int:
-        """The state drawn at a place of the viewport, or -1."""
+    def cell_at(self, x: int, y: int) -> int:
+        """The cell drawn at a place of the viewport, or -1."""
         if self.snapshot is None or not 0 <= y < self._view.height:
             return -1
         rows, columns = self.snapshot.world.maze.shape
         column = (x - self._left + round(self.scroll_x)) // self._box.width
         row = (y + round(self.scroll_y)) // self._box.height
-        state = row * columns + column
-        inside = 0 <= column < columns and row < rows and state < self.snapshot.mdp.n_states
-        return state if inside else -1
+        cell = row * columns + column
+        inside = 0 <= column < columns and row < rows and cell < self.snapshot.mdp.n_cells
+        return cell if inside else -1
 
     # ------------------------------------------------------------ painting
 
@@ -306,8 +309,8 @@ class MazeView(ScrollView):
         preset = self.snapshot.preset if self.snapshot else None
         form = preset.model.policy if isinstance(preset, LlmPreset) else ""
         shown = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare, form=form)
-        state = self.cursor if self.cursor is not None else self.agent
-        text = self._glyphs.separator.join(f" {part} " for part in self.details(state))
+        inspected = self.cursor if self.cursor is not None else self.agent
+        text = self._glyphs.separator.join(f" {part} " for part in self.details(inspected))
         if (shown, text) != (self._legend, self._inspected):
             self._legend, self._inspected = shown, text
             self.refresh(Region(0, self._view.height, self.size.width, FOOTER))
@@ -337,15 +340,12 @@ class MazeView(ScrollView):
     def _plain(self, text: str) -> str:
         return glyph_sets.plain(text, self._glyphs.ascii)
 
-    def details(self, state: int) -> list[str]:
-        """All that is known about one state: value, optimum, Q and π per action, visits."""
+    def details(self, cell: int) -> list[str]:
+        """All that is known about one cell: value, optimum, Q and π per action, visits."""
         shot = self.snapshot
-        if shot is None or self._picture is None or not 0 <= state < shot.mdp.n_states:
+        if shot is None or self._picture is None or not 0 <= cell < shot.mdp.n_cells:
             return []
-        marks = self._picture.marks
-        return describe(
-            shot.world.maze, shot.mdp, shot.policy, shot.optimum, marks, state, self._glyphs
-        )
+        return describe(self._picture, shot.mdp, shot.policy, shot.optimum, cell, self._glyphs)
 
     # ------------------------------------------------------------ what makes it draw again
 

@@ -10,9 +10,11 @@ from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
+from engine.maze import RESTING
 from engine.presets import LlmPreset
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
+from tui.widgets.maze_layers import marks_of, shown_states
 from tui.widgets.steps import arrow
 from tui.widgets.terms import Term
 
@@ -82,13 +84,16 @@ class OracleMap(Widget):
         shapes, maze = glyphs.current(), snapshot.world.maze
         mark = "=" if shapes.ascii else "✓"
         rows, columns = maze.shape
+        marks = marks_of(snapshot.episode_steps, snapshot.mdp, None, ())
+        shown = shown_states(snapshot.mdp, snapshot.policy, marks.state)
+        tiles = maze.tiles_with(int(snapshot.mdp.held[marks.state]))
         alike = known = 0
         lines = []
         for row in range(rows):
             cells = []
-            for state in range(row * columns, (row + 1) * columns):
-                tile = maze.rows[row][state % columns]
-                if tile in "HG#" or not snapshot.optimum.reachable[state]:
+            for cell in range(row * columns, (row + 1) * columns):
+                tile, state = str(tiles[cell]), int(shown[cell])
+                if tile in RESTING or state < 0 or not snapshot.optimum.reachable[state]:
                     cells.append(Content.styled(f" {shapes.tiles[tile]} ", muted))
                     continue
                 known += 1
