@@ -19,12 +19,15 @@ import msgspec
 from msgspec import Meta
 
 from engine import preset_toml
+from engine.deployment import Deploy
 from engine.errors import UserError, nearest
 from engine.llm import shelf as llm_shelf
 from engine.llm.rewards import PlanRewards
 from engine.llm.settings import LlmSettings, ModelSettings, Warmup
+from engine.llm.text_settings import TextTask, without_maze
 from engine.maze import MazeSettings, build_mazes
 from engine.mdp import build_mdp
+from engine.preset_checks import check_language_model, check_tables
 from engine.preset_errors import check_numbers, explain, show
 from engine.preset_toml import apply_override
 from engine.settings import AlgorithmSettings
@@ -103,6 +106,10 @@ class Preset(Table, frozen=True, kw_only=True):
     group: Annotated[Group, Meta(description="where the library lists it")] = "tabular"
     maze: MazeSettings
     algorithm: Annotated[AlgorithmSettings, Meta(description="which algorithm, and its settings")]
+    deploy: Annotated[
+        Deploy | None,
+        Meta(description="the rules the policy meets when it is used, where they differ"),
+    ] = None
     budget: Budget
     run: Run = Run()
     expect: list[Expect] = []
@@ -124,6 +131,10 @@ class LlmPreset(Preset, frozen=True, kw_only=True):
     reward: Annotated[
         PlanRewards, Meta(description="plan policies: what each part of a route's reward weighs")
     ] = PlanRewards()
+    text: Annotated[
+        TextTask | None,
+        Meta(description="free text, preferred by you or by a rule; it replaces [maze]"),
+    ] = None
     run: LlmRun = LlmRun()
 
 
@@ -190,9 +201,23 @@ def shipped_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "presets"
 
 
+LAB = "lab"
+"""The subfolder of the shipped presets with a folder for each challenge of the lab, …"""
+CHALLENGE = "challenge.toml"
+"""… which holds the challenge's presets and this file, which is none."""
+
+
+def shipped_files() -> dict[str, Path]:
+    """The files of the shipped presets by name, sorted: those of the lab's challenges too."""
+    folder = shipped_folder()
+    lab = (path for path in folder.glob(f"{LAB}/*/*.toml") if path.name != CHALLENGE)
+    files = {path.stem: path for path in [*sorted(lab), *folder.glob("*.toml")]}
+    return dict(sorted(files.items()))
+
+
 def shipped_names() -> list[str]:
     """The names of the shipped presets, sorted."""
-    return sorted(path.stem for path in shipped_folder().glob("*.toml"))
+    return list(shipped_files())
 
 
 def find(name_or_file: str) -> Path:
@@ -205,13 +230,13 @@ def find(name_or_file: str) -> Path:
                 "from `icemaze presets list`."
             )
         return path
-    shipped = shipped_folder() / f"{name_or_file}.toml"
-    if not shipped.is_file():
+    shipped = shipped_files()
+    if name_or_file not in shipped:
         raise UserError(
-            f"There is no preset named {name_or_file!r}.{nearest(name_or_file, shipped_names())} "
+            f"There is no preset named {name_or_file!r}.{nearest(name_or_file, list(shipped))} "
             "`icemaze presets list` shows them all."
         )
-    return shipped
+    return shipped[name_or_file]
 
 
 # ---------------------------------------------------------------- reading
@@ -240,7 +265,7 @@ def read(name_or_file: str) -> Source:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Expected a UTF-8 TOML file.") from error
-    if path.parent == shipped_folder():
+    if shipped_files().get(path.stem) == path:
         return Source(text, path.name, None)
     return Source(text, name_or_file, path.parent)
 
@@ -289,8 +314,10 @@ def check(preset: Preset) -> None:
             "budget: no limit was given, so the run would never end; expected at least one of "
             "env_steps, episodes, updates, seconds."
         )
-    if not isinstance(preset, LlmPreset):
-        _check_tables(preset)
+    if isinstance(preset, LlmPreset):
+        check_language_model(preset)
+    else:
+        check_tables(preset, algorithm_of(preset))
     algorithm_of(preset).check(preset)
     for i, claim in enumerate(preset.expect):
         if claim.at_least is None and claim.at_most is None:
@@ -301,20 +328,6 @@ def check(preset: Preset) -> None:
     if preset.algorithm.gamma == 1:
         for _, maze in mazes:
             solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
-
-
-def _check_tables(preset: Preset) -> None:
-    """What only language models can do is said, not ignored."""
-    if preset.maze.train is not None or preset.maze.test is not None:
-        raise UserError(
-            "maze.train and maze.test are for language models: a table has no rows for mazes it "
-            "has not met; give maze.map or maze.size, or add a [model] table."
-        )
-    if preset.budget.success_rate is not None:
-        raise UserError(
-            "budget.success_rate is for language models; expected env_steps, episodes, updates or "
-            "seconds."
-        )
 
 
 def algorithm_name(preset: Preset) -> str:
@@ -345,6 +358,8 @@ def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = N
     kind = _preset_type()
     try:
         check_numbers(data)
+        if data.get("text") is not None:
+            data = without_maze(data)
         names = list(llm_shelf.MODULES if "model" in data else registry.MODULES)
         own = _own_settings(data, folder, names)
         kind = _llm_preset_type() if "model" in data else _preset_type(own)
@@ -389,12 +404,20 @@ def _own_settings(
     return None
 
 
+def as_data(preset: Preset) -> dict[str, Any]:
+    """The preset with every default filled in, as plain data that `convert` takes."""
+    data: dict[str, Any] = msgspec.to_builtins(preset)
+    if isinstance(preset, LlmPreset) and preset.text is not None:
+        del data["maze"]
+    return data
+
+
 def dump(preset: Preset, algorithm_name: str | None = None) -> str:
     """The preset as TOML text that `parse` reads back to an equal preset.
 
     `algorithm_name` replaces the name of the user's own algorithm, whose file is being copied.
     """
-    data = msgspec.to_builtins(preset)
+    data = as_data(preset)
     if algorithm_name is not None:
         data["algorithm"]["name"] = algorithm_name
     return preset_toml.write(data)

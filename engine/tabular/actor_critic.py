@@ -161,7 +161,7 @@ class ActorCritic(PolicyAlgorithm):
             target = f"target = r = {step.target:.4g}   (the episode ended: nothing follows)"
         else:
             target = (
-                f"target = {step.reward:.4g} + {step.gamma:g} × {step.bootstrap:.4g} "
+                f"target = {step.paid:.4g} + {step.gamma:g} × {step.bootstrap:.4g} "
                 f"= {step.target:.4g}"
             )
         chance = step.probabilities[step.action]

@@ -32,6 +32,12 @@ class Explanation:
     """What happened, in plain words."""
 
 
+def pay_of(step: Step) -> str:
+    """What the learner was paid for a step, in numbers: `0.5`, or `0.6 (0.5 and +0.1 besides)`."""
+    words = f"{step.paid:.4g}"
+    return f"{words} ({step.reward:.4g} and {step.extra:+.4g} besides)" if step.extra else words
+
+
 class Algorithm:
     """One algorithm. Its file subclasses this and names the instance `ALGORITHM`.
 

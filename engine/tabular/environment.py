@@ -8,13 +8,14 @@ of world w is w·S + s, X = W·S of them, so that a step never asks which world 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.mdp import MDP
 from engine.solve import reachable
-from engine.tabular.compiling import kernel
+from engine.tabular.compiling import inlined, kernel
 from engine.tabular.rng import seed_streams, uniform
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,9 +36,15 @@ class Env(NamedTuple):
     start: Array  # [W,S] float64: cumulative start distribution
     anywhere: Array  # [W,S] float64: the same, for an episode that begins in a random state
     random_starts: float  # share of episodes that do
+    revisit: float  # share of episodes in a world drawn from all those met so far
     observation: Array  # [X] int32
     from_step: Array  # [W] int64: the newest world from then or before holds
     max_steps: Array  # [W] int64
+    shaped: bool
+    gamma: float  # of the shaping
+    potential: Array  # [X] float64: Φ, where `shaped`
+    fall_budget: float  # falls a step may cost on average before their price rises
+    price_rate: float  # how fast it does; 0: falls have no price
 
 
 class Agents(NamedTuple):
@@ -52,7 +59,8 @@ class Agents(NamedTuple):
     steps: Array  # [N] int64: environment steps taken
     world: Array  # [N] int64
     discount: Array  # [N] float64: gamma ** t
-    earned: Array  # [N,2] float64: return and score of the episode so far
+    earned: Array  # [N,3] float64: return, score and falls of the episode so far
+    price: Array  # [N] float64: λ, what a fall costs the learner besides its reward
     random: Array  # [N,4] uint64
     updates: Array  # [N] int64: TD steps or optimizer batches done
     stats: Array  # [N,N_STATS] float64
@@ -66,8 +74,22 @@ class Limits(NamedTuple):
     updates: int  # in the whole run
 
 
-def make_env(mdps: list[MDP], from_steps: list[int], random_starts: float = 0.0) -> Env:
-    """Stack the worlds' arrays; each world holds from its step count on."""
+def make_env(
+    mdps: list[MDP],
+    from_steps: list[int],
+    random_starts: float = 0.0,
+    *,
+    revisit: float = 0.0,
+    potentials: list[Array] | None = None,
+    gamma: float = 1.0,
+    fall_budget: float = math.inf,
+    price_rate: float = 0.0,
+) -> Env:
+    """Stack the worlds' arrays; each world holds from its step count on.
+
+    `potentials` [S] of each world shape what the learner is paid with discount `gamma`;
+    `fall_budget` is in falls a step.
+    """
 
     def stack(name: str) -> Array:
         return np.concatenate([getattr(mdp, name) for mdp in mdps])
@@ -89,6 +111,12 @@ def make_env(mdps: list[MDP], from_steps: list[int], random_starts: float = 0.0)
         observation=stack("observation").astype(np.int32),
         from_step=np.array(from_steps, dtype=np.int64),
         max_steps=np.array([mdp.max_steps for mdp in mdps], dtype=np.int64),
+        revisit=revisit,
+        shaped=potentials is not None,
+        gamma=gamma,
+        potential=np.concatenate(potentials) if potentials else np.zeros(1),
+        fall_budget=fall_budget,
+        price_rate=price_rate,
     )
 
 
@@ -115,7 +143,8 @@ def make_agents(n: int, seed: int) -> Agents:
         steps=np.zeros(n, np.int64),
         world=np.zeros(n, np.int64),
         discount=np.ones(n),
-        earned=np.zeros((n, 2)),
+        earned=np.zeros((n, 3)),
+        price=np.zeros(n),
         random=seed_streams(seed, n),
         updates=np.zeros(n, np.int64),
         stats=np.zeros((n, N_STATS)),
@@ -136,12 +165,29 @@ def draw(cumulative: Array, random: Array) -> int:
 
 
 @kernel
+def draw_met(from_step: Array, step: int, random: Array) -> int:
+    """One of the worlds that hold from `step` or before, each as likely as the others."""
+    met = 0
+    for v in range(from_step.size):
+        met += from_step[v] <= step
+    left = int(uniform(random) * met)
+    w = -1
+    while left >= 0:
+        w += 1
+        left -= from_step[w] <= step
+    return w
+
+
+@kernel
 def begin_episode(env: Env, agents: Agents, i: int) -> None:
-    """Put agent i on a start cell of the world that holds now."""
+    """Put agent i on a start cell: of the world that holds now, or of one it revisits."""
     w = 0
-    for v in range(1, env.from_step.size):
-        if env.from_step[w] <= env.from_step[v] <= agents.steps[i]:
-            w = v
+    if env.revisit > 0.0 and uniform(agents.random[i]) < env.revisit:
+        w = draw_met(env.from_step, agents.steps[i], agents.random[i])
+    else:
+        for v in range(1, env.from_step.size):
+            if env.from_step[w] <= env.from_step[v] <= agents.steps[i]:
+                w = v
     agents.world[i] = w
     if env.random_starts > 0.0 and uniform(agents.random[i]) < env.random_starts:
         s = draw(env.anywhere[w], agents.random[i])
@@ -153,6 +199,7 @@ def begin_episode(env: Env, agents: Agents, i: int) -> None:
     agents.discount[i] = 1.0
     agents.earned[i, 0] = 0.0
     agents.earned[i, 1] = 0.0
+    agents.earned[i, 2] = 0.0
 
 
 @kernel
@@ -163,10 +210,27 @@ def is_done(agents: Agents, i: int, limits: Limits) -> bool:
 
 @kernel
 def move(env: Env, agents: Agents, i: int, action: int) -> tuple[int, float, int]:
-    """The environment's answer to an action: next state, reward, flags."""
+    """The answer to an action: next state, what the learner is paid for it, flags."""
     s = agents.state[i]
     k = draw(env.cumulative[s, action], agents.random[i])
-    return env.next_state[s, action, k], env.reward[s, action, k], env.flags[s, action, k]
+    landing, flags = env.next_state[s, action, k], env.flags[s, action, k]
+    return landing, env.reward[s, action, k] + extra_pay(env, agents, i, landing, flags), flags
+
+
+@inlined
+def extra_pay(env: Env, agents: Agents, i: int, next_state: int, flags: int) -> float:
+    """What the learner is paid besides the environment's reward.
+
+    Shaping by a potential, γ Φ(s′) − Φ(s) with Φ = 0 where the episode ends (Ng, Harada and
+    Russell 1999, theorem 1), less the price of a fall.
+    """
+    extra = 0.0
+    if env.shaped:
+        following = 0.0 if flags & TERMINAL else env.gamma * env.potential[next_state]
+        extra = following - env.potential[agents.state[i]]
+    if flags & FALL:
+        extra -= agents.price[i]
+    return extra
 
 
 @kernel
@@ -187,11 +251,17 @@ def finish_step(
     error: float,
     gamma: float,
 ) -> bool:
-    """Book what was earned and move on; true when the episode is over."""
+    """Book what was earned and move on; true when the episode is over.
+
+    `reward` is what `move` gave; what was earned is what the environment paid of it. After an
+    episode the price of a fall follows its falls: λ ← max(0, λ + η (falls − budget · length)), the
+    dual ascent of a constrained MDP (Tessler, Mankowitz and Mannor 2019, equation 8).
+    """
     stats = agents.stats[i]
+    paid = reward - extra_pay(env, agents, i, next_state, flags)
     over = (flags & TERMINAL) != 0 or is_truncated(env, agents, i, flags)
-    agents.earned[i, 0] += agents.discount[i] * reward
-    agents.earned[i, 1] += reward
+    agents.earned[i, 0] += agents.discount[i] * paid
+    agents.earned[i, 1] += paid
     agents.discount[i] *= gamma
     agents.steps[i] += 1
     agents.time[i] += 1
@@ -202,6 +272,7 @@ def finish_step(
         stats[EXPLORED] += 1.0
     if flags & FALL:
         stats[FALLS] += 1.0
+        agents.earned[i, 2] += 1.0
     if over:
         stats[EPISODES] += 1.0
         stats[RETURN] += agents.earned[i, 0]
@@ -209,6 +280,9 @@ def finish_step(
         stats[LENGTH] += agents.time[i]
         if flags & SUCCESS:
             stats[WINS] += 1.0
+        if env.price_rate > 0.0:
+            excess = agents.earned[i, 2] - env.fall_budget * agents.time[i]
+            agents.price[i] = max(0.0, agents.price[i] + env.price_rate * excess)
         agents.episode[i] += 1
         agents.time[i] = -1
     return over

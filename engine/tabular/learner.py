@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 
 from engine.errors import UserError
-from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
+from engine.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
 from engine.presets import Preset
 from engine.tabular import compiling
 from engine.tabular import environment as environ
+from engine.tabular import progress as progressing
 from engine.tabular.exact import exact_figures
 from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.trace import (
@@ -47,15 +48,24 @@ class TabularLearner:
         self.algorithm = algorithm
         settings: Any = preset.algorithm  # of the type this algorithm declares
         self.settings = settings
-        self.worlds = Worlds(preset.maze, preset.algorithm.gamma)
+        self.maze = preset.maze
+        self.worlds = Worlds(preset.maze, preset.algorithm.gamma, preset.deploy)
         self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
         mdp = self.worlds.mdps[0]
         longest = max(m.max_steps for m in self.worlds.mdps)
         self.tables = algorithm.make_tables(
-            self.settings, Size(preset.run.agents, mdp.n_observations, mdp.n_actions, longest)
+            self.settings,
+            Size(
+                agents=preset.run.agents,
+                observations=mdp.n_observations,
+                actions=mdp.n_actions,
+                longest=longest,
+                mazes=tuple(place.maze for place in self.worlds.all_places),
+            ),
         )
         self.knobs = algorithm.make_knobs(self.settings)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
+        self.progress = progressing.make_progress(preset.run.agents)
         budget = preset.budget
         self.step_limit = budget.env_steps or NO_LIMIT
         self.episode_limit = budget.episodes or NO_LIMIT
@@ -68,8 +78,17 @@ class TabularLearner:
         self._use_worlds()
 
     def _use_worlds(self) -> None:
+        worlds, budget = self.worlds, self.maze.fall_budget
+        potentials = [mdp.potential for mdp in worlds.mdps if mdp.potential is not None]
         self.env = environ.make_env(
-            self.worlds.mdps, self.worlds.from_steps, self.settings.random_starts
+            worlds.mdps,
+            worlds.from_steps,
+            self.settings.random_starts,
+            revisit=1.0 if worlds.drawn else self.maze.revisit,
+            potentials=potentials or None,
+            gamma=self.settings.gamma,
+            fall_budget=math.inf if budget is None else budget.per_1000_steps / 1000.0,
+            price_rate=0.0 if budget is None else budget.learning_rate,
         )
 
     # ------------------------------------------------------------ how far
@@ -103,8 +122,9 @@ class TabularLearner:
         return compiling.announcement(self.algorithm.title, self.algorithm.kernel, exact_figures)
 
     def prepare(self) -> None:
-        self._run_kernel(0)
-        self.worlds.prepare(self.algorithm.greedy(self.tables))
+        with compiling.compiling_fast():
+            self._run_kernel(0)
+            self.worlds.prepare(self.algorithm.greedy(self.tables))
 
     def _run_kernel(self, steps: int) -> None:
         limits = environ.Limits(steps, self.episode_limit, self.update_limit)
@@ -112,8 +132,10 @@ class TabularLearner:
         run(self.env, self.agents, self.tables, self.knobs, self.trace, limits)
 
     def begin(self) -> list[AnyEvent]:
-        worlds: list[AnyEvent] = [self.worlds.event(w) for w in range(len(self.worlds.mazes))]
-        return [*worlds, self._evaluation(), self._policy()]
+        target, greedy = self._policies()
+        exact, evaluations = self._judge(target, greedy)
+        self._mark(exact)
+        return [*self.worlds.events(), *evaluations, self._policy()]
 
     def advance(self, limit: int) -> list[AnyEvent]:
         events: list[AnyEvent] = []
@@ -133,7 +155,14 @@ class TabularLearner:
         episode = self._newest_episode()
         if episode:
             events.append(episode)
-        return [*events, self._update(), self._evaluation(), self._policy()]
+        found, each = self._look()
+        # Online figures may have nothing to count since the last recording point.
+        each |= progressing.online(self.progress.recent)
+        each |= progressing.counted(self.agents)
+        shape = self.agents.steps.shape
+        figures = {name: np.broadcast_to(values, shape).copy() for name, values in each.items()}
+        last_words = PerAgent(step=self.clock, figures=figures)
+        return [*events, *found, self._policy(), last_words]
 
     def live(self, since: int) -> Live:
         counters = self.counters
@@ -158,20 +187,21 @@ class TabularLearner:
         return [Tuned(step=self.clock, key=key, value=shown)]
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
-        if self.worlds.mazes[0].observation != "cell":
+        if self.worlds.mdps[0].pattern is not None:
             raise UserError(
-                "This maze cannot be edited while it runs: the agent sees only its neighbourhood, "
-                "and a new map would bring observations its table has no rows for."
+                "This maze cannot be edited while it runs: the agent does not see which cell it is "
+                "in, and a new map would bring observations its table has no rows for."
             )
-        world = self.worlds.edit(rows, self.clock)
+        self.algorithm.check_edit(self.settings)
+        worlds = self.worlds.edit(rows, self.clock)
         self._use_worlds()
-        return [world]
+        return [*worlds]
 
     # ------------------------------------------------------------ saying what happened
 
     def _record(self) -> list[AnyEvent]:
         self.next_metrics = next_point(self.clock, METRIC_GROWTH)
-        events: list[AnyEvent] = [self._update(), self._evaluation()]
+        events, _ = self._look()
         if self.clock >= self.next_picture:
             self.next_picture = next_point(self.clock, PICTURE_GROWTH)
             events.append(self._policy())
@@ -180,38 +210,73 @@ class TabularLearner:
                 events.append(episode)
         return events
 
-    def _update(self) -> Update:
-        stats = self.agents.stats
-        with np.errstate(invalid="ignore", divide="ignore"):
-            episodes = np.where(stats[:, environ.EPISODES] > 0, stats[:, environ.EPISODES], np.nan)
-            steps = np.where(stats[:, environ.STEPS] > 0, stats[:, environ.STEPS], np.nan)
-        earned = {
-            "online_return": stats[:, environ.RETURN] / episodes,
-            "online_score": stats[:, environ.SCORE] / episodes,
-            "online_length": stats[:, environ.LENGTH] / episodes,
-            "online_success_rate": stats[:, environ.WINS] / episodes,
-            "falls_per_1000_steps": 1000.0 * stats[:, environ.FALLS] / steps,
-            "exploring_share": stats[:, environ.EXPLORED] / steps,
-            "td_error": stats[:, environ.ABS_ERROR] / steps,
-        }
-        metrics = {name: summarise(values) for name, values in earned.items()}
-        for name, value in self.algorithm.knob_metrics(self.knobs, self.clock).items():
-            metrics[name] = summarise(np.full(1, value))
-        for name, values in self.algorithm.metrics(self.tables).items():
-            metrics[name] = summarise(values)
-        stats[:] = 0.0
+    def _policies(self) -> tuple[Array, Array]:
+        """The target policies and the greedy ones [N,O,A] now."""
+        target = self.algorithm.target(self.tables, self.knobs, self.clock)
+        return target, self.algorithm.greedy(self.tables)
+
+    def _judge(self, target: Array, greedy: Array) -> tuple[dict[str, Array], list[AnyEvent]]:
+        """The exact figures [N] of these policies, and the evaluations that say them."""
+        exact = self.worlds.judge(self.clock, target, greedy)
+        evaluations: list[AnyEvent] = [self.worlds.evaluation(self.clock, exact)]
+        held_out = self.worlds.held_out(self.clock, target, greedy)
+        if held_out is not None:
+            evaluations.append(held_out[0])
+            exact["held_out_success_rate"] = held_out[1]
+        return exact, evaluations
+
+    def _look(self) -> tuple[list[AnyEvent], dict[str, Array]]:
+        """What is recorded at a recording point, and the same figures for each agent ([N], or [1]
+        where they are of all together)."""
+        target, greedy = self._policies()
+        exact, evaluations = self._judge(target, greedy)
+        metrics = self._metrics(target, exact)
         counters = self.counters
-        return Update(
+        update = Update(
             step=self.clock,
             updates=counters.updates,
             episodes=counters.episodes,
             total_env_steps=counters.total_env_steps,
-            metrics=metrics,
+            metrics={name: summarise(values) for name, values in metrics.items()},
         )
+        return [update, *evaluations], {**exact, **metrics}
 
-    def _evaluation(self) -> AnyEvent:
-        target = self.algorithm.target(self.tables, self.knobs, self.clock)
-        return self.worlds.evaluation(self.clock, target, self.algorithm.greedy(self.tables))
+    def _metrics(self, target: Array, exact: dict[str, Array]) -> dict[str, Array]:
+        """The learner's own figures since the last recording point, [N] or [1] each."""
+        stats = self.agents.stats
+        progressing.book(self.progress, stats, self.worlds.optimal_score(max(self.clock - 1, 0)))
+        self._mark(exact)
+        metrics = progressing.online(stats)
+        stats[:] = 0.0
+        for name, value in self.algorithm.knob_metrics(self.knobs, self.clock).items():
+            metrics[name] = np.full(1, value)
+        metrics |= self.algorithm.metrics(self.tables)
+        metrics |= self._own_metrics()
+        metrics["falls_total"] = self.progress.falls.copy()
+        initial = float(getattr(self.settings, "initial_value", 0.0))
+        values = self.algorithm.state_values(self.tables, target)
+        away = self.worlds.away(self.clock)
+        metrics["value_reach"] = progressing.value_reach(values, initial, away)
+        if self.algorithm.family != "prediction":
+            metrics |= progressing.milestones(self.progress)
+        if self.maze.fall_budget is not None:
+            metrics["fall_price"] = self.agents.price.copy()
+        if self.maze.shield is not None:
+            behaviour = self.algorithm.behaviour(self.tables, self.knobs, self.clock)
+            metrics["shielded_share"] = self.worlds.shielded_share(self.clock, behaviour)
+        if "held_out_success_rate" in exact:
+            metrics["held_out_success_rate"] = exact["held_out_success_rate"]
+        return metrics | self.worlds.elsewhere(self.clock, target)
+
+    def _own_metrics(self) -> dict[str, Array]:
+        """What only some learners have to say, [N] or [1] each."""
+        return {}
+
+    def _mark(self, exact: dict[str, Array]) -> None:
+        """Note who has an optimal policy now."""
+        near = self.worlds.nearly_optimal(self.clock, exact["expected_return"])
+        changed_at = self.worlds.changed_at(self.clock)
+        progressing.mark(self.progress, self.clock, self.agents.episode, near, changed_at)
 
     def _policy(self) -> Policy:
         algorithm, knobs = self.algorithm, self.knobs
@@ -221,7 +286,7 @@ class TabularLearner:
         q = algorithm.action_values(tables)
         return Policy(
             step=self.clock,
-            world_id=self.worlds.current(self.clock),
+            world_id=self._shown_world(),
             agent=WATCHED,
             target=target[0].astype(np.float32),
             behaviour=behaviour[0].astype(np.float32),
@@ -231,8 +296,16 @@ class TabularLearner:
             layers=algorithm.layers(tables, 0),
         )
 
+    def _shown_world(self) -> int:
+        """The id of the world the watched agent's policy is shown in."""
+        worlds = self.worlds
+        w = int(self.agents.world[WATCHED]) if worlds.drawn else worlds.current(self.clock)
+        return worlds.places[w].id
+
     def _with_policy(self, step: Step) -> Step:
-        """The step with π_behaviour as it was when the action was chosen."""
+        """The step with π_behaviour as it was when the action was chosen, and its world's id, which
+        the kernel knows by number only."""
+        step = msgspec.structs.replace(step, world_id=self.worlds.places[step.world_id].id)
         if self.algorithm.family == "policy":
             chances, learned = step.values, not math.isnan(step.advantage_estimate)
             return msgspec.structs.replace(
@@ -271,7 +344,7 @@ class TabularLearner:
                 [self.clock, self.next_metrics, self.next_picture, self.shown_episode], np.int64
             ),
         }
-        for name in ("agents", "tables", "trace"):
+        for name in ("agents", "tables", "trace", "progress"):
             for field, array in getattr(self, name)._asdict().items():
                 state[f"{name}.{field}"] = array
         return state
@@ -284,7 +357,7 @@ class TabularLearner:
         self.clock, self.next_metrics, self.next_picture, self.shown_episode = (
             int(n) for n in state["learner"]
         )
-        for name in ("agents", "tables", "trace"):
+        for name in ("agents", "tables", "trace", "progress"):
             for field, array in getattr(self, name)._asdict().items():
                 array[...] = state[f"{name}.{field}"]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.events import Step
 from engine.learner import Learner
+from engine.maze import Maze
 from engine.presets import Preset
 from engine.tabular.algorithm import Algorithm
 
@@ -27,6 +28,8 @@ class Size(NamedTuple):
     actions: int
     longest: int = 1
     """Steps an episode may take: for methods that keep whole episodes until they learn."""
+    mazes: tuple[Maze, ...] = ()
+    """The worlds of the run as it begins, by id: for methods that describe what is observed."""
 
     @property
     def table(self) -> tuple[int, int, int]:
@@ -47,6 +50,9 @@ class MovingAlgorithm(Algorithm):
         from engine.tabular.learner import TabularLearner
 
         return TabularLearner(preset, self)
+
+    def check_edit(self, settings: Any) -> None:
+        """Raise UserError when this method cannot go on after the map has been edited."""
 
     @abstractmethod
     def make_tables(self, settings: Any, size: Size) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.evaluate import greedy
-from engine.events import AnyEvent, Episode, Live, Policy, Step, Tuned, Update
+from engine.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
 from engine.solve import reachable
 from engine.tabular import compiling
@@ -34,7 +34,7 @@ class PlanningLearner:
     def __init__(self, preset: Preset, algorithm: PlanningAlgorithm) -> None:
         self.algorithm = algorithm
         self.settings = preset.algorithm
-        self.worlds = Worlds(preset.maze, preset.algorithm.gamma)
+        self.worlds = Worlds(preset.maze, preset.algorithm.gamma, preset.deploy)
         self.limit = preset.budget.updates or NO_LIMIT
         self.clock = 0
         self.next_record = 1
@@ -75,16 +75,17 @@ class PlanningLearner:
         return compiling.announcement(self.algorithm.title, self.algorithm.kernel, exact_figures)
 
     def prepare(self) -> None:
-        model = self._model(0)
-        tables, trace = (
-            type(each)(*(array.copy() for array in each)) for each in (self.tables, self.trace)
-        )
-        self.algorithm.sweep(model, tables, self.settings, trace, 0)
-        self.worlds.prepare(self._target(self._q())[None])
+        with compiling.compiling_fast():
+            model = self._model(0)
+            tables, trace = (
+                type(each)(*(array.copy() for array in each)) for each in (self.tables, self.trace)
+            )
+            self.algorithm.sweep(model, tables, self.settings, trace, 0)
+            self.worlds.prepare(self._target(self._q())[None])
 
     def begin(self) -> list[AnyEvent]:
-        worlds: list[AnyEvent] = [self.worlds.event(w) for w in range(len(self.worlds.mazes))]
-        return [*worlds, self._evaluation(), self._policy()]
+        evaluation = self.worlds.evaluation(self.clock, self._judge())
+        return [*self.worlds.events(), evaluation, self._policy()]
 
     def advance(self, limit: int) -> list[AnyEvent]:
         events: list[AnyEvent] = []
@@ -100,11 +101,12 @@ class PlanningLearner:
             )
             if self.clock >= self.next_record or self.algorithm.milestone(self.tables):
                 self.next_record = max(self.next_record, next_point(self.clock, GROWTH))
-                events += self._record()
+                events += self._look()[0]
         return events
 
     def conclude(self) -> list[AnyEvent]:
-        return self._record()
+        events, figures = self._look()
+        return [*events, PerAgent(step=self.clock, figures=figures)]
 
     def live(self, since: int) -> Live:
         steps = self._backups() if self.clock > since else []
@@ -122,31 +124,33 @@ class PlanningLearner:
         return [Tuned(step=self.clock, key=key, value=shown)]
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
-        event = self.worlds.edit(rows, self.clock)
+        events = self.worlds.edit(rows, self.clock)
         self._models.clear()
-        return [event]
+        return [*events]
 
     # ------------------------------------------------------------ saying what happened
 
-    def _record(self) -> list[AnyEvent]:
+    def _look(self) -> tuple[list[AnyEvent], dict[str, Array]]:
+        """What is recorded at a recording point, and the figures [1] in it."""
+        metrics = {"largest_change": np.array([self.change])}
+        for name, value in self.algorithm.metrics(self.tables).items():
+            metrics[name] = np.array([value])
+        metrics |= self.worlds.elsewhere(self.clock, self._target(self._q())[None])
         update = Update(
             step=self.clock,
             updates=self._updates,
             episodes=0,
             total_env_steps=0,
-            metrics={
-                "largest_change": summarise(np.array([self.change])),
-                **{
-                    name: summarise(np.array([value]))
-                    for name, value in self.algorithm.metrics(self.tables).items()
-                },
-            },
+            metrics={name: summarise(values) for name, values in metrics.items()},
         )
-        events: list[AnyEvent] = [update, self._evaluation(), self._policy()]
+        exact = self._judge()
+        evaluation = self.worlds.evaluation(self.clock, exact)
+        events: list[AnyEvent] = [update, evaluation, self._policy()]
         backups = self._backups()
         if backups:
             events.append(_sweep(backups))
-        return events
+        counted = {"updates": np.array([float(self._updates)])}
+        return events, {**exact, **metrics, **counted}
 
     def _q(self) -> Array:
         """Q(s,a) from the values as they are now, whatever was backed up when."""
@@ -159,16 +163,17 @@ class PlanningLearner:
         """π_target [S,A], as the arrays of exact figures need it."""
         return np.ascontiguousarray(self.algorithm.policy(self.tables, q), np.float64)
 
-    def _evaluation(self) -> AnyEvent:
+    def _judge(self) -> dict[str, Array]:
+        """The exact figures [1] of the policy as it is now."""
         q = self._q()
-        return self.worlds.evaluation(self.clock, self._target(q)[None], greedy(q)[None])
+        return self.worlds.judge(self.clock, self._target(q)[None], greedy(q)[None])
 
     def _policy(self) -> Policy:
         q = self._q()
         policy = self._target(q)
         return Policy(
             step=self.clock,
-            world_id=self.worlds.current(self.clock),
+            world_id=self.worlds.id_at(self.clock),
             target=policy.astype(np.float32),
             behaviour=policy.astype(np.float32),
             q=q.astype(np.float32),
@@ -193,7 +198,7 @@ class PlanningLearner:
                 Step(
                     step=self.clock,
                     kind="backup",
-                    world_id=world,
+                    world_id=self.worlds.places[world].id,
                     episode=self.clock,
                     t=t,
                     state=s,

@@ -17,6 +17,7 @@ from engine.evaluate import greedy
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TUNABLE, MovingSettings, Schedule
+from engine.tabular.algorithm import pay_of
 from engine.tabular.behaviour import schedule_knob, scheduled, softmax_policy
 from engine.tabular.compiling import kernel
 from engine.tabular.moving import MovingAlgorithm, Size
@@ -163,7 +164,7 @@ def happened(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:
     name = actions[step.action]
     chance = step.probabilities[step.action]
     words = f"π gave {name} a chance of {chance:.3g}, the dice chose it, and it was paid "
-    words += f"{step.reward:.4g}"
+    words += pay_of(step)
     if step.terminated:
         return f"{words}; the episode ended there."
     if step.truncated:

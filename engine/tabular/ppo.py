@@ -373,9 +373,9 @@ class PPO(PolicyAlgorithm):
                 "is complete, and then learns from all of it at once.",
             )
         ahead = "" if step.terminated else f" + {step.gamma:g} × {step.bootstrap:.4g}"
-        delta = step.reward + (0.0 if step.terminated else step.gamma * step.bootstrap)
+        delta = step.paid + (0.0 if step.terminated else step.gamma * step.bootstrap)
         numbers = (
-            f"δ = r + γ V(s′) − V(s) = {step.reward:.4g}{ahead} − {step.before:.4g} "
+            f"δ = r + γ V(s′) − V(s) = {step.paid:.4g}{ahead} − {step.before:.4g} "
             f"= {delta - step.before:+.4g}\n"
             f"GAE(λ), the discounted sum of this δ and those after it: {step.error:+.4g}\n"
             f"advantage used (normalised over the rollout, if so set): "

@@ -14,12 +14,11 @@ import numpy as np
 
 from engine.errors import UserError, nearest
 from engine.evaluate import state_values
-from engine.events import Step, Update
+from engine.events import AnyEvent, PerAgent, Step
 from engine.maze import build_mazes
-from engine.mdp import MDP, build_mdp
+from engine.mdp import MDP, build_mdps
 from engine.solve import reachable, solve
 from engine.tabular.learner import TabularLearner
-from engine.tabular.worlds import summarise
 
 if TYPE_CHECKING:
     from engine.presets import Preset
@@ -51,10 +50,10 @@ def given_policy(
         return np.broadcast_to(chances / chances.sum(), shape).copy()
     if policy == "random":
         return np.full(shape, 1.0 / mdp.n_actions)
-    if mdp.n_observations != mdp.n_states:
+    if mdp.pattern is not None:
         raise UserError(
-            "algorithm.policy = 'optimal' is a policy over cells, but with maze.observation = "
-            "'neighbourhood' the agent does not see its cell; use 'random' or a table of chances."
+            "algorithm.policy = 'optimal' is a policy over cells, but with maze.observation or "
+            "maze.memory the agent does not see its cell; use 'random' or a table of chances."
         )
     table: Array = solve(mdp, gamma).policy
     return table
@@ -91,11 +90,10 @@ def exact_values(chain: MDP, gamma: float) -> Array:
 def check_prediction(preset: Preset) -> None:
     """Raise UserError if the given policy is none, or its values have no bound."""
     settings: Any = preset.algorithm
-    policy = None
-    for _, maze in build_mazes(preset.maze):
-        mdp = build_mdp(maze)
-        if policy is None:
-            policy = given_policy(settings.policy, mdp, maze.actions, settings.gamma)
+    mazes = [maze for _, maze in build_mazes(preset.maze)]
+    mdps = build_mdps(mazes)
+    policy = given_policy(settings.policy, mdps[0], mazes[0].actions, settings.gamma)
+    for mdp in mdps:
         exact_values(followed(mdp, policy, settings.random_starts > 0), settings.gamma)
 
 
@@ -122,21 +120,66 @@ class PredictionLearner(TabularLearner):
         except UserError:
             return np.full(chain.n_states, np.nan)
 
-    def value_errors(self) -> Array:
-        """[N] root of the mean squared error of V over the states that π can meet."""
+    def _errors(self) -> Array:
+        """[N,M] how far V is from the truth in each of the M states that π can meet."""
         world = self.worlds.current(self.clock)
         met = self.met[world]
         seen = self.worlds.mdps[world].observation[met]
         errors: Array = self.tables.values[:, seen] - self.truth[world][met]
-        rms: Array = np.sqrt((errors**2).mean(axis=1))
-        return rms
+        return errors
 
-    def _update(self) -> Update:
-        update = super()._update()
-        metrics = {**update.metrics, "value_rmse": summarise(self.value_errors())}
-        return msgspec.structs.replace(update, metrics=metrics)
+    def value_errors(self) -> Array:
+        """[N] root of the mean squared error of V over the states that π can meet."""
+        return _root_mean_square(self._errors())
+
+    def _own_metrics(self) -> dict[str, Array]:
+        """The error of V, and what it is made of: mean over agents of RMSE² = bias² + variance.
+
+        The agents are independent learners from the same start, so in each state the error of
+        their mean is the bias, and their spread about that mean the variance; both are averaged
+        over the states, and are one number.
+        """
+        errors = self._errors()
+        rmse = _root_mean_square(errors)
+        return {
+            "value_rmse": rmse,
+            "rmse": rmse,
+            "bias2": np.full(1, (errors.mean(axis=0) ** 2).mean()),
+            "variance": np.full(1, errors.var(axis=0).mean()),
+        }
+
+    def conclude(self) -> list[AnyEvent]:
+        """As every learner; bias² and variance are told as each agent's share of them, so that
+        an interval over agents can be had. See `_shares`."""
+        events = super().conclude()
+        bias2, variance = _shares(self._errors())
+        for event in events:
+            if isinstance(event, PerAgent):
+                event.figures.update(bias2=bias2, variance=variance)
+        return events
 
     def _with_policy(self, step: Step) -> Step:
         """The step with the chance its action had; the kernel notes π where others note Q."""
         log_prob = math.log(step.values[step.action])
         return msgspec.structs.replace(step, values=(), next_values=(), log_prob=log_prob)
+
+
+def _root_mean_square(errors: Array) -> Array:
+    """[N] of errors [N,M]."""
+    root: Array = np.sqrt((errors**2).mean(axis=1))
+    return root
+
+
+def _shares(errors: Array) -> tuple[Array, Array]:
+    """bias² and variance [N] of errors [N,M] as jackknife pseudo-values (Efron & Tibshirani 1993,
+    chapter 11): their means are the estimates without the part of the variance that N agents
+    leave in the square of their mean, and their spread is that of the estimates. In every agent
+    the two add up to its own mean squared error. A single agent's error is all bias.
+    """
+    n, squared = errors.shape[0], (errors**2).mean(axis=1)
+    if n == 1:
+        return squared, np.zeros(1)
+    mean = errors.mean(axis=0)
+    without = (n * mean - errors) / (n - 1)  # the mean of all other agents
+    bias2 = (n * mean**2 - (n - 1) * without**2).mean(axis=1)
+    return bias2, squared - bias2

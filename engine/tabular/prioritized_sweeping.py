@@ -23,7 +23,7 @@ from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.presets import Preset
 from engine.settings import TUNABLE
-from engine.tabular.algorithm import Explanation
+from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import choose, exploration_knob, highest, schedule_knob, step_size
 from engine.tabular.compiling import kernel
 from engine.tabular.environment import (
@@ -234,7 +234,7 @@ class PrioritizedSweeping(ModelLearner):
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         future = "" if step.terminated else f" + {step.gamma:g} × {step.bootstrap:.4g}"
         numbers = (
-            f"target = {step.reward:.4g}{future} = {step.target:.4g}\n"
+            f"target = {step.paid:.4g}{future} = {step.target:.4g}\n"
             f"P = |target − Q(s,a)| = |{step.target:.4g} − {step.before:.4g}| = "
             f"{abs(step.error):.4g}"
         )
@@ -244,7 +244,7 @@ class PrioritizedSweeping(ModelLearner):
                 f"= {step.after:.4g}"
             )
         chosen = "explored" if step.explored else "took the action that looks best"
-        paid = f"It was paid {step.reward:.4g}"
+        paid = f"It was paid {pay_of(step)}"
         end = ", and the episode ended." if step.terminated else "."
         if step.truncated:
             end = ". The time limit cut the episode here, but the target still looks ahead."

@@ -14,7 +14,7 @@ from engine.evaluate import greedy
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
-from engine.tabular.algorithm import Explanation
+from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import (
     LEVEL_NAMES,
     ONE_OVER_N,
@@ -109,8 +109,7 @@ def explain_update(
         target = f"target = r = {step.target:.4g}   (the episode ended: nothing follows)"
     else:
         target = (
-            f"target = {step.reward:.4g} + {step.gamma:g} × {step.bootstrap:.4g} "
-            f"= {step.target:.4g}"
+            f"target = {step.paid:.4g} + {step.gamma:g} × {step.bootstrap:.4g} = {step.target:.4g}"
         )
     numbers = (
         f"{target}\n"
@@ -123,7 +122,7 @@ def explain_update(
 
 def _in_words(step: Step, follow: str, actions: Sequence[str]) -> str:
     chosen = "explored" if step.explored else "took the action that looks best"
-    words = f"The agent {chosen}: {actions[step.action]}. It was paid {step.reward:.4g}"
+    words = f"The agent {chosen}: {actions[step.action]}. It was paid {pay_of(step)}"
     if step.terminated:
         words += ", and the episode ended."
     else:

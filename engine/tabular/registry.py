@@ -25,11 +25,13 @@ MODULES = {
     "n-step-sarsa": "n_step_sarsa",
     "sarsa-lambda": "sarsa_lambda",
     "q-lambda": "q_lambda",
+    "linear-q-learning": "linear_q_learning",
     "dyna-q": "dyna_q",
     "dyna-q-plus": "dyna_q_plus",
     "prioritized-sweeping": "prioritized_sweeping",
     "reinforce": "reinforce",
     "actor-critic": "actor_critic",
+    "linear-actor-critic": "linear_actor_critic",
     "ppo": "ppo",
     "grpo": "grpo",
 }

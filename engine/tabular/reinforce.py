@@ -227,9 +227,9 @@ class Reinforce(PolicyAlgorithm):
             )
         g, advantage = step.target, step.advantage_estimate
         chance = step.probabilities[step.action]
-        following = (g - step.reward) / step.gamma if step.gamma else 0.0
+        following = (g - step.paid) / step.gamma if step.gamma else 0.0
         numbers = (
-            f"G = {step.reward:.4g} + {step.gamma:g} × {following:.4g} = {g:.4g}\n"
+            f"G = {step.paid:.4g} + {step.gamma:g} × {following:.4g} = {g:.4g}\n"
             f"advantage = G − b(s) = {g:.4g} − {step.before:.4g} = {advantage:+.4g}\n"
             f"θ(s,a) moves by α γᵗ × advantage × (1 − π) = {step.policy_step_size:.4g} × "
             f"{step.gamma:g}^{step.t} × ({advantage:+.4g}) × (1 − π), π near {chance:.4g}\n"

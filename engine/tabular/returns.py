@@ -14,7 +14,7 @@ from engine.errors import UserError
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.presets import Preset
-from engine.tabular.algorithm import Explanation
+from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.compiling import kernel
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -55,7 +55,7 @@ def explain_return(
     `estimate` is what is updated, in symbols; `wait` says why a step has not been learned from.
     """
     chosen = "explored" if step.explored else "took the action that looks best"
-    words = f"The agent {chosen}: {actions[step.action]}. It was paid {step.reward:.4g}"
+    words = f"The agent {chosen}: {actions[step.action]}. It was paid {pay_of(step)}"
     words += ", and the episode ended." if step.terminated else "."
     if step.truncated:
         words += " The time limit cut the episode here; that is not an end."
@@ -67,9 +67,9 @@ def explain_waiting(formula: str, step: Step, estimate: str, wait: str, words: s
     if step.step_size == 0.0:
         numbers = f"{estimate} = {step.before:.4g}   (target = {step.target:.4g}: no update)"
         return Explanation(formula, numbers, f"{words} Nothing is learned from it now: {wait}.")
-    later = step.target - step.reward
+    later = step.target - step.paid
     numbers = (
-        f"target = G = r + γ·(what came) = {step.reward:.4g} + {later:.4g} = {step.target:.4g}\n"
+        f"target = G = r + γ·(what came) = {step.paid:.4g} + {later:.4g} = {step.target:.4g}\n"
         f"δ = G − {estimate} = {step.target:.4g} − {step.before:.4g} = {step.error:+.4g}\n"
         f"{estimate} ← {step.before:.4g} + {step.step_size:.4g} × ({step.error:+.4g}) "
         f"= {step.after:.4g}"

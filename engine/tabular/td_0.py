@@ -1,10 +1,15 @@
-"""TD(0) and n-step TD: what a given policy is worth. Sutton & Barto, section 6.1 (6.2), 7.1 (7.2).
+"""TD(0), n-step TD and TD(λ): what a given policy is worth. Sutton & Barto, section 6.1 (6.2), 7.1
+(7.2) and 12.2 (12.5 to 12.7).
 
 Nothing is improved here: the agent follows the policy it is given and learns V, the return that
 follows each state. n = 1 is TD(0); a larger n waits for n rewards before it relies on its own guess
 at the rest; an n of at least `max_steps` is every-visit Monte Carlo prediction. When the time limit
 truncates an episode, the waiting returns end with the estimate of where it struck; when the episode
 terminates, nothing follows.
+
+With `trace_decay` = λ it is TD(λ): every one-step TD error moves all states met before it in the
+episode, each by its accumulating trace, which is about what a mixture of all n-step returns with
+weights (1 − λ) λⁿ⁻¹ would move it (section 12.1). λ = 0 is TD(0).
 """
 
 from __future__ import annotations
@@ -16,14 +21,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.errors import UserError
 from engine.events import Step
 from engine.learner import Learner
 from engine.maze import ACTION_NAMES
 from engine.presets import Preset
 from engine.settings import TUNABLE, MovingSettings, Schedule
-from engine.tabular.algorithm import Explanation
+from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import ONE_OVER_N, schedule_knob, scheduled, step_size
 from engine.tabular.compiling import kernel
+from engine.tabular.eligibility import fade, mark
 from engine.tabular.environment import (
     TERMINAL,
     Agents,
@@ -62,6 +69,13 @@ class TD0Settings(MovingSettings, frozen=True, kw_only=True, tag="td-0"):
             "Monte Carlo",
         ),
     ] = 1
+    trace_decay: Annotated[
+        Annotated[float, Meta(ge=0.0, le=1.0)] | None,
+        Meta(
+            description="λ of TD(λ): how much of the credit for what happens now goes one step "
+            "further back, by accumulating traces; needs n = 1; left out, there are no traces"
+        ),
+    ] = None
     learning_rate: Annotated[
         Annotated[float, Meta(gt=0.0, le=1.0)] | Schedule | Literal["1/n"],
         Meta(
@@ -74,7 +88,7 @@ class TD0Settings(MovingSettings, frozen=True, kw_only=True, tag="td-0"):
 
 
 class ValueTables(NamedTuple):
-    """What is learned, and the last n steps (step t of the episode at t % n)."""
+    """What is learned, the last n steps (step t of the episode at t % n), and the traces."""
 
     values: Array  # [N,O] float64
     learned: Array  # [N,O] int64: how often each value was updated
@@ -83,6 +97,9 @@ class ValueTables(NamedTuple):
     observations: Array  # [N,n] int64
     rewards: Array  # [N,n] float64
     returns: Array  # [N,n] float64
+    traces: Array  # [N,O,1] float64: those of TD(λ); as if there were one action
+    listed: Array  # [N,O] int64: the observations with a trace, in the first ones
+    n_listed: Array  # [N] int64
 
 
 class ValueKnobs(NamedTuple):
@@ -90,6 +107,7 @@ class ValueKnobs(NamedTuple):
 
     gamma: float
     alpha: Array  # [4], see behaviour.schedule_knob
+    decay: float  # λ; below 0 without traces
 
 
 @kernel
@@ -138,9 +156,28 @@ def td_0(
             over = (flags & TERMINAL) != 0 or is_truncated(env, agents, i, flags)
             oldest = max(t - n + 1, 0)
             newest = t if over else t - n + 1  # steps oldest … newest can be learned from now
-            if newest >= 0:
+            if newest >= 0 and knobs.decay < 0.0:
                 compute_returns(tables.rewards[i], oldest, t, gamma, future, tables.returns[i])
             surprise = 0.0
+            if knobs.decay >= 0.0:
+                newest = -1  # nothing waits: every error is passed back at once
+                e, listed = tables.traces[i], tables.listed[i]
+                factor = gamma * knobs.decay if t > 0 else 0.0
+                count = fade(e, listed, tables.n_listed[i], factor)  # z ← γλ z, 0 in a new episode
+                count = mark(e, listed, count, s, 0, False)  # z(S) ← z(S) + 1  (12.5)
+                tables.n_listed[i] = count
+                learned[s] += 1
+                target = r + gamma * future
+                error = target - v[s]  # (12.6)
+                if i == WATCHED:
+                    alpha = step_size(knobs.alpha, agents.steps[i], learned[s]) * e[s, 0]
+                    note_update(trace, agents.steps[i] + 1, v[s], target, alpha, future, math.nan)
+                for j in range(count):
+                    s0 = listed[j]
+                    alpha = step_size(knobs.alpha, agents.steps[i], learned[s0])
+                    v[s0] += (alpha * e[s0, 0]) * error  # V ← V + α δ z, for every state  (12.7)
+                surprise = abs(error)
+                agents.updates[i] += 1
             for tau in range(oldest, newest + 1):
                 if agents.updates[i] >= limits.updates:
                     break
@@ -162,7 +199,10 @@ class TD0(MovingAlgorithm):
     name = "td-0"
     title = "TD(0) prediction"
     settings = TD0Settings
-    source = "Sutton & Barto, section 6.1, equation 6.2; n-step: section 7.1, equation 7.2"
+    source = (
+        "Sutton & Barto, section 6.1, equation 6.2; n-step: section 7.1, equation 7.2; "
+        "TD(λ): section 12.2, equations 12.5 to 12.7"
+    )
     family = "prediction"
     policy_type = "on-policy"
     behaviour_policy = "the given policy"
@@ -177,6 +217,11 @@ class TD0(MovingAlgorithm):
         from engine.tabular.prediction import check_prediction
 
         assert isinstance(preset.algorithm, TD0Settings)
+        if preset.algorithm.trace_decay is not None and preset.algorithm.n > 1:
+            raise UserError(
+                f"algorithm.trace_decay: found {preset.algorithm.trace_decay:g} beside n = "
+                f"{preset.algorithm.n}; TD(λ) learns from single steps: leave one of them out."
+            )
         check_kept_steps(preset, preset.algorithm.n, "algorithm.n")
         check_prediction(preset)
 
@@ -195,10 +240,17 @@ class TD0(MovingAlgorithm):
             observations=np.zeros(ring, np.int64),
             rewards=np.zeros(ring),
             returns=np.zeros(ring),
+            traces=np.zeros((*size.table[:2], 1)),
+            listed=np.zeros(size.table[:2], np.int64),
+            n_listed=np.zeros(size.agents, np.int64),
         )
 
     def make_knobs(self, settings: Any) -> Any:
-        return ValueKnobs(gamma=settings.gamma, alpha=schedule_knob(settings.learning_rate))
+        return ValueKnobs(
+            gamma=settings.gamma,
+            alpha=schedule_knob(settings.learning_rate),
+            decay=-1.0 if settings.trace_decay is None else settings.trace_decay,
+        )
 
     def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
         policy: Array = tables.policy
@@ -222,7 +274,7 @@ class TD0(MovingAlgorithm):
         return {"learning_rate": scheduled(knobs.alpha, step)}
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
-        words = f"The given policy drew {actions[step.action]}. It was paid {step.reward:.4g}"
+        words = f"The given policy drew {actions[step.action]}. It was paid {pay_of(step)}"
         words += ", and the episode ended." if step.terminated else "."
         if step.truncated:
             words += " The time limit cut the episode here; that is not an end."

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.events import Step
 from engine.tabular.compiling import kernel
-from engine.tabular.environment import FALL, SUCCESS, TERMINAL, Agents, Env, is_truncated
+from engine.tabular.environment import FALL, SUCCESS, TERMINAL, Agents, Env, extra_pay, is_truncated
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,7 +27,7 @@ class Trace(NamedTuple):
     """Ring buffers of M steps; row `step % M` holds the step that ended at count `step`."""
 
     ints: Array  # [M,10] int64
-    floats: Array  # [M,8] float64
+    floats: Array  # [M,9] float64
     values: Array  # [M,2,A] float64: action values here and there, before it; for methods that
     # learn a policy, its probabilities here before and after it
 
@@ -38,7 +38,7 @@ INTS = (
 )
 FLOATS = (
     *("reward", "before", "target", "step_size", "exploration", "bootstrap"),
-    *("advantage", "policy_step_size"),
+    *("advantage", "policy_step_size", "extra"),
 )
 
 
@@ -71,7 +71,10 @@ def note(
     values: Array,
     next_values: Array,
 ) -> None:
-    """Note one step of agent i, after its update was computed and before it is applied."""
+    """Note one step of agent i, after its update was computed and before it is applied.
+
+    `reward` is what `move` gave.
+    """
     step = agents.steps[i] + 1
     row = step % trace.ints.shape[0]
     ints = trace.ints[row]
@@ -95,6 +98,7 @@ def note(
     floats[5] = bootstrap
     floats[6] = math.nan
     floats[7] = math.nan
+    floats[8] = extra_pay(env, agents, i, next_state, flags)
     for a in range(values.size):
         trace.values[row, 0, a] = values[a]
         trace.values[row, 1, a] = next_values[a]
@@ -163,7 +167,7 @@ def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) 
 
 
 def shown(trace: Trace) -> tuple[Array, Array]:
-    """The step counts [M] and numbers [M,8] of the ring now, to be given to `changed_steps`."""
+    """The step counts [M] and numbers [M,9] of the ring now, to be given to `changed_steps`."""
     return trace.ints[:, 0].copy(), trace.floats.copy()
 
 
@@ -192,7 +196,7 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
     step, world, episode, t, state, action, next_state, next_action, flags, planned = (
         int(value) for value in trace.ints[row]
     )
-    reward, before, target, alpha, exploration, bootstrap, advantage, policy_step = (
+    paid, before, target, alpha, exploration, bootstrap, advantage, policy_step, extra = (
         float(value) for value in trace.floats[row]
     )
     error = target - before
@@ -207,7 +211,8 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
         observation=int(env.observation[state]),
         action=action,
         explored=bool(flags & EXPLORED),
-        reward=reward,
+        reward=paid - extra,
+        extra=extra,
         next_state=next_state - first,
         next_observation=int(env.observation[next_state]),
         next_action=next_action,

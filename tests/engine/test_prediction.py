@@ -150,6 +150,8 @@ def test_values_without_a_bound_after_an_edit_are_not_measured() -> None:
         (SLIPPERY, "n = 0", r"algorithm\.n"),
         (SLIPPERY + '\nobservation = "neighbourhood"', 'policy = "optimal"', "does not see its"),
         (WINDY, "policy = {left = 1.0}\ngamma = 1.0", "never ends an episode"),
+        (SLIPPERY, "n = 2\ntrace_decay = 0.5", r"trace_decay: found 0\.5 beside n = 2"),
+        (SLIPPERY, "trace_decay = 1.5", r"algorithm\.trace_decay"),
         (CHAIN, "n = 100_000\n[run]\nagents = 4000\n#", r"algorithm\.n.*lower algorithm\.n"),
     ],
 )
@@ -164,6 +166,50 @@ def test_a_preset_with_a_policy_survives_being_written() -> None:
     for policy in ('"optimal"', "{left = 0.5, right = 0.5}"):
         preset = presets.parse(text + f"policy = {policy}")
         assert presets.parse(presets.dump(preset)) == preset
+
+
+# ---------------------------------------------------------------- TD(λ)
+
+
+@pytest.mark.parametrize(("decay", "rate"), [(0.7, "0.1"), (1.0, "0.05"), (0.9, '"1/n"')])
+def test_td_lambda_follows_the_book(decay: float, rate: str) -> None:
+    """Equations 12.5 to 12.7, written down once more and fed with the agent's own steps."""
+    more = f'policy = "random"\ntrace_decay = {decay}\nlearning_rate = {rate}\ngamma = 0.9'
+    learner = make(SLIPPERY, more, "env_steps = 400", agents=2)
+    learner.begin()
+    learner.advance(400)
+    values, z, met = np.zeros(16), np.zeros(16), np.zeros(16)
+    for step in learner.live(0).steps:
+        z = z * 0.9 * decay if step.t else np.zeros(16)
+        s = step.observation
+        z[s] += 1
+        met[s] += 1
+        alpha = 1 / np.maximum(met, 1) if rate == '"1/n"' else float(rate)
+        following = 0.0 if step.terminated else values[step.next_observation]
+        error = step.reward + 0.9 * following - values[s]
+        assert step.error == pytest.approx(error)
+        assert step.step_size == pytest.approx((alpha * z)[s])
+        values += alpha * error * z
+    np.testing.assert_allclose(learner.tables.values[0], values, atol=1e-9)
+    assert z.max() > 0 and learner.counters.updates == 400
+
+
+def test_td_lambda_without_decay_is_td_0() -> None:
+    plain, traced = (make(SLIPPERY, more, "episodes = 40") for more in ("n = 1", "trace_decay = 0"))
+    finish(plain)
+    finish(traced)
+    assert (plain.tables.values == traced.tables.values).all()
+
+
+def test_where_no_state_comes_up_twice_lambda_1_is_monte_carlo() -> None:
+    follow = "policy = {right = 1.0}\ninitial_value = 0.5\n"
+    whole, traced = (
+        make(CHAIN, follow + more, "episodes = 1") for more in ("n = 10_000", "trace_decay = 1")
+    )
+    finish(whole)
+    finish(traced)
+    np.testing.assert_allclose(traced.tables.values, whole.tables.values, atol=1e-12)
+    assert (traced.tables.values != 0.5).any()
 
 
 # ---------------------------------------------------------------- Sutton & Barto, figure 7.2
