@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,42 +20,27 @@ import torch
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.evaluate import state_values
-from engine.events import AnyEvent, Evaluation, Note, Policy
+from engine.events import AnyEvent, Evaluation, Metric, Note, Policy
 from engine.learner import State
 from engine.llm import judging, loading
 from engine.llm.action_policy import TOLERANCE, ActionPolicy
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.estimates import no_estimates
+from engine.llm.estimates import Estimates, no_estimates
 from engine.llm.judging import Played
 from engine.llm.learner import LlmLearner
+from engine.llm.look import Look, at_observations
 from engine.llm.losses import Sums, metrics
 from engine.llm.optimizer import Optimizer, named
 from engine.llm.prompts import NO_PROMPT, ActionPrompts, action_prompts
-from engine.llm.routes import expert_policy
-from engine.llm.telling import action_groups, told_episode
+from engine.llm.schedule import is_due
+from engine.llm.telling import action_groups, told_episode, told_policy
 from engine.llm.value_head import ValueHead
 from engine.llm.worlds import Array, WorldSet
 from engine.presets import LlmPreset
+from engine.tabular.worlds import summarise
 
 VERIFIED_PROMPTS = 4
 """How many prompts are computed the long way before the first update, to be compared."""
-SET_EVERY, HELD_OUT_EVERY = 10, 20
-"""How many updates lie between evaluations of all training mazes, and of all held-out ones."""
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What the model says of the prompts of some worlds."""
-
-    worlds: tuple[int, ...]  # [W] which training worlds
-    rows: tuple[int, ...]  # [N] which prompts
-    place: Array  # [W, O] the row of each observation in `rows`, or NO_PROMPT
-    log_pi: Tensor  # [N, A] at the sampling temperature, float64, detached
-    policy: Array  # [W, O, A] π at temperature 1
-    values: Tensor  # [N] of the value head, zeros without one
-    graph: tuple[Tensor, Tensor] | None
-    """log π [N, A] and hidden states [N, H] with their graph, where one pass holds all prompts."""
 
 
 class ActionLearner(LlmLearner):
@@ -67,9 +51,11 @@ class ActionLearner(LlmLearner):
 
     def __init__(self, preset: LlmPreset, algorithm: LlmAlgorithm) -> None:
         super().__init__(preset, algorithm)
-        wanted = preset.maze.train.per_update if preset.maze.train else None
-        self.per_update = wanted or len(self.train)
+        mazes = preset.maze.train
+        self.per_update = (mazes.per_update or len(self.train)) if mazes else 1
         self.batch = tuple(range(self.per_update))
+        """The training worlds the next update plays; of maps that follow one another the newest,
+        then those that are rehearsed."""
         self.estimates = no_estimates(judging.worlds_of(self.train, range(len(self.train))))
         self.halved = False
         self._look: Look | None = None
@@ -77,11 +63,7 @@ class ActionLearner(LlmLearner):
     # ------------------------------------------------------------ the model
 
     def ready(self) -> None:
-        model = self.preset.model
-        mazes = [*zip(self.train.mazes, self.train.mdps, strict=True)]
-        if self.test is not None:
-            mazes += zip(self.test.mazes, self.test.mdps, strict=True)
-        self.prompts = action_prompts(mazes, self.on.tokenizer, model.observation_text)
+        self._write_prompts()
         self.policy = ActionPolicy(
             self.on.model, temperature=self.settings.temperature, token_budget=self.token_budget
         )
@@ -90,8 +72,17 @@ class ActionLearner(LlmLearner):
             self.value_head = ValueHead(self.on.model, self.on.device)
             parameters = named(list(self.value_head.named_parameters()))
             self.value_optimizer = Optimizer(parameters, self.settings.value_learning_rate)
-        self.reference = torch.full((len(self.prompts), self.n_actions), math.nan)
         self._verify()
+
+    def _write_prompts(self) -> None:
+        mazes = [*zip(self.train.mazes, self.train.mdps, strict=True)]
+        if self.test is not None:
+            mazes += zip(self.test.mazes, self.test.mdps, strict=True)
+        self.prompts = action_prompts(mazes, self.on.tokenizer, self.preset.model.observation_text)
+        self._forget_reference()
+
+    def _forget_reference(self) -> None:
+        self.reference = torch.full((len(self.prompts), self.n_actions), math.nan)
 
     def _verify(self) -> None:
         """Refuse to train when the packed pass does not say what the model says."""
@@ -139,8 +130,7 @@ class ActionLearner(LlmLearner):
         self.tokens += sum(len(self.prompts.tokens[row]) for row in rows)
         logits = table.logits.detach().double().cpu() * self.settings.temperature
         pi = torch.softmax(logits, -1).numpy()
-        policy = np.full((*place.shape, self.n_actions), 1.0 / self.n_actions)
-        policy[place != NO_PROMPT] = pi[place[place != NO_PROMPT]]
+        policy = at_observations(place, pi, 1.0 / self.n_actions)
         values = torch.zeros(len(rows))
         if self.value_head is not None:
             with torch.no_grad():
@@ -149,11 +139,15 @@ class ActionLearner(LlmLearner):
         return Look(worlds, rows, place, log_pi, policy, values, graph)
 
     def _reference(self, rows: tuple[int, ...]) -> Tensor | None:
-        """[N, A] log π of the base model, computed once a prompt; None where it would cost much."""
+        """[N, A] log π of the reference policy, computed once a prompt; None where it would cost
+        much. It is the base model, or the adapters as they were when the map last changed."""
         if not self.settings.kl and self.per_update > 1:
             return None
         missing = [row for row in rows if bool(self.reference[row].isnan().any())]
-        if missing:
+        if missing and self.frozen:
+            with loading.exchanged(self.on.model, self.frozen):
+                self.reference[missing] = self.policy.log_probs(self.prompts, missing).cpu()
+        elif missing:
             self.reference[missing] = self.policy.reference_log_probs(self.prompts, missing).cpu()
         return self.reference[list(rows)].double()
 
@@ -165,7 +159,7 @@ class ActionLearner(LlmLearner):
         notes: list[AnyEvent] = []
         if self.policy.note:
             notes.append(Note(step=0, level="info", text=self.policy.note, term="packed-pass"))
-        return [*notes, *self._evaluations(), self._policy(None)]
+        return [*notes, *self._evaluations(), self._shown(None)]
 
     def update(self, started: float) -> list[AnyEvent]:
         if self._look is None:
@@ -184,6 +178,8 @@ class ActionLearner(LlmLearner):
             return []
         trained = time.perf_counter()
         self.clock += 1
+        if self.train.from_steps and self.train.current(self.clock) != look.worlds[0]:
+            self.map_changed()
         self._choose_batch()
         events: list[AnyEvent] = self._look_again()
         if played is not None:
@@ -195,7 +191,7 @@ class ActionLearner(LlmLearner):
         events.append(self.update_event(told, started))
         evaluations = self._evaluations()
         events += evaluations
-        events.append(self._policy(played))
+        events.append(self._shown(played))
         events += self._told(look, played)
         success = _success(evaluations)
         events += self.diagnosed(told, success)
@@ -203,15 +199,20 @@ class ActionLearner(LlmLearner):
 
     def _choose_batch(self) -> None:
         """Which training mazes the next update plays."""
-        if self.per_update < len(self.train):
+        if self.train.from_steps:
+            now = self.train.current(self.clock)
+            earlier = self.train.met(self.clock) if self.rehearses else []
+            self.batch = (now, *(w for w in earlier if w != now))
+        elif self.per_update < len(self.train):
             chosen = self.rng.choice(len(self.train), self.per_update, replace=False)
             self.batch = tuple(sorted(int(w) for w in chosen))
 
     def _learn(self, look: Look, played: Played | None) -> dict[str, float] | None:
         """The gradient passes of one update, and their metrics; None when put off."""
-        expert = self._expert(look) if played is None else None
         reference = self._reference(look.rows)
-        objective = expert or judging.objective(self, look, played, reference)
+        objective: Any = judging.expert(self, look)
+        if played is not None:
+            objective = judging.objective(self, look, played, reference)
         critic = None if played is None else played.critic
         parts = self.policy.split(self.prompts, look.rows)
         first = {row: n for n, row in enumerate(look.rows)}
@@ -238,31 +239,12 @@ class ActionLearner(LlmLearner):
             norm = self.optimizer.step(self.rate, self.settings.max_grad_norm)
             if self.value_head is not None:
                 self.value_optimizer.step(self.settings.value_learning_rate, math.inf)
-        told = {"gradient_norm": norm, **self._spread(look, played, reference)}
+        told = {"gradient_norm": norm, **judging.spread(look, played, reference)}
         if played is None:
             return {**told, "warmup_loss": loss}
         if self.value_head is not None:
             told["value_loss"] = value_loss
         return {"loss": loss, **metrics(pieces), **told}
-
-    def _spread(
-        self, look: Look, played: Played | None, reference: Tensor | None
-    ) -> dict[str, float]:
-        """Entropy and KL to the reference of the policy that played, exact in every state, averaged
-        over the moves made (in the warm start over the states)."""
-        visits: Array = np.ones(len(look.rows))
-        if played is not None:
-            here = look.place != NO_PROMPT
-            visits = np.bincount(look.place[here], played.visits.sum(-1)[here], len(look.rows))
-        weights = torch.from_numpy(visits / visits.sum())
-        pi = look.log_pi.exp()
-        spread = {"entropy": float(-(weights * (pi * look.log_pi).sum(-1)).sum())}
-        if reference is not None:
-            away = (pi * (look.log_pi - reference)).sum(-1)
-            spread["reference_kl"] = float((weights * away).sum())
-        else:
-            spread["reference_kl"] = math.nan
-        return spread
 
     def _with_graph(self, look: Look, part: list[int], reuse: bool) -> tuple[Tensor, Tensor]:
         """log π [n, A] and hidden states [n, H] of a part of the rows, with gradients."""
@@ -271,21 +253,6 @@ class ActionLearner(LlmLearner):
         table = self.policy.forward(self.prompts, part)
         self.tokens += sum(len(self.prompts.tokens[row]) for row in part)
         return table.log_probs, table.hidden
-
-    def _expert(self, look: Look) -> Any:
-        """The warm start's objective: the optimal moves of every state, all states alike."""
-        from engine.llm.objectives import Fit
-
-        target = np.zeros((len(look.rows), self.n_actions))
-        for w, world in enumerate(look.worlds):
-            best = expert_policy(self.train.mdps[world], self.settings.gamma)
-            here = look.place[w] != NO_PROMPT
-            np.add.at(target, look.place[w][here], best[here])
-        known = target.sum(-1, keepdims=True)
-        decided = known[:, 0] > 0
-        target = np.where(known > 0, target / np.where(known > 0, known, 1.0), 1.0 / self.n_actions)
-        weights = decided / max(1, decided.sum())
-        return Fit(torch.from_numpy(target), torch.from_numpy(weights))
 
     def _look_again(self) -> list[AnyEvent]:
         """Look at what the update made of the policy. It is done: only the look can be repeated."""
@@ -323,47 +290,40 @@ class ActionLearner(LlmLearner):
         """The exact figures that are due: of one maze at every update, of sets now and then."""
         assert self._look is not None
         events: list[Evaluation] = []
-        if len(self.train) == 1:
-            events.append(self.judged(self.train, self.train.figures(self._look.policy)))
-        elif self.clock % SET_EVERY == 0:
-            events.append(self.judged(self.train, self.train.figures(self._whole(self.train))))
-        if self.test is not None and self.clock % HELD_OUT_EVERY == 0:
-            figures = self.test.figures(self._whole(self.test))
-            events.append(self.test.evaluation(self.clock, figures))
+        if len(self.here) == 1:
+            figures = self.here.figures(self._look.policy[:1])
+            events.append(self.judged(self.here, figures, more=self._on_all_maps(self._look)))
+        elif is_due(self.clock, "train"):
+            events.append(self.judged(self.train, self._whole(self.train)))
+        if self.test is not None and is_due(self.clock, "test"):
+            events.append(self.test.evaluation(self.clock, self._whole(self.test)))
         return events
 
-    def _whole(self, split: WorldSet) -> Array:
-        """π [W, O, A] in all worlds of a split."""
-        return self.look(tuple(range(len(split))), split, keep_graph=False).policy
+    def _on_all_maps(self, look: Look) -> dict[str, Metric]:
+        """Success on every map met so far, where there was more than one: what is forgotten."""
+        met = self.train.met(self.clock) if self.train.from_steps else []
+        if len(met) < 2:
+            return {}
+        known = dict(zip(look.worlds, look.policy, strict=True))
+        missing = tuple(w for w in met if w not in known)
+        if missing:
+            again = self.look(missing, self.train, keep_graph=False)
+            known |= zip(again.worlds, again.policy, strict=True)
+        return {
+            f"success_rate_map_{n}": summarise(
+                self.train.only(w).figures(known[w][None])["success_rate"]
+            )
+            for n, w in enumerate(met)
+        }
 
-    def _policy(self, played: Played | None) -> Policy:
-        """What the model would do in the world that is shown, and what that is really worth."""
+    def _whole(self, split: WorldSet) -> dict[str, Array]:
+        """The exact figures [W] in all worlds of a split."""
+        return split.figures(self.look(tuple(range(len(split))), split, keep_graph=False).policy)
+
+    def _shown(self, played: Played | None) -> Policy:
         assert self._look is not None
-        world = self._look.worlds[0]
-        mdp, pi = self.train.mdps[world], self._look.policy[0]
-        try:
-            values = state_values(mdp, pi, self.settings.gamma)
-        except UserError:  # γ = 1 and a policy that may never end
-            values = np.zeros(mdp.n_states)
-        by_observation = np.zeros(mdp.n_observations)
-        by_observation[mdp.observation] = values
-        visits = np.zeros((mdp.n_observations, mdp.n_actions), np.int64)
-        layers = {}
-        if played is not None and played.worlds[0] == world:
-            visits = played.visits[0]
-            layers = {"advantage": played.mean_advantages[0].astype(np.float32)}
-        event = Policy(
-            step=self.clock,
-            world_id=world,
-            target=pi.astype(np.float32),
-            behaviour=judging.behaviour(self, self._look)[0].astype(np.float32),
-            q=None,
-            values=by_observation.astype(np.float32),
-            visits=visits,
-            layers=layers,
-        )
-        self._live_policy = event
-        return event
+        self._live_policy = told_policy(self, self._look, played)
+        return self._live_policy
 
     def _told(self, before: Look, played: Played | None) -> list[AnyEvent]:
         """The update's groups, and one whole episode with what became of its moves."""
@@ -377,23 +337,48 @@ class ActionLearner(LlmLearner):
 
     def conclude(self) -> list[AnyEvent]:
         good = self.good_in_a_row
-        self._look = self.look(self.batch, self.train, keep_graph=False)
-        final = self.judged(self.train, self.train.figures(self._whole(self.train)))
+        look = self._look = self.look(self.batch, self.train, keep_graph=False)
+        alone = len(self.here) == 1
+        figures = self.here.figures(look.policy[:1]) if alone else self._whole(self.train)
+        final = self.judged(self.here, figures, more=self._on_all_maps(look))
         self.good_in_a_row = good
         held_out = [] if self.test is None else [self._held_out(self.test)]
-        return [final, *held_out, self._policy(None)]
+        return [final, *held_out, self._shown(None)]
 
     def _held_out(self, test: WorldSet) -> Evaluation:
         """The held-out mazes with the final adapters and with those that are kept: the best on the
         training mazes."""
-        final = test.figures(self._whole(test))
+        final = self._whole(test)
         if loading.holds(self.on.model, self.best):
             best = final
         else:
             with self.with_best():
-                best = test.figures(self._whole(test))
+                best = self._whole(test)
         shown = {f"best_{name}": values for name, values in best.items()}
         return test.evaluation(self.clock, {**final, **shown})
+
+    # ------------------------------------------------------------ other mazes
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether a share of the episodes is played on maps met earlier."""
+        return self.preset.maze.revisit > 0 and bool(self.train.from_steps)
+
+    def map_changed(self) -> list[AnyEvent]:
+        events = super().map_changed()
+        if len(self.train) > len(self.estimates.total):  # a new world, by an edit
+            self.estimates = self.estimates.extended(len(self.train))
+            self._write_prompts()
+            self._choose_batch()
+            self._look = self.look(self.batch, self.train, keep_graph=True)
+            return [*events, self._shown(None)]
+        self._forget_reference()
+        return events
+
+    def use_worlds(self) -> None:
+        super().use_worlds()
+        if self.loaded is not None:
+            self._write_prompts()
 
     # ------------------------------------------------------------ saving
 
@@ -407,11 +392,10 @@ class ActionLearner(LlmLearner):
 
     def load_own_state(self, state: State) -> None:
         self.batch = tuple(int(w) for w in state["batch"])
-        self.estimates = type(self.estimates)(
-            state["estimates.total"].copy(), state["estimates.tries"].copy()
-        )
+        self.estimates = Estimates(state["estimates.total"].copy(), state["estimates.tries"].copy())
         if self.value_head is not None:
             self.value_optimizer.load(state, "value")
+        self._forget_reference()  # the frozen adapters may be others
         self._look = None
 
 

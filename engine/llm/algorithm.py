@@ -70,6 +70,10 @@ class LlmAlgorithm(Algorithm):
 
         assert isinstance(preset, LlmPreset)
         try:
+            if preset.model.policy == "text":
+                from engine.llm.text_learner import TextLearner
+
+                return TextLearner(preset, self)
             if preset.model.policy == "plan":
                 from engine.llm.plan_learner import PlanLearner
 

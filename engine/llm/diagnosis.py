@@ -8,9 +8,10 @@ so that a wavering run is not flooded with notes.
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -20,6 +21,9 @@ from engine.llm.diagnosis_rules import RULES, Rule, memory_note
 from engine.llm.evidence import SIDE_REWARDS, WINDOW, Alarm, Memory, Seen
 from engine.llm.settings import LlmSettings
 from engine.presets import LlmPreset
+
+if TYPE_CHECKING:
+    from engine.llm.worlds import WorldSet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,23 +35,31 @@ GIB = 2**30
 
 
 class Diagnosis:
-    """Watches one run. `settings` follows what is tuned; `limits` are the GiB there are."""
+    """Watches one run. `settings` follows what is tuned; `limits` are the GiB there are.
 
-    def __init__(self, preset: LlmPreset) -> None:
+    `mazes` gives the training mazes as they are now, by default those of the preset.
+    """
+
+    rules: ClassVar[tuple[Rule, ...]] = RULES
+
+    def __init__(self, preset: LlmPreset, mazes: Callable[[], WorldSet] | None = None) -> None:
         assert isinstance(preset.algorithm, LlmSettings)
         self.preset = preset
+        self._mazes = mazes or cache(self._mazes_of_preset)
         self.settings: Any = preset.algorithm
         self.limits = {"memory_gib": memory_limit(), "gpu_memory_gib": math.inf}
         self._memory = Memory()
         self._full: set[str] = set()  # depends on the machine: not part of what is saved
 
-    @cached_property
-    def optimum(self) -> float:
-        """Mean success of the best policies in the training mazes; computed when first asked."""
+    def _mazes_of_preset(self) -> WorldSet:
         from engine.llm.worlds import make_sets
 
-        train, _ = make_sets(self.preset.maze, self.preset.algorithm.gamma)
-        return float(np.mean([figures.success_rate for figures in train.optima]))
+        return make_sets(self.preset.maze, self.preset.algorithm.gamma)[0]
+
+    @property
+    def optimum(self) -> float:
+        """Mean success of the best policies in the training mazes; solved when first asked."""
+        return float(np.mean([figures.success_rate for figures in self._mazes().optima]))
 
     def notes(self, step: int, metrics: dict[str, float], success: float | None) -> list[Note]:
         """What is to be said after update number `step`.
@@ -63,8 +75,13 @@ class Diagnosis:
         )
         if not seen.warming_up:
             self._remember(seen)
-        said = [rule.say(seen) for rule in RULES if self._speaks(rule, seen)]
+        said = [rule.say(seen) for rule in self.rules if self._speaks(rule, seen)]
         return said + self._nearly_full(seen)
+
+    def new_map(self) -> None:
+        """The training maze has changed: success and reward are not comparable with before."""
+        self._memory.success, self._memory.best = None, 0.0
+        self._memory.windows.clear()
 
     def save(self) -> Array:
         """All it remembers, as the bytes of a JSON text [n] uint8."""

@@ -30,8 +30,6 @@ CERTAIN = 3.0
 """Standard deviations a trend must be away from none (Mann-Kendall)."""
 FELL_BY = 0.1
 """Success that must be lost within the window before the reward is suspected."""
-TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
-"""Tokens of a pass where the preset says nothing, as in `LlmLearner.token_budget`."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,10 @@ def _not_finite(seen: Seen) -> bool:
     )
 
 
+def _finite_again(seen: Seen) -> bool:
+    return "gradient_norm" in seen.metrics and not _not_finite(seen)
+
+
 def _say_not_finite(seen: Seen) -> Note:
     half = seen.to("learning_rate", _half)
     if seen.warming_up:
@@ -90,6 +92,10 @@ def _say_not_finite(seen: Seen) -> Note:
 def _gradient_gone(seen: Seen) -> bool:
     # Where all returns are the same there is nothing to learn: that has a note of its own.
     return seen["gradient_norm"] < NO_GRADIENT and not seen.same_returns >= 1.0
+
+
+def _gradient_back(seen: Seen) -> bool:
+    return seen["gradient_norm"] >= NO_GRADIENT
 
 
 def _say_gradient_gone(seen: Seen) -> Note:
@@ -304,7 +310,7 @@ def memory_note(seen: Seen, name: str) -> Note:
     """That the memory whose use is metric `name` is nearly used up."""
     used, limit = seen[name], seen.limits[name]
     device = "cuda" if "gpu_memory_gib" in seen.metrics else "cpu"
-    budget = seen.preset.model.token_budget or TOKEN_BUDGET[device]
+    budget = seen.preset.model.tokens_at_once(device)
     where = "GPU memory" if name.startswith("gpu") else "memory"
     smaller = f"Set model.token_budget to {max(64, budget // 2)} (it is {budget}), which does not "
     smaller += "change the result"
@@ -325,8 +331,8 @@ def _never(seen: Seen) -> bool:
 RULES = (
     Rule("warmed-up", 1, _warmed_up, _never, _say_warmed_up, warming_up=True),
     Rule("first-pass", 1, _first_pass, _never, _say_first_pass),
-    Rule("not-finite", 1, _not_finite, lambda s: not _not_finite(s), _say_not_finite, True),
-    Rule("no-gradient", 2, _gradient_gone, lambda s: not _gradient_gone(s), _say_gradient_gone),
+    Rule("not-finite", 1, _not_finite, _finite_again, _say_not_finite, warming_up=True),
+    Rule("no-gradient", 2, _gradient_gone, _gradient_back, _say_gradient_gone),
     Rule(
         "equal", 5, lambda s: s.same_returns >= MOSTLY, lambda s: s.same_returns < 0.7, _say_equal
     ),
@@ -352,7 +358,5 @@ RULES = (
         lambda s: s["unreadable_share"] < 0.3, _say_unreadable,
     ),
     Rule("hacked", 1, _hacked, _honest, _say_hacked),
-    Rule(
-        "dropped", 1, _dropped, lambda s: s.success >= 0.8 * s.memory.best, _say_dropped
-    ),
+    Rule("dropped", 1, _dropped, lambda s: s.success >= 0.8 * s.memory.best, _say_dropped),
 )  # fmt: skip

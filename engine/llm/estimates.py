@@ -35,6 +35,11 @@ class Estimates(NamedTuple):
     total: Floats
     tries: Floats
 
+    def extended(self, n_worlds: int) -> Estimates:
+        """The same for the first of `n_worlds` worlds; nothing is known of the new ones."""
+        new = [(0, n_worlds - len(self.total)), (0, 0), (0, 0)]
+        return Estimates(np.pad(self.total, new), np.pad(self.tries, new))
+
     @property
     def seen(self) -> Bools:
         """[W, O, A] pairs that have been tried at all."""

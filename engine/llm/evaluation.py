@@ -16,7 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import msgspec
 import numpy as np
@@ -45,6 +45,7 @@ class Question(msgspec.Struct, frozen=True):
 
     run_dir: str
     splits: list[list[Maze]]
+    want: Literal["policies", "routes"]
 
 
 class Sampled(msgspec.Struct, frozen=True):
@@ -70,18 +71,21 @@ def ask_policies(
 ) -> Array:
     """π(a|o) [W, O, A] at temperature 1 of the saved adapters; uniform where nothing is decided.
 
+    Of a policy that writes whole routes it is how likely each move is to be the first of a route
+    from there: what it does when it plans anew in every cell.
+
     `progress` is told in words what takes its time. Raises UserError when there are no adapters
     yet, or the model cannot be loaded.
     """
-    answer = _ask(run_dir, Question(str(run_dir.absolute()), [list(mazes)]), progress)
-    return np.array(answer.policies)
+    question = Question(str(run_dir.absolute()), [list(mazes)], "policies")
+    return np.array(_ask(run_dir, question, progress).policies)
 
 
 def ask_routes(
     run_dir: Path, splits: Sequence[Sequence[Maze]], progress: Progress = lambda text: None
 ) -> list[Sampled]:
     """The figures of `ROUTES` routes a maze for each split, as `ask_policies` asks."""
-    question = Question(str(run_dir.absolute()), [list(mazes) for mazes in splits])
+    question = Question(str(run_dir.absolute()), [list(mazes) for mazes in splits], "routes")
     answer = _ask(run_dir, question, progress)
     return answer.sampled or []
 
@@ -162,8 +166,10 @@ def reply(question: Question, progress: Progress) -> Answer:
     loading.load_adapter(loaded, run_dir / ADAPTER)
     mazes = [maze for split in question.splits for maze in split]
     progress(f"Asking it about {'a maze' if len(mazes) == 1 else f'{len(mazes)} mazes'}.")
-    if model.policy == "plan":
+    if question.want == "routes":
         return Answer(sampled=routes(loaded, preset, question.splits))
+    if model.policy == "plan":
+        return Answer(policies=first_moves(loaded, preset, mazes).tolist())
     return Answer(policies=tables(loaded, preset, mazes).tolist())
 
 
@@ -171,20 +177,49 @@ def tables(loaded: Any, preset: Any, mazes: Sequence[Maze]) -> Array:
     """π [W, O, A] of a loaded model as its adapters are; `preset` says what the model is told."""
     import torch
 
-    from engine.llm.action_policy import DEFAULT_TOKEN_BUDGET, ActionPolicy
-    from engine.llm.prompts import NO_PROMPT, action_prompts
+    from engine.llm.action_policy import ActionPolicy
+    from engine.llm.look import at_observations
+    from engine.llm.prompts import action_prompts
 
     model = preset.model
     mdps = build_mdps(mazes)
     prompts = action_prompts(
         list(zip(mazes, mdps, strict=True)), loaded.tokenizer, model.observation_text
     )
-    budget = model.token_budget or DEFAULT_TOKEN_BUDGET  # changes no result
+    budget = model.tokens_at_once(loaded.device.type)
     policy = ActionPolicy(loaded.model, temperature=TEMPERATURE, token_budget=budget)
     asked = torch.softmax(policy.table(prompts).logits.double().cpu(), -1).numpy()
-    table: Array = np.full((*prompts.row.shape, mdps[0].n_actions), 1.0 / mdps[0].n_actions)
-    here = prompts.row != NO_PROMPT
-    table[here] = asked[prompts.row[here]]
+    return at_observations(prompts.row, asked, 1.0 / mdps[0].n_actions)
+
+
+def first_moves(loaded: Any, preset: Any, mazes: Sequence[Maze]) -> Array:
+    """[W, O, A] how likely each move is to be the first of a route from each cell, computed from
+    the words' probabilities; what begins otherwise, or ends at once, is left out."""
+    from engine.llm.plan_policy import PlanPolicy, move_words
+    from engine.llm.prompts import deciding_states, plan_prompt
+    from engine.llm.sampling import end_tokens
+
+    model, ends = preset.model, end_tokens(loaded.model, loaded.tokenizer)
+    mdps = build_mdps(mazes)
+    n_actions = mdps[0].n_actions
+    table: Array = np.full((len(mazes), mdps[0].n_observations, n_actions), 1.0 / n_actions)
+    for w, (maze, mdp) in enumerate(zip(mazes, mdps, strict=True)):
+        states = deciding_states(mdp)
+        asked = [
+            plan_prompt(maze, mdp, loaded.tokenizer, int(state), model.observation_text)
+            for state in states
+        ]
+        policy = PlanPolicy(
+            loaded.model,
+            loaded.tokenizer,
+            temperature=TEMPERATURE,
+            words=move_words(asked[0], ends) if model.words == "moves" else None,
+            token_budget=model.tokens_at_once(loaded.device.type),
+        )
+        prompts = [prompt.tokens for prompt in asked for _ in range(n_actions)]
+        words = [word for prompt in asked for word in prompt.word_tokens]
+        log_p = policy.log_probs(prompts, words).double().sum(-1).reshape(-1, n_actions)
+        table[w, mdp.observation[states]] = log_p.softmax(-1).numpy()
     return table
 
 
@@ -200,7 +235,8 @@ def routes(loaded: Any, preset: Any, splits: Sequence[Sequence[Maze]]) -> list[S
     found = []
     for n, mazes in enumerate(splits):
         split = WorldSet("train", 0, tuple(mazes), tuple(build_mdps(mazes)), preset.algorithm.gamma)
-        writer = RouteWriter(split, loaded.tokenizer, preset.reward, ends)
+        told = model.observation_text
+        writer = RouteWriter(split, loaded.tokenizer, preset.reward, ends, told)
         words = move_words(writer.prompt(*writer.all_asks([0])[0]), ends)
         policy = PlanPolicy(
             loaded.model,

@@ -22,10 +22,10 @@ from engine.llm.advantages import (
     standardised,
 )
 from engine.llm.estimates import Estimates, Scale, retrace, updated
+from engine.llm.look import Look, at_observations
 from engine.llm.losses import mpo_target
 from engine.llm.objectives import Critic, Fit, Gradient
 from engine.llm.optimizer import scheduled
-from engine.llm.prompts import NO_PROMPT
 from engine.llm.rollouts import (
     Rollouts,
     StepWeights,
@@ -39,10 +39,11 @@ from engine.llm.rollouts import (
     mixed_with_uniform,
     sample_episodes,
 )
+from engine.llm.routes import expert_policy
 from engine.llm.worlds import Array, WorldSet
 
 if TYPE_CHECKING:
-    from engine.llm.action_learner import ActionLearner, Look
+    from engine.llm.action_learner import ActionLearner
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,7 @@ def worlds_of(split: WorldSet, ids: Iterable[int]) -> Worlds:
 
 def sampled_from(look: Look) -> Array:
     """[W, O, A] π at the sampling temperature, uniform where nothing is decided."""
-    pi = np.full(look.policy.shape, 1.0 / look.policy.shape[-1])
-    here = look.place != NO_PROMPT
-    pi[here] = look.log_pi.exp().numpy()[look.place[here]]
-    return pi
+    return look.at_observations(look.log_pi.exp().numpy(), 1.0 / look.policy.shape[-1])
 
 
 def behaviour(learner: ActionLearner, look: Look) -> Array:
@@ -85,7 +83,7 @@ def play(learner: ActionLearner, look: Look) -> Played:
     settings: Any = learner.settings
     worlds = worlds_of(learner.train, look.worlds)
     size = learner.algorithm.group_size(settings)
-    rollouts, draws = _sampled(learner, worlds, behaviour(learner, look), size)
+    rollouts, draws = _sampled(learner, worlds, behaviour(learner, look))
     returns = rollouts.returns(settings.gamma)
     if getattr(settings, "overlong", 0):
         longest = worlds.max_steps
@@ -131,20 +129,20 @@ def play(learner: ActionLearner, look: Look) -> Played:
     )
 
 
-def _sampled(
-    learner: ActionLearner, worlds: Worlds, table: Array, size: int
-) -> tuple[Rollouts, int]:
+def _sampled(learner: ActionLearner, worlds: Worlds, table: Array) -> tuple[Rollouts, int]:
     """Episodes in groups; for DAPO drawn again until enough groups differ in themselves."""
     settings: Any = learner.settings
+    # Without groups every episode begins anew: only its return is compared with the batch's.
+    size = settings.group_size if hasattr(settings, "group_size") else 1
     n_groups = max(1, settings.episodes // size)
     most = getattr(settings, "draws", 1)
-    # Without groups every episode begins anew: only its return is compared with the batch's.
-    if not hasattr(settings, "group_size"):
-        n_groups, size = settings.episodes, 1
+    group_world = _revisited(learner, worlds.n_worlds, n_groups)
     kept: list[Rollouts] = []
     missing = n_groups
     for draw in range(1, most + 1):
-        drawn = sample_episodes(worlds, table, n_groups, size, learner.rng, settings.random_starts)
+        drawn = sample_episodes(
+            worlds, table, n_groups, size, learner.rng, settings.random_starts, group_world
+        )
         if most == 1:
             return drawn, 1
         returns = drawn.returns(settings.gamma).reshape(n_groups, size)
@@ -157,6 +155,17 @@ def _sampled(
         if missing == 0:
             break
     return joined(kept), draw
+
+
+def _revisited(learner: ActionLearner, n_worlds: int, n_groups: int) -> Array | None:
+    """[n_groups] the world each group plays in where maps met earlier are rehearsed: the newest,
+    which is the batch's first, or for a share of them any; None where groups go round the worlds.
+    """
+    if not learner.rehearses or n_worlds == 1:
+        return None
+    drawn = int(n_groups * learner.preset.maze.revisit + learner.rng.random())
+    of_all = learner.rng.integers(0, n_worlds, drawn)
+    return np.concatenate([np.zeros(n_groups - drawn, np.int64), of_all])
 
 
 def _step_weights(learner: ActionLearner, look: Look, worlds: Worlds, rollouts: Rollouts) -> Array:
@@ -176,8 +185,7 @@ def _by_critic(learner: ActionLearner, look: Look, rollouts: Rollouts) -> tuple[
     known = look.values.double().numpy()
 
     def value_of(observation: Array) -> Array:
-        place = look.place[rollouts.world[:, None], observation]
-        return np.where(place == NO_PROMPT, 0.0, known[place])
+        return at_observations(look.place[rollouts.world[:, None], observation], known, 0.0)
 
     judged = gae(
         rollouts.reward,
@@ -231,31 +239,36 @@ def _estimated(learner: ActionLearner, look: Look, worlds: Worlds, rollouts: Rol
 # ---------------------------------------------------------------- objectives
 
 
+def expert(learner: ActionLearner, look: Look) -> Fit:
+    """The warm start's objective: the optimal moves of every state, all states alike."""
+    best = [expert_policy(learner.train.mdps[w], learner.settings.gamma) for w in look.worlds]
+    target = look.at_rows(np.stack(best), "sum")
+    known = target.sum(-1, keepdims=True)
+    decided = known[:, 0] > 0
+    target = np.where(known > 0, target / np.where(known > 0, known, 1.0), 1.0 / target.shape[-1])
+    weights = decided / max(1, decided.sum())
+    return Fit(torch.from_numpy(target), torch.from_numpy(weights))
+
+
 def objective(
     learner: ActionLearner, look: Look, played: Played | None, reference: torch.Tensor | None
 ) -> Any:
     """What this update minimises."""
     assert played is not None
     settings: Any = learner.settings
-    n, a = len(look.rows), learner.n_actions
     if learner.algorithm.fits_table:
-        advantages = np.zeros((n, a))
-        here = look.place != NO_PROMPT
-        advantages[look.place[here]] = state_advantages(learner, look)[here]
-        played_by = np.zeros((n, a))
-        played_by[look.place[here]] = behaviour(learner, look)[here]
-        floor = scheduled(settings.floor, learner.clock)
+        n = len(look.rows)
         target = mpo_target(
-            torch.from_numpy(np.log(played_by)), torch.from_numpy(advantages), settings.eta, floor
+            torch.from_numpy(np.log(look.at_rows(behaviour(learner, look), "mean"))),
+            torch.from_numpy(look.at_rows(state_advantages(learner, look), "mean")),
+            settings.eta,
+            scheduled(settings.floor, learner.clock),
         )
         weights = torch.full((n,), 1.0 / n, dtype=torch.float64)
         return Fit(target, weights, settings.kl, reference)
 
     def rows(of_worlds: Array) -> torch.Tensor:
-        summed = np.zeros((n, *of_worlds.shape[2:]))
-        here = look.place != NO_PROMPT
-        np.add.at(summed, look.place[here], of_worlds[here])
-        return torch.from_numpy(summed)
+        return torch.from_numpy(look.at_rows(of_worlds, "sum"))
 
     w = played.weights
     return Gradient(
@@ -270,3 +283,21 @@ def objective(
         entropy=scheduled(settings.entropy, learner.clock),
         log_pi_ref=reference,
     )
+
+
+# ---------------------------------------------------------------- what is said of the policy
+
+
+def spread(look: Look, played: Played | None, reference: torch.Tensor | None) -> dict[str, float]:
+    """Entropy and KL to the reference of the policy that played, exact in every state, averaged
+    over the moves made (in the warm start over the states)."""
+    visits: Array = np.ones(len(look.rows))
+    if played is not None:
+        visits = look.at_rows(played.visits.sum(-1), "sum")
+    weights = torch.from_numpy(visits / visits.sum())
+    pi = look.log_pi.exp()
+    told = {"entropy": float(-(weights * (pi * look.log_pi).sum(-1)).sum())}
+    if reference is None:
+        return {**told, "reference_kl": float("nan")}
+    away = (pi * (look.log_pi - reference)).sum(-1)
+    return {**told, "reference_kl": float((weights * away).sum())}

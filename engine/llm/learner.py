@@ -7,7 +7,6 @@ it needs to go on is in `state()`: adapters, Adam's moments, generator, estimate
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 
@@ -29,6 +27,7 @@ from engine.llm.memory import words
 from engine.llm.memory_use import gpu_memory_limit, memory_metrics
 from engine.llm.optimizer import Optimizer, named, scheduled
 from engine.llm.settings import LlmSettings
+from engine.llm.state import from_json, to_json, under, weights_under
 from engine.llm.worlds import FIGURES, Array, WorldSet, make_sets, mean_of
 from engine.presets import LlmPreset
 from engine.tabular.tuning import tuned_settings
@@ -64,7 +63,9 @@ class LlmLearner(ABC):
         """Tokens computed in this update: forward passes, backward counted twice."""
         self.best: dict[str, torch.Tensor] = {}
         self.best_figures: dict[str, Array] = {}
-        self.diagnosis = Diagnosis(preset)
+        self.frozen: dict[str, torch.Tensor] = {}
+        """The adapters as they were when the map last changed, where those are the reference."""
+        self.diagnosis = Diagnosis(preset, lambda: self.here)
         self.interrupted: Callable[[], bool] = lambda: False
         """Asked between micro-batches: whether somebody waits for the update to be put off."""
         self.yielded = False
@@ -132,9 +133,19 @@ class LlmLearner(ABC):
     @property
     def done(self) -> bool:
         limit = self.preset.budget.updates
+        changes_to_come = any(step > self.clock for step in self.train.from_steps)
         return (limit is not None and self.clock >= limit) or (
-            self.preset.budget.success_rate is not None and self.good_in_a_row >= GOOD_IN_A_ROW
+            self.preset.budget.success_rate is not None
+            and self.good_in_a_row >= GOOD_IN_A_ROW
+            and not changes_to_come
         )
+
+    @property
+    def here(self) -> WorldSet:
+        """The training mazes the figures are about: the set, or the one maze that holds now."""
+        if not self.train.from_steps:
+            return self.train
+        return self.train.only(self.train.current(self.clock))
 
     @property
     def watched_episodes(self) -> int:
@@ -142,10 +153,8 @@ class LlmLearner(ABC):
 
     @property
     def token_budget(self) -> int:
-        """Most tokens of one forward pass. What is fastest depends on the device: attention over
-        long rows costs a CPU more than it saves."""
-        by_device = 8192 if self.on.device.type == "cuda" else 512
-        return self.preset.model.token_budget or by_device
+        """Most tokens of one forward pass."""
+        return self.preset.model.tokens_at_once(self.on.device.type)
 
     @property
     def warming_up(self) -> bool:
@@ -251,19 +260,18 @@ class LlmLearner(ABC):
         figures: dict[str, Array],
         kind: Any = "exact",
         stderr: float = 0.0,
+        more: dict[str, Metric] | None = None,
     ) -> Evaluation:
         """An evaluation on the training mazes: keeps the best adapters, counts towards the end."""
         success = mean_of(figures, "success_rate")
         if self._is_best(figures):
             self.best_figures = figures
-            self.best = {
-                name: weight.detach().cpu().clone()
-                for name, weight in loading.adapter_weights(self.on.model).items()
-            }
+            self.best = loading.copied_adapter(self.on.model)
         wanted = self.preset.budget.success_rate
         if wanted is not None:
             self.good_in_a_row = self.good_in_a_row + 1 if success >= wanted else 0
-        return worlds.evaluation(self.clock, figures, self._best_so_far(), kind, stderr)
+        shown = {**self._best_so_far(), **(more or {})}
+        return worlds.evaluation(self.clock, figures, shown, kind, stderr)
 
     def _is_best(self, figures: dict[str, Array]) -> bool:
         if not self.best_figures:
@@ -308,10 +316,27 @@ class LlmLearner(ABC):
         return [Tuned(step=self.clock, key=key, value=shown)]
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
-        raise UserError(
-            "The maze of a language model's run cannot be edited yet; start another run with "
-            "--set maze.map=…"
-        )
+        if not self.train.from_steps:
+            raise UserError(
+                "This run learns on a set of random mazes (maze.train), none of which is the one "
+                "to edit; only the map of a run with a single maze can be changed while it runs."
+            )
+        if self.train.mazes[0].observation != "cell":
+            raise UserError(
+                "This maze cannot be edited while it runs: the agent sees only its neighbourhood, "
+                "and a new map would bring observations the run has not numbered."
+            )
+        self.train = self.train.edited(rows, self.clock)
+        return [self.train.event(len(self.train) - 1), *self.map_changed()]
+
+    def map_changed(self) -> list[AnyEvent]:
+        """Another map holds from here on: what was best on the last one is no measure for it."""
+        if self.settings.kl_reference == "last_map":
+            self.frozen = loading.copied_adapter(self.on.model)
+        self.best, self.best_figures = {}, {}
+        self.good_in_a_row = 0
+        self.diagnosis.new_map()
+        return []
 
     # ------------------------------------------------------------ saving
 
@@ -319,27 +344,32 @@ class LlmLearner(ABC):
         numbers = [self.clock, self.env_steps, self.episodes, self.good_in_a_row]
         state: State = {
             "counters": np.array(numbers, np.int64),
-            "settings": np.frombuffer(msgspec.json.encode(self.settings), np.uint8),
-            "rng": np.frombuffer(json.dumps(self.rng.bit_generator.state).encode(), np.uint8),
+            "settings": to_json(self.settings),
+            "rng": to_json(self.rng.bit_generator.state),
             "diagnosis": self.diagnosis.save(),
             **self.optimizer.state("policy"),
             **{f"best.{name}": weight.numpy() for name, weight in self.best.items()},
             **{f"best_figures.{name}": values for name, values in self.best_figures.items()},
+            **{f"frozen.{name}": weight.numpy() for name, weight in self.frozen.items()},
         }
+        if self.train.from_steps:
+            state["worlds"] = self.train.save()
         return {**state, **self.own_state()}
 
     def load(self, state: State) -> None:
         self.clock, self.env_steps, self.episodes, self.good_in_a_row = (
             int(n) for n in state["counters"]
         )
-        self.settings = msgspec.json.decode(state["settings"].tobytes(), type=type(self.settings))
-        self.rng.bit_generator.state = json.loads(state["rng"].tobytes())
+        self.settings = from_json(state["settings"], type(self.settings))
+        self.rng.bit_generator.state = from_json(state["rng"], dict)
         self.diagnosis.load(state["diagnosis"])
         self.diagnosis.settings = self.settings
-        self.best = {
-            name: torch.from_numpy(value.copy()) for name, value in _under(state, "best.").items()
-        }
-        self.best_figures = _under(state, "best_figures.")
+        self.best, self.frozen = (weights_under(state, prefix) for prefix in ("best.", "frozen."))
+        # Checkpoints of older versions have no worlds: theirs are those of the preset.
+        if "worlds" in state and not np.array_equal(state["worlds"], self.train.save()):
+            self.train = self.train.loaded(state["worlds"])
+            self.use_worlds()
+        self.best_figures = under(state, "best_figures.")
         self._pending = state
         if self.loaded is not None:
             self.prepare()
@@ -348,6 +378,10 @@ class LlmLearner(ABC):
         """What of a checkpoint belongs to the model."""
         self.optimizer.load(state, "policy")
         self.load_own_state(state)
+
+    def use_worlds(self) -> None:
+        """Make anew what depends on the training worlds, after those of a checkpoint came."""
+        self._live_policy = None
 
     @abstractmethod
     def own_state(self) -> State:
@@ -358,15 +392,10 @@ class LlmLearner(ABC):
         """The inverse of `own_state`."""
 
     def export(self, folder: Path) -> None:
-        """Write the best adapters as a standard PEFT folder."""
-        loading.save_adapter(self.on, folder, self.best)
+        """Write the best adapters (before the first evaluation, those there are) as a standard PEFT
+        folder."""
+        loading.save_adapter(self.on, folder, self.best or None)
 
     def with_best(self) -> Any:
         """Inside, the model has its best adapters."""
         return loading.exchanged(self.on.model, self.best)
-
-
-def _under(state: State, prefix: str) -> dict[str, Array]:
-    return {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }

@@ -224,16 +224,6 @@ def _neutral_generation(base: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> 
 # ---------------------------------------------------------------- adapters
 
 
-@contextlib.contextmanager
-def reference(model: PeftModel) -> Iterator[None]:
-    """Inside, the model is its reference policy: the base without the adapters, no gradients.
-
-    Right for adapters that started fresh; one that continues a trained adapter needs a frozen copy.
-    """
-    with torch.no_grad(), model.disable_adapter():
-        yield
-
-
 def save_adapter(
     loaded: Loaded, folder: Path, weights: Mapping[str, torch.Tensor] | None = None
 ) -> None:
@@ -287,6 +277,11 @@ def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
 
     weights: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     return weights
+
+
+def copied_adapter(model: PeftModel) -> dict[str, torch.Tensor]:
+    """A copy of the adapters' weights in main memory, by the names of `adapter_weights`."""
+    return {name: w.detach().cpu().clone() for name, w in adapter_weights(model).items()}
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from engine.llm.advantages import (
 )
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.plan_policy import PlanPolicy
-from engine.llm.prompts import PlanPrompt, plan_prompt
+from engine.llm.prompts import ObservationText, PlanPrompt, plan_prompt
 from engine.llm.rewards import Parsed, PlanRewards, Walk, parse_moves, reward_plan, walk
 from engine.llm.routes import distances
 from engine.llm.worlds import Array, WorldSet
@@ -81,16 +81,21 @@ class RouteWriter:
     """Has the model write routes through the mazes of a split, and judges them."""
 
     def __init__(
-        self, split: WorldSet, tokenizer: Any, weights: PlanRewards, ends: Sequence[int]
+        self,
+        split: WorldSet,
+        tokenizer: Any,
+        weights: PlanRewards,
+        ends: Sequence[int],
+        told: ObservationText = "map",
     ) -> None:
-        self.split, self.tokenizer, self.weights = split, tokenizer, weights
+        self.split, self.tokenizer, self.weights, self.told = split, tokenizer, weights, told
         self.ends = frozenset(ends)
         self.prompt: Callable[[int, int], PlanPrompt] = cache(self._prompt)
         self.distance: Callable[[int], Floats] = cache(lambda w: distances(split.mdps[w]))
 
     def _prompt(self, world: int, start: int) -> PlanPrompt:
         maze, mdp = self.split.mazes[world], self.split.mdps[world]
-        return plan_prompt(maze, mdp, self.tokenizer, start)
+        return plan_prompt(maze, mdp, self.tokenizer, start, self.told)
 
     def asks(self, worlds: Sequence[int], rng: np.random.Generator) -> list[Ask]:
         """One question for each of `worlds`, its start drawn as the maze draws it."""

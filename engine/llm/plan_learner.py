@@ -36,19 +36,15 @@ from engine.llm.plan_policy import PlanPolicy, move_words
 from engine.llm.plan_telling import made_policy, plan_groups, told_route
 from engine.llm.routes import sample_route, shortest_actions
 from engine.llm.sampling import end_tokens
+from engine.llm.schedule import is_due
 from engine.llm.value_head import ValueHead
 from engine.llm.worlds import Array, WorldSet
 from engine.presets import LlmPreset
-from engine.tabular.worlds import next_point
 
 SAMPLE = 64
 """Fewest completions an evaluation looks at."""
 LAST_SAMPLE = 128
 """Fewest of the last evaluation: the best adapters were chosen for a sample they did well on."""
-SET_GROWTH = 1.3
-"""Sets of mazes are evaluated at updates this factor apart, and every one at first."""
-HELD_OUT_GROWTH = 2.0
-"""Held-out mazes, and all during a warm start."""
 BATCH, WARMUP, TRAIN, TEST = range(4)
 """What random numbers are for."""
 
@@ -69,7 +65,6 @@ class PlanLearner(LlmLearner):
         super().__init__(preset, algorithm)
         wanted = preset.maze.train.per_update if preset.maze.train else None
         self.per_update = wanted or len(self.train)
-        self.next_evaluation = self.next_held_out = 0
         self.halved = False
         self._batch: Batch | None = None
         """What the next update learns from, where it is written already."""
@@ -86,7 +81,7 @@ class PlanLearner(LlmLearner):
         weights = self.preset.reward
         splits = {TRAIN: self.train} | ({TEST: self.test} if self.test is not None else {})
         self.writers = {
-            purpose: RouteWriter(split, on.tokenizer, weights, ends)
+            purpose: RouteWriter(split, on.tokenizer, weights, ends, model.observation_text)
             for purpose, split in splits.items()
         }
         prompt = self.writer.prompt(*self.writer.all_asks([0])[0])
@@ -298,20 +293,21 @@ class PlanLearner(LlmLearner):
         """The figures that are due: at every update where the next one's routes are a fair sample
         of the target policy, now and then where they are not."""
         events: list[Evaluation] = []
-        due = self.clock >= self.next_evaluation
-        fair = self.target is self.policy and self._one_question
-        if fair and (due or not self.warming_up):
+        due = is_due(self.clock, "train")
+        if self._fair and (due or not self.warming_up):
             self._batch = self._batch or self._draw()
         if due or self._batch is not None:
-            growth = HELD_OUT_GROWTH if self.warming_up else SET_GROWTH
-            self.next_evaluation = next_point(self.clock, growth)
             figures, stderr = self._figures(TRAIN)
             events.append(self.judged(self.train, figures, "sampled", stderr))
-        if self.test is not None and self.clock >= self.next_held_out:
-            self.next_held_out = next_point(self.clock, HELD_OUT_GROWTH)
+        if self.test is not None and is_due(self.clock, "test"):
             figures, stderr = self._figures(TEST)
             events.append(self.test.evaluation(self.clock, figures, None, "sampled", stderr))
         return events
+
+    @property
+    def _fair(self) -> bool:
+        """Whether the routes an update learns from are a fair sample of the target policy."""
+        return self.target is self.policy and self._one_question
 
     @property
     def _one_question(self) -> bool:
@@ -339,9 +335,14 @@ class PlanLearner(LlmLearner):
         return [self._live_policy]
 
     def conclude(self) -> list[AnyEvent]:
-        """The last adapters and the best ones, both judged by routes they were not chosen for."""
+        """The last adapters and the best ones, both judged by routes they were not chosen for. The
+        last are a choice too, where the schedule has passed them over."""
+        if not is_due(self.clock, "train") and (self.warming_up or not self._fair):
+            good = self.good_in_a_row
+            self.judged(self.train, self._figures(TRAIN)[0], "sampled")
+            self.good_in_a_row = good
         last = best = {purpose: self._last_figures(purpose) for purpose in self.writers}
-        if not self._is_last_best():
+        if not loading.holds(self.on.model, self.best):
             with self.with_best():
                 best = {purpose: self._last_figures(purpose) for purpose in self.writers}
         events: list[AnyEvent] = []
@@ -352,18 +353,18 @@ class PlanLearner(LlmLearner):
             events.append(split.evaluation(self.clock, shown, None, "sampled", stderr))
         return [*events, *self._shown(self._batch)]
 
-    def _is_last_best(self) -> bool:
-        own = loading.adapter_weights(self.on.model)
-        return all(torch.equal(own[name].cpu(), weight) for name, weight in self.best.items())
+    def edit(self, rows: list[str]) -> list[AnyEvent]:
+        raise UserError(
+            "The maze of a plan policy cannot be edited while it runs: whole routes are written "
+            "for one map. Start another run with --set maze.map=…, or use model.policy = 'action'."
+        )
 
     # ------------------------------------------------------------ saving
 
     def own_state(self) -> State:
-        state: State = {"points": np.array([self.next_evaluation, self.next_held_out], np.int64)}
-        return state | (self.value_optimizer.state("value") if self.value_head is not None else {})
+        return self.value_optimizer.state("value") if self.value_head is not None else {}
 
     def load_own_state(self, state: State) -> None:
-        self.next_evaluation, self.next_held_out = (int(n) for n in state["points"])
         if self.value_head is not None:
             self.value_optimizer.load(state, "value")
         self._batch = None

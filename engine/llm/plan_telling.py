@@ -45,6 +45,8 @@ def plan_groups(learner: PlanLearner, batch: Batch, advantages: Tensor) -> list[
                     _member(learner.writer, batch.routes[b], mean_advantage(batch, advantages, b))
                     for b in kept
                 ),
+                mean=float(batch.totals[first : first + size].mean()),
+                spread=float(batch.totals[first : first + size].std()),
             )
         )
     return groups

@@ -5,8 +5,8 @@ stands last, in an answer already begun: "At row 2, column 3 I move". The next t
 Prompts are tokenised whole; which tokens they share is found out afterwards (`packing`).
 
 `observation_text` decides what is told besides the rules: "map" the rows of the map and the cell,
-"local" the four neighbours and where the prize lies, "map+local" both. A maze with
-`observation = "neighbourhood"` never tells the cell or the prize's place.
+"local" the four neighbours and where the prize lies, "map+local" both. A maze with another
+`observation` than "cell" never tells the cell, nor more of the prize than that says.
 
 Shapes: `W` worlds, `O` observations, `N` distinct prompts, `A` actions.
 """
@@ -23,13 +23,18 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.maze import Maze
+from engine.maze_map import OPEN_DOOR
 from engine.mdp import MDP, observation_text
+from engine.observations import held_in_words
 from engine.solve import reachable
 
 ObservationText = Literal["map", "local", "map+local"]
 
 NO_PROMPT = -1  # in `ActionPrompts.row`: nothing is ever decided there
-TILE_WORDS = {"S": "ice", "F": "ice", "H": "hole", "G": "prize", "#": "wall", "B": "bonus"}
+TILE_WORDS = {
+    "S": "ice", "F": "ice", "H": "hole", "G": "prize", "g": "lesser prize", "#": "wall",
+    "B": "bonus", "k": "key", "D": "door", OPEN_DOOR: "ice",
+}  # fmt: skip
 LEGEND = "S start, F ice, H hole, G prize"
 
 
@@ -88,17 +93,20 @@ def action_prompts(
     )
 
 
-def plan_prompt(maze: Maze, mdp: MDP, tokenizer: Any, state: int) -> PlanPrompt:
+def plan_prompt(
+    maze: Maze, mdp: MDP, tokenizer: Any, state: int, told: ObservationText = "map"
+) -> PlanPrompt:
     """The prompt that asks for the route from `state` in one completion, moves in words.
 
     What is asked for: the actions' names, each with a space before it, then the end of the turn.
-    Raises UserError when the tokenizer melts a word into what stands before it.
+    Of what lies around only `state`'s is told: a route is written without looking again. Raises
+    UserError when the tokenizer melts a word into what stands before it.
     """
     words = tuple(f" {name}" for name in maze.actions)
     question = "Write the whole route as moves separated by spaces."
-    opening = _opening(tokenizer, _rules(maze, words), f"{_map_text(maze)}\n{question}".lstrip())
-    start = observation_text(maze, mdp, int(mdp.observation[state]))
-    text = f"{opening.text}From {start} to the prize:"
+    shown = _map_text(maze) if told != "local" else ""
+    opening = _opening(tokenizer, _rules(maze, words), f"{shown}\n{question}".lstrip())
+    text = f"{opening.text}From {_seen(maze, mdp, state, told)} to the prize:"
     try:
         word_tokens = tuple(_appended(opening.encode, text, word) for word in words)
     except _AmbiguousError as error:
@@ -107,6 +115,18 @@ def plan_prompt(maze: Maze, mdp: MDP, tokenizer: Any, state: int) -> PlanPrompt:
             "another model, or model.policy = 'action'."
         ) from error
     return PlanPrompt(text, opening.encode(text), words, word_tokens)
+
+
+def request_prompt(request: str, tokenizer: Any) -> tuple[str, tuple[int, ...]]:
+    """A request in the model's chat template, up to where its answer begins: text and token ids.
+
+    Models without a template continue the text behind the request and a line break.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        text = f"{request}\n"
+        return text, tuple(tokenizer.encode(text, add_special_tokens=True))
+    text = _render(tokenizer, [{"role": "user", "content": request}])
+    return text, tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
 class _AmbiguousError(Exception):
@@ -235,6 +255,8 @@ def _rules(maze: Maze, words: tuple[str, ...]) -> str:
         rules += f" The ice is slippery: {maze.slip:.0%} of the moves go sideways."
     if any(maze.wind):
         rules += " The wind blows upward."
+    if maze.n_keys:
+        rules += " A door opens when all keys are taken."
     return f"{rules} Moves: {named}."
 
 
@@ -243,7 +265,7 @@ def _map_text(maze: Maze) -> str:
     if not maze.rows:
         return ""
     more = "".join(
-        f", {tile} {TILE_WORDS[tile]}" for tile in "#B" if any(tile in row for row in maze.rows)
+        f", {tile} {TILE_WORDS[tile]}" for tile in "#BgkD" if any(tile in row for row in maze.rows)
     )
     rows = "\n".join(" ".join(row) for row in maze.rows)
     return f"Map ({LEGEND}{more}):\n{rows}"
@@ -251,23 +273,31 @@ def _map_text(maze: Maze) -> str:
 
 def _place(maze: Maze, mdp: MDP, state: int, told: ObservationText) -> str:
     """Where one stands, in an answer already begun, up to the action."""
-    seen = observation_text(maze, mdp, int(mdp.observation[state]))
+    seen = _seen(maze, mdp, state, told)
     if not maze.rows:
         return f"In {seen} I choose"
-    if maze.observation == "neighbourhood":
-        return f"With {seen} I move"
-    if told == "map":
-        return f"At {seen} I move"
-    around = _neighbours(maze, state) + _offset(maze, state)
-    if told == "local":
-        return f"With {around} I move"
-    return f"At {seen} with {around} I move"
+    around = maze.observation != "cell" or told == "local"
+    return f"{'With' if around else 'At'} {seen} I move"
 
 
-def _neighbours(maze: Maze, state: int) -> str:
+def _seen(maze: Maze, mdp: MDP, state: int, told: ObservationText) -> str:
+    """What is told of a state. Mazes that hide the cell tell no more than they show."""
+    seen = observation_text(maze, mdp, int(mdp.observation[state]))
+    if not maze.rows or maze.observation != "cell" or told == "map":
+        return seen
+    around = _neighbours(maze, mdp, state) + _offset(maze, mdp, state)
+    if told == "map+local":
+        return f"{seen} with {around}"
+    if maze.n_keys:
+        around += f", {held_in_words(maze, int(mdp.held[state]))}"
+    return around
+
+
+def _neighbours(maze: Maze, mdp: MDP, state: int) -> str:
     """`ice left, hole below, wall right, ice above`; the edge of the map is a wall."""
     height, width = maze.shape
-    row, column = maze.cell(state)
+    row, column = divmod(int(mdp.cell[state]), width)
+    tiles = maze.tiles_with(int(mdp.held[state])).reshape(height, width)
     around = {
         "left": (row, column - 1),
         "below": (row + 1, column),
@@ -275,14 +305,14 @@ def _neighbours(maze: Maze, state: int) -> str:
         "above": (row - 1, column),
     }
     return ", ".join(
-        f"{TILE_WORDS[maze.rows[r][c]] if 0 <= r < height and 0 <= c < width else 'wall'} {side}"
+        f"{TILE_WORDS[tiles[r, c]] if 0 <= r < height and 0 <= c < width else 'wall'} {side}"
         for side, (r, c) in around.items()
     )
 
 
-def _offset(maze: Maze, state: int) -> str:
+def _offset(maze: Maze, mdp: MDP, state: int) -> str:
     """Where the nearest prize lies: `, prize 2 down 1 right`. Nothing on a map without a prize."""
-    row, column = maze.cell(state)
+    row, column = divmod(int(mdp.cell[state]), maze.shape[1])
     prizes = [maze.cell(int(cell)) for cell in np.flatnonzero(maze.tiles == "G")]
     if not prizes:  # a Gymnasium map whose success is something else
         return ""

@@ -152,17 +152,20 @@ def sample_episodes(
     group_size: int,
     rng: np.random.Generator,
     random_starts: float = 0.0,
+    group_world: Index | None = None,
 ) -> Rollouts:
     """`n_groups` × `group_size` episodes of `behaviour` [O, A] or [W, O, A].
 
-    Group i plays in world i mod W. All episodes of a group begin in the same cell; in a share
-    `random_starts` of each world's groups that is any cell one can stand in, in the others a start
-    cell. Every episode ends by itself or is truncated after `max_steps`.
+    Group i plays in world `group_world[i]`, by default i mod W. All episodes of a group begin in
+    the same cell; in a share `random_starts` of each world's groups that is any cell one can stand
+    in, in the others a start cell. Every episode ends by itself or is truncated after `max_steps`.
     """
     table = np.asarray(behaviour, dtype=np.float64)
     table = np.broadcast_to(table, (worlds.n_worlds, *table.shape[-2:]))
-    group_world = np.arange(n_groups) % worlds.n_worlds
-    nth = np.arange(n_groups) // worlds.n_worlds
+    if group_world is None:
+        group_world = np.arange(n_groups) % worlds.n_worlds
+    same = group_world[:, None] == np.arange(worlds.n_worlds)  # [n_groups, W]
+    nth = same.cumsum(axis=0)[same] - 1  # which of its world's groups each is
     due = (np.stack([nth, nth + 1]) * random_starts).astype(np.int64)
     anywhere: Bools = due[1] > due[0]  # spread evenly among the others
     first = np.where(anywhere[:, None], worlds.anywhere[group_world], worlds.start[group_world])

@@ -13,6 +13,9 @@ from msgspec import Meta
 from engine.settings import TUNABLE, AlgorithmSettings, Schedule
 
 Credit = Literal["episode", "state"]
+TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
+"""Most tokens of one forward pass by default. What is fastest depends on the device: attention over
+long rows costs a CPU more than it saves."""
 Decay = Annotated[
     float,
     Meta(
@@ -52,17 +55,17 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(description="how the frozen base is stored: 4 bits, 8 bits, or as it is"),
     ] = "nf4"
     policy: Annotated[
-        Literal["action", "plan"],
+        Literal["action", "plan", "text"],
         Meta(
             description="action: the distribution over the action words is π(·|s), asked in every "
-            "cell; plan: one completion is the whole route"
+            "cell; plan: one completion is the whole route; text: free text, with a [text] table"
         ),
     ] = "action"
     observation_text: Annotated[
         Literal["map", "local", "map+local"],
         Meta(
             description="what the model is told: the rows of the map; its four neighbours and "
-            "where the prize lies; or both"
+            "where the prize lies (plan policies: those of the start); or both"
         ),
     ] = "map"
     device: Annotated[
@@ -81,7 +84,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         | None
     ) = None
     max_tokens: Annotated[
-        int, Meta(ge=1, le=4096, description="plan policies: most tokens of a completion")
+        int, Meta(ge=1, le=4096, description="plan and text policies: most tokens of a completion")
     ] = 24
     words: Annotated[
         Literal["moves", "any"],
@@ -90,6 +93,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "the end"
         ),
     ] = "moves"
+
+    def tokens_at_once(self, device: str) -> int:
+        """Most tokens of one forward pass on a device ("cpu", "cuda")."""
+        return self.token_budget or TOKEN_BUDGET[device]
 
 
 class Warmup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,10 +157,18 @@ class LlmSettings(AlgorithmSettings, frozen=True, kw_only=True):
         float,
         Meta(
             ge=0.0,
-            description="β: weight of the KL to the reference policy, the model without adapters",
+            description="β: weight of the KL to the reference policy, see kl_reference",
             extra_json_schema=TUNABLE,
         ),
     ] = 0.0
+    kl_reference: Annotated[
+        Literal["base", "last_map"],
+        Meta(
+            description="the reference policy: the model without adapters; or, once the map has "
+            "changed, with the adapters it had then (action policies), which holds on to what was "
+            "learned before"
+        ),
+    ] = "base"
     max_grad_norm: Annotated[
         float, Meta(gt=0.0, description="gradients longer than this are shortened to it")
     ] = 1.0

@@ -1,4 +1,7 @@
-"""An update of an action policy as events: groups of episodes, and one whole episode."""
+"""An update of an action policy as events: groups of episodes, one whole episode, the policy.
+
+Shapes: `O` observations, `A` actions.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.events import Episode, Group, Member, Step
+from engine.errors import UserError
+from engine.evaluate import state_values
+from engine.events import Episode, Group, Member, Policy, Step
+from engine.llm import judging
 from engine.llm.judging import Played
+from engine.llm.look import Look
 from engine.llm.prompts import NO_PROMPT
 from engine.mdp import MDP
 
 if TYPE_CHECKING:
-    from engine.llm.action_learner import ActionLearner, Look
+    from engine.llm.action_learner import ActionLearner
 
 KEPT_GROUPS = 4
 KEPT_MEMBERS = 16
@@ -40,6 +47,8 @@ def action_groups(learner: ActionLearner, played: Played) -> list[Group]:
                 size=size,
                 prompt=prompt,
                 members=tuple(_member(played, b) for b in kept),
+                mean=float(played.compared[first : first + size].mean()),
+                spread=float(played.compared[first : first + size].std()),
             )
         )
     return groups
@@ -141,3 +150,31 @@ def _fell(mdp: MDP, state: int, action: int, landing: int, reward: float) -> boo
     """Whether the move led through a hole, read from the outcome it must have been."""
     met = (mdp.next_state[state, action] == landing) & (mdp.reward[state, action] == reward)
     return bool((mdp.fall[state, action] & met & (mdp.probability[state, action] > 0)).any())
+
+
+def told_policy(learner: ActionLearner, look: Look, played: Played | None) -> Policy:
+    """What the model would do in the world that is shown, and what that is really worth: the values
+    [O] are exact, visits [O, A] and the layer of mean advantages those of the update's episodes."""
+    world = look.worlds[0]
+    mdp, pi = learner.train.mdps[world], look.policy[0]
+    try:
+        values = state_values(mdp, pi, learner.settings.gamma)
+    except UserError:  # γ = 1 and a policy that may never end
+        values = np.zeros(mdp.n_states)
+    by_observation = np.zeros(mdp.n_observations)
+    by_observation[mdp.observation] = values
+    visits = np.zeros((mdp.n_observations, mdp.n_actions), np.int64)
+    layers = {}
+    if played is not None and played.worlds[0] == world:
+        visits = played.visits[0]
+        layers = {"advantage": played.mean_advantages[0].astype(np.float32)}
+    return Policy(
+        step=learner.clock,
+        world_id=world,
+        target=pi.astype(np.float32),
+        behaviour=judging.behaviour(learner, look)[0].astype(np.float32),
+        q=None,
+        values=by_observation.astype(np.float32),
+        visits=visits,
+        layers=layers,
+    )

@@ -1,21 +1,24 @@
 """The mazes of a language model's run, and the exact figures of its policy in them.
 
-One maze, or a training set and a held-out one. Shapes: `W` worlds, `S` states, `O` observations,
-`A` actions.
+One maze, which may change as the run goes on, or a training set and a held-out one. Shapes: `W`
+worlds, `S` states, `O` observations, `A` actions.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
+from engine.errors import UserError
 from engine.evaluate import OptimalFigures, evaluate, greedy, optimal_figures
 from engine.events import Evaluation, Metric, World
-from engine.maze import Maze, MazeSettings, build_mazes
+from engine.maze import Maze, MazeSettings, build_mazes, edit_map
 from engine.maze_sets import held_out_mazes, train_mazes
 from engine.mdp import MDP, Floats, build_mdps
 from engine.tabular.worlds import summarise
@@ -34,23 +37,87 @@ FIGURES = (
 
 @dataclass(frozen=True, eq=False)
 class WorldSet:
-    """The mazes of one split with their MDPs; world ids count on from `first`."""
+    """The mazes of one split with their MDPs; world ids count on from `first`.
+
+    Either all of them are there at any time, or one follows on the other: each holds `from_steps`
+    [W] on (counted in updates) until the next one does; of two with the same step the newer.
+    """
 
     split: Split
     first: int
     mazes: tuple[Maze, ...]
     mdps: tuple[MDP, ...]
     gamma: float
+    from_steps: tuple[int, ...] = ()
+    """Empty where all of them are there at any time."""
 
     def __len__(self) -> int:
         return len(self.mazes)
 
+    def event(self, world: int) -> World:
+        """The world as an event."""
+        step = self.from_steps[world] if self.from_steps else 0
+        return World(step=step, id=self.first + world, split=self.split, maze=self.mazes[world])
+
     def events(self) -> list[World]:
         """What is said about them before the first update."""
-        return [
-            World(step=0, id=self.first + w, split=self.split, maze=maze)
-            for w, maze in enumerate(self.mazes)
-        ]
+        return [self.event(w) for w in range(len(self))]
+
+    # ------------------------------------------------------------ one after the other
+
+    def current(self, step: int) -> int:
+        """The world that holds at a step count."""
+        return max((start, w) for w, start in enumerate(self.from_steps) if start <= step)[1]
+
+    def only(self, world: int) -> WorldSet:
+        """One of the worlds as a set of its own."""
+        return self._alone[world]
+
+    @cached_property
+    def _alone(self) -> tuple[WorldSet, ...]:
+        return tuple(
+            WorldSet(self.split, self.first + w, (maze,), (mdp,), self.gamma)
+            for w, (maze, mdp) in enumerate(zip(self.mazes, self.mdps, strict=True))
+        )
+
+    def met(self, step: int) -> list[int]:
+        """The different maps that have held for a while, in the order they were met: for each the
+        newest world that has it."""
+        held = {start: w for w, start in enumerate(self.from_steps) if start <= step}
+        newest: dict[bytes, int] = {}
+        for _, w in sorted(held.items()):
+            newest[msgspec.json.encode(self.mazes[w])] = w
+        return list(newest.values())
+
+    def edited(self, rows: Sequence[str], step: int) -> WorldSet:
+        """With one world more: the current one with another map, from `step` on. Raises UserError
+        for a map that has no way through, another size, or other things to see."""
+        maze = edit_map(self.mazes[self.current(step)], rows)
+        mazes = (*self.mazes, maze)
+        mdps = tuple(build_mdps(mazes))
+        known, found = self.mdps[0].n_observations, mdps[0].n_observations
+        if found != known:
+            raise UserError(
+                f"maze.map: the new map has {found} situations to be in, this run knows {known}; "
+                "keep the number of keys as it is."
+            )
+        return WorldSet(self.split, self.first, mazes, mdps, self.gamma, (*self.from_steps, step))
+
+    def save(self) -> Array:
+        """Mazes and steps as the bytes of a JSON text [n] uint8."""
+        timed = zip(self.from_steps, self.mazes, strict=True)
+        data = [[step, msgspec.to_builtins(maze)] for step, maze in timed]
+        return np.frombuffer(json.dumps(data).encode(), np.uint8)
+
+    def loaded(self, data: Array) -> WorldSet:
+        """The set that `save` wrote down: a random map of Gymnasium's is the one that was drawn."""
+        timed = json.loads(data.tobytes())
+        mazes = tuple(msgspec.convert(maze, Maze) for _, maze in timed)
+        steps = tuple(step for step, _ in timed)
+        mdps = tuple(build_mdps(mazes))
+        return WorldSet(self.split, self.first, mazes, mdps, self.gamma, steps)
+
+    # ------------------------------------------------------------ figures
 
     @cached_property
     def optima(self) -> tuple[OptimalFigures, ...]:
@@ -112,14 +179,15 @@ class WorldSet:
 
 def make_sets(settings: MazeSettings, gamma: float) -> tuple[WorldSet, WorldSet | None]:
     """The training mazes, and the held-out ones if there are any. They agree in shape."""
+    steps: tuple[int, ...] = ()
     if settings.train is None:
-        mazes: Sequence[Maze] = [build_mazes(settings)[0][1]]
+        steps, mazes = zip(*build_mazes(settings), strict=True)
     else:
         mazes = train_mazes(settings)
     held_out = held_out_mazes(settings)
     mdps = build_mdps([*mazes, *held_out])
     n = len(mazes)
-    train = WorldSet("train", 0, tuple(mazes), tuple(mdps[:n]), gamma)
+    train = WorldSet("train", 0, tuple(mazes), tuple(mdps[:n]), gamma, steps)
     if not held_out:
         return train, None
     return train, WorldSet("test", n, tuple(held_out), tuple(mdps[n:]), gamma)

@@ -14,7 +14,7 @@ from engine import presets
 from engine.events import Note
 from engine.llm.diagnosis import CALM, Diagnosis, memory_limit
 from engine.llm.diagnosis_rules import RULES
-from engine.llm.evidence import WINDOW, mann_kendall
+from engine.llm.evidence import WINDOW, Memory, Seen, mann_kendall
 from engine.presets import LlmPreset
 
 LAKE = """
@@ -407,6 +407,133 @@ def test_a_wavering_run_is_not_flooded() -> None:
     diagnosis = past_first(preset())
     turns = [{"entropy": 0.01, "equal_groups": 1.0} if i % 20 < 8 else {} for i in range(2000)]
     assert 2 <= len(told(diagnosis, turns, 0.2)) <= 8
+
+
+# ---------------------------------------------------------------- bad, over, or neither
+
+
+def judged(name: str, metrics: dict[str, float], memory: Memory) -> str:
+    """What a rule says of one moment, apart from how long it has been so."""
+    of = preset()
+    seen = Seen(of, of.algorithm, 50, metrics, memory, lambda: 1.0, {})
+    (rule,) = [rule for rule in RULES if rule.name == name]
+    assert not (rule.bad(seen) and rule.over(seen))
+    return "bad" if rule.bad(seen) else "over" if rule.over(seen) else "neither"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "judgement"),
+    [
+        ({"gradient_norm": 0.0, "equal_groups": 0.2}, "bad"),
+        ({"gradient_norm": 1e-13, "equal_groups": 0.9}, "bad"),
+        ({"gradient_norm": 0.0, "equal_groups": 1.0}, "neither"),  # it could not be another
+        ({"equal_groups": 0.2}, "neither"),
+        ({"gradient_norm": math.nan, "equal_groups": 0.2}, "neither"),
+        ({"gradient_norm": 1e-11, "equal_groups": 0.2}, "over"),
+        ({"gradient_norm": 0.3, "equal_groups": 1.0}, "over"),
+    ],
+)
+def test_when_the_gradient_is_gone_and_when_it_is_back(
+    metrics: dict[str, float], judgement: str
+) -> None:
+    assert judged("no-gradient", metrics, Memory()) == judgement
+
+
+@pytest.mark.parametrize(
+    ("best", "evaluated", "judgement"),
+    [
+        (0.9, [0.9, 0.1, 0.2], "bad"),
+        (0.9, [0.9, 0.5, 0.44], "neither"),  # one of the newest two was at half the best
+        (0.9, [0.9, 0.1, 0.6], "neither"),
+        (0.9, [0.1, 0.1, 0.71], "neither"),
+        (0.9, [0.1, 0.1, 0.73], "over"),
+        (0.25, [0.25, 0.0, 0.0], "neither"),  # it never was any good
+        (0.9, [0.1], "neither"),
+    ],
+)
+def test_when_success_has_dropped_and_when_it_is_back(
+    best: float, evaluated: list[float], judgement: str
+) -> None:
+    memory = Memory(windows={"evaluated": evaluated}, success=evaluated[-1], best=best)
+    assert judged("dropped", {}, memory) == judgement
+
+
+def trending(z: float, change: float) -> list[float]:
+    """`WINDOW` values that change by about `change`, under so much noise that their Mann-Kendall z
+    is as near as can be to the one asked for."""
+    rng, found, best = np.random.default_rng(0), [0.0] * WINDOW, math.inf
+    for noise in np.geomspace(0.01, 100, 400) if z else []:
+        noisy = np.arange(WINDOW) / WINDOW + noise * rng.normal(size=WINDOW)
+        values = (change * noisy).tolist()
+        if abs(mann_kendall(values) - z) < best:
+            found, best = values, abs(mann_kendall(values) - z)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("reward", "success", "judgement"),
+    [
+        (trending(6, 1.0), trending(-6, -0.5), "bad"),
+        (trending(6, 1.0), trending(-6, -0.1), "neither"),  # what is lost is little
+        (trending(6, 1.0), trending(-2, -0.5), "neither"),
+        (trending(2, 1.0), trending(-6, -0.5), "neither"),
+        (trending(6, 1.0), trending(0, 0.0), "over"),
+        (trending(6, 1.0), trending(-0.5, -0.5), "over"),
+        (trending(0.5, 1.0), trending(-6, -0.5), "over"),
+        (trending(-6, -1.0), trending(-6, -0.5), "over"),
+        (trending(6, 1.0)[:-1], trending(-6, -0.5)[:-1], "over"),  # nothing is known yet
+    ],
+)
+def test_when_the_reward_is_hacked_and_when_that_is_over(
+    reward: list[float], success: list[float], judgement: str
+) -> None:
+    assert judged("hacked", {}, Memory(windows={"reward": reward, "success": success})) == judgement
+
+
+def drop() -> list[Note]:
+    return told(past_first(preset()), [{"success": s} for s in (0.9, 0.1, 0.1)])
+
+
+def hack() -> list[Note]:
+    return told(past_first(preset()), hacking(np.random.default_rng(0), 0.02, online_return=0.02))
+
+
+BAD_RUNS: dict[str, tuple[Callable[[], list[Note]], str]] = {
+    "warmed-up": (lambda: Diagnosis(plan("warmup.updates=1")).notes(2, HEALTHY | {
+        "clip_fraction": 0.1}, 0.5)[:1], "warm start of 1 supervised"),
+    "first-pass": (lambda: Diagnosis(preset()).notes(1, HEALTHY, 0.5), "clip fraction of 0"),
+    "not-finite": (CASES["not a number"][0], "not a finite number"),
+    "no-gradient": (CASES["no gradient"][0], "gradient is 0 although"),
+    "equal": (CASES["equal, failing"][0], "earned the same"),
+    "collapsed": (CASES["entropy"][0], "Entropy has collapsed"),
+    "far": (CASES["KL"][0], "KL to the reference"),
+    "too-large": (CASES["step"][0], "at once"),
+    "cut-off": (CASES["cut off"][0], "ran into the limit"),
+    "unreadable": (CASES["unreadable"][0], "not one move can be read"),
+    "hacked": (hack, "reward rises while success falls"),
+    "dropped": (drop, "Success has dropped"),
+}  # fmt: skip
+"""For each rule a run that calls for it and for no other, and how its note begins."""
+
+
+def test_every_rule_has_a_bad_run() -> None:
+    assert list(BAD_RUNS) == [rule.name for rule in RULES]
+
+
+@pytest.mark.parametrize("name", BAD_RUNS)
+def test_a_bad_run_gets_the_note_of_its_rule_and_no_other(name: str) -> None:
+    run, words = BAD_RUNS[name]
+    (note,) = run()
+    assert words in note.text
+    others = [text for other, (_, text) in BAD_RUNS.items() if other != name]
+    assert not any(text in note.text for text in others)
+
+
+def test_a_new_map_is_judged_for_itself() -> None:
+    diagnosis = past_first(preset())
+    assert told(diagnosis, same(3), success=0.9) == []
+    diagnosis.new_map()
+    assert told(diagnosis, same(10), success=0.1) == []
 
 
 # ---------------------------------------------------------------- settings and saving

@@ -15,7 +15,7 @@ import torch
 
 from engine.errors import UserError
 from engine.llm import device, memory
-from engine.llm.attention import unpacked
+from engine.llm.attention import adapter_off, unpacked
 from engine.llm.catalog import resolve, shape_of
 from engine.llm.loading import (
     Loaded,
@@ -23,7 +23,6 @@ from engine.llm.loading import (
     adapter_weights,
     load_adapter,
     load_model,
-    reference,
     save_adapter,
 )
 
@@ -181,7 +180,7 @@ def test_the_reference_is_the_base(tiny_model: TinyModel) -> None:
     loaded = load_model(str(tiny_model("qwen3")), "nf4", "cpu")
     fresh = logits(loaded).detach()
     shake_adapters(loaded)
-    with reference(loaded.model):
+    with adapter_off(loaded.model):
         assert torch.equal(logits(loaded), fresh)
         assert not logits(loaded).requires_grad
     assert not torch.allclose(logits(loaded), fresh)

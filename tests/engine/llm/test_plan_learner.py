@@ -15,7 +15,6 @@ from plan_tools import ALGORITHMS, PLAN, plan_learner, weights
 from engine.errors import UserError
 from engine.events import Evaluation, Group, Policy
 from engine.llm.plan_judging import Batch, Route, by_critic
-from engine.llm.plan_learner import PlanLearner
 from engine.llm.plan_policy import PlanPolicy
 from engine.llm.prompts import PlanPrompt
 from engine.llm.rewards import parse_moves, walk
@@ -68,7 +67,7 @@ def test_a_warm_start_shows_shortest_routes(tiny_model: Tiny) -> None:
     losses = metrics(events, "warmup_loss")
     assert len(losses) == 30 and losses[-1] < 0.4 * losses[0]
     assert made.counters.episodes == made.counters.total_env_steps == 0
-    assert [e.step for e in events if isinstance(e, Policy)][:3] == [0, 1, 2]
+    assert [e.step for e in events if isinstance(e, Policy)] == [0, 10, 20, 30]
     success = [e.figures["success_rate"].mean for e in events if isinstance(e, Evaluation)]
     assert success[0] < 0.4 and success[-1] > 0.9
     # Two routes are shortest, half of the time each: log 2 nats over the three tokens of a route.
@@ -156,18 +155,14 @@ def test_stopped_and_resumed_equals_never_stopped(
     first = plan_learner(tiny_model("llama"), algorithm, *more)
     train(first, 3)
     saved = {name: value.copy() for name, value in first.state().items()}
-    first.conclude()  # a run that stops has its last words, which shift nothing
+    first.conclude()  # its last words may find better adapters, and shift nothing else
     resumed = plan_learner(tiny_model("llama"), algorithm, *more)
     resumed.load(saved)
     assert reproducible(train(resumed, 3)) == reproducible(rest)
     same_state(whole, resumed)
-    same_state(first, plan_learner_at(tiny_model("llama"), algorithm, more, saved))
-
-
-def plan_learner_at(folder: Path, algorithm: str, more: list[str], saved: Any) -> PlanLearner:
-    made = plan_learner(folder, algorithm, *more)
-    made.load(saved)
-    return made
+    for name, value in first.state().items():
+        if not name.startswith("best"):
+            np.testing.assert_array_equal(value, saved[name], err_msg=name)
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
@@ -240,6 +235,18 @@ def test_sets_of_mazes_resume_too_and_test_on_others(tiny_model: Tiny) -> None:
     assert last[1].figures["best_success_rate"].n == 3
 
 
+@pytest.mark.parametrize("told", ["local", "map+local"])
+def test_a_route_is_learned_from_what_lies_around_the_start(tiny_model: Tiny, told: str) -> None:
+    made = plan_learner(
+        tiny_model("llama"), "grpo", "algorithm.episodes=64", "algorithm.epochs=2",
+        "budget.updates=30", "budget.success_rate=0.95", f"model.observation_text={told}",
+    )  # fmt: skip
+    success = [e.figures["success_rate"].mean for e in train(made) if isinstance(e, Evaluation)]
+    assert success[0] < 0.4 and max(success) > 0.9
+    prompt = made.writer.prompt(0, 0).text
+    assert "wall left, ice below, ice right, wall above, prize 1 down 1 right" in prompt
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -247,7 +254,6 @@ def test_sets_of_mazes_resume_too_and_test_on_others(tiny_model: Tiny) -> None:
     ("override", "message"),
     [
         (["maze.slip=0.2", "warmup.updates=2"], "shortest routes"),
-        (["model.observation_text=local"], "observation_text"),
         (["algorithm.credit=state"], "action policies"),
         (["algorithm.random_starts=0.5"], "action policies"),
     ],

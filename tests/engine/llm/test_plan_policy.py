@@ -15,9 +15,9 @@ from engine.llm.sampling import end_tokens
 TEMPERATURE = 0.7
 
 
-def batch(model, tokenizer, restricted):
+def batch(model, tokenizer, restricted, told="map"):
     """Two prompts with five completions each, of all lengths, some beginning alike."""
-    prompts = [plan_prompt(maze, mdp, tokenizer, 0) for maze, mdp in worlds(*MAPS)]
+    prompts = [plan_prompt(maze, mdp, tokenizer, 0, told) for maze, mdp in worlds(*MAPS)]
     words = move_words(prompts[0], end_tokens(model, tokenizer))
     left, down, right, up = (tokens[0] for tokens in prompts[0].word_tokens)
     end = tokenizer.eos_token_id
@@ -50,10 +50,12 @@ def architecture(request):
     return tiny(request.param)
 
 
-@pytest.mark.parametrize("restricted", [True, False])
-def test_values_and_gradients_equal_the_naive_ones(architecture, restricted):
+@pytest.mark.parametrize(
+    ("restricted", "told"), [(True, "map"), (False, "map"), (True, "local"), (True, "map+local")]
+)
+def test_values_and_gradients_equal_the_naive_ones(architecture, restricted, told):
     model, tokenizer = architecture
-    policy, owners, routes = batch(model, tokenizer, restricted)
+    policy, owners, routes = batch(model, tokenizer, restricted, told)
     expected, entropy = naive(model, policy, owners, routes)
     generator = torch.Generator().manual_seed(0)
     advantages = torch.randn(expected.shape, generator=generator)

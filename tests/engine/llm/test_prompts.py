@@ -64,7 +64,7 @@ def test_a_partial_observation_tells_neither_cell_nor_prize(tokenizer):
     ends = {text.rpartition("\n")[2] for text in prompts.texts}
     assert "With wall left, ice below, ice right, wall above I move" in ends
     assert not any("prize 1" in end or "row" in end for end in ends)
-    assert prompts.row.shape == (1, 625)
+    assert prompts.row.shape == (1, build_mdp(maze).n_observations)
 
 
 def test_the_same_view_in_two_mazes_is_one_prompt(tokenizer):
@@ -163,6 +163,47 @@ def test_thinking_is_off(template):
     plain.chat_template = template
     text = action_prompts(worlds(MAPS[0]), plain).texts[0]
     assert "<think>\n\n</think>\n\nAt row 1" in text
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "has_map"),
+    [
+        ("map", "From row 2, column 3 to the prize:", True),
+        (
+            "local",
+            "From hole left, ice below, hole right, ice above, prize 2 down 1 right to the prize:",
+            False,
+        ),
+        (
+            "map+local",
+            "From row 2, column 3 with hole left, ice below, hole right, ice above, prize 2 down 1 "
+            "right to the prize:",
+            True,
+        ),
+    ],
+)
+def test_a_plan_prompt_tells_what_it_is_to_tell(tokenizer, told, asked, has_map):
+    maze = Maze(rows=("SFFF", "FHFH", "FFFH", "HFFG"))
+    prompt = plan_prompt(maze, build_mdp(maze), tokenizer, 6, told)
+    assert prompt.text.endswith(asked)
+    assert ("\nF H F H\n" in prompt.text) == has_map
+    assert "Write the whole route" in prompt.text
+
+
+def test_keys_and_doors_are_told(tokenizer):
+    maze = Maze(rows=("SkD", "HgG"))
+    mdp = build_mdp(maze)
+    prompts = action_prompts([(maze, mdp)], tokenizer, "map+local")
+    before, after = (
+        prompts.texts[prompts.row[0, mdp.observation[state]]] for state in (0, maze.n_cells + 1)
+    )
+    assert "A door opens when all keys are taken." in before
+    assert "k key" in before and "D door" in before and "g lesser prize" in before
+    assert "no key held" in before and "key right" in before
+    assert "the key held" in after and "ice right" in after and "lesser prize below" in after
+    local = action_prompts([(maze, mdp)], tokenizer, "local")
+    assert len(local) == len(prompts)  # what is held is told, or two states would read alike
+    assert any("no key held" in text for text in local.texts)
 
 
 def test_a_plan_prompt_asks_for_the_route(tokenizer):

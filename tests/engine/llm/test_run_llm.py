@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from learner_tools import preset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs share
@@ -21,9 +22,10 @@ from run_tools import ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
 from engine.errors import UserError
-from engine.llm import action_learner
 from engine.llm import evaluation as asking
+from engine.llm import loading, schedule
 from engine.llm.learner import TIMED
+from engine.llm.prompts import plan_prompt
 from engine.mdp import build_mdp
 from engine.presets import LlmPreset
 from engine.runs import launch
@@ -204,7 +206,7 @@ def test_adapters_found_by_the_very_last_look_are_saved(
     tiny_model: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That look comes after the last checkpoint, which a longer run would go on from."""
-    monkeypatch.setattr(action_learner, "SET_EVERY", 10**6)  # at first, and at last
+    monkeypatch.setitem(schedule.EVERY, "train", 10**6)  # at first, and at last
     easy = ["maze.train={count = 2, size = 2, hole_density = 0.0}"]
     made = preset(tiny_model("llama"), more="group_size = 8", overrides=easy)
     with RunReader(_finished(made, tmp_path)) as reader:
@@ -309,13 +311,85 @@ def test_routes_are_sampled_and_their_error_told(tiny_model: Tiny, tmp_path: Pat
     with RunReader(run_dir) as reader:
         found, again = evaluate_run(reader, []), evaluate_run(reader, [])
         told = reader.final()
-        with pytest.raises(UserError, match="writes whole routes"):
-            played_worlds(reader, [])
     assert found == again and found.success_kind == told["success_kind"] == "sampled"
     success, stderr = found.figures["success_rate"].mean, found.own.success_stderr
     assert 64 * success == round(64 * success) and 0 < stderr < 0.5 / 8
     # Two samples of one policy, 64 and 128 routes: within four standard errors of their difference.
     assert abs(success - told["success_rate"]) < 4 * stderr * np.sqrt(1.5)
+
+
+@pytest.mark.parametrize("words", ["moves", "any"])
+def test_a_policy_that_writes_routes_plays_by_planning_anew(
+    tiny_model: Tiny, tmp_path: Path, words: str
+) -> None:
+    """What it does in a cell is the first move of a route from there, asked for in full."""
+    plan = ["model.policy=plan", "budget.updates=2", "model.max_tokens=6", f"model.words={words}"]
+    made = preset(
+        tiny_model("llama"), more=EPOCHS, overrides=[*plan, "model.observation_text=map+local"]
+    )
+    run_dir = _finished(made, tmp_path)
+    with RunReader(run_dir) as reader:
+        (world,) = played_worlds(reader, [])
+    np.testing.assert_allclose(world.policy.sum(-1), 1.0, atol=1e-12)
+    np.testing.assert_array_equal(world.policy[3], 0.25)  # the prize: nothing is decided there
+    assert len({tuple(row) for row in world.policy[:3].round(6)}) == 3
+    loaded = loading.load_model(made.model.name, "none", "cpu", loading.LoraSettings(4, 8.0))
+    loading.load_adapter(loaded, run_dir / "adapter")
+    loaded.model.eval()
+    for state in range(3):
+        prompt = plan_prompt(world.maze, world.mdp, loaded.tokenizer, state, "map+local")
+        total = []
+        for word in prompt.word_tokens:
+            ids = torch.tensor([[*prompt.tokens, *word]])
+            with torch.no_grad():
+                log_p = loaded.model(input_ids=ids).logits[0].log_softmax(-1)
+            at = torch.arange(len(prompt.tokens) - 1, ids.shape[1] - 1)
+            total.append(float(log_p[at, torch.tensor(word)].sum()))
+        if words == "any" or len({len(word) for word in prompt.word_tokens}) == 1 == len(word):
+            expected = torch.tensor(total).softmax(-1).numpy()
+            np.testing.assert_allclose(world.policy[state], expected, atol=1e-4)
+
+
+def test_a_run_is_paused_tuned_edited_killed_and_goes_on(tiny_model: Tiny, tmp_path: Path) -> None:
+    """All that a screen can ask of a live run, through a real worker; then the same without it."""
+    made = preset(tiny_model("llama"), more=EPOCHS, overrides=["budget.updates=9"])
+    with launched(made, tmp_path, paused=True) as reader:
+        assert ask(reader, "step", n=2) == "done"
+        assert ask(reader, "tune", key="algorithm.learning_rate", value=0.02) == "done"
+        assert "cannot change" in ask(reader, "tune", key="algorithm.episodes", value=4)
+        assert "way" in ask(reader, "edit", rows=["SH", "HG"])
+        assert ask(reader, "edit", rows=["GF", "FS"]) == "done"
+        assert ask(reader, "step", n=1) == "done"
+        head = reader.head()
+        assert (head.state, head.updates) == ("paused", 3)
+        assert reader.tunes()[0].key == "algorithm.learning_rate"
+        curves = reader.curves(["learning_rate", "success_rate_map_0", "success_rate_map_1"])
+        assert curves["learning_rate"].mean.tolist() == [0.01, 0.01, 0.02]
+        assert curves["success_rate_map_1"].x.tolist() == [3]
+        world, policy = reader.world_at(3), reader.policy_at(3)
+        assert world is not None and policy is not None
+        assert list(world.maze.rows) == ["GF", "FS"] and policy.world_id == world.id == 1
+        _step_then_kill(reader, 1)
+        launch.start_worker(reader.path, resume=True)
+        head = wait_for(reader, lambda head: head.ended)
+        assert (head.state, head.updates) == ("finished", 9), reader.error()
+        found = evaluate_run(reader, [])
+        assert found.maze.rows == ("GF", "FS")
+        told = reader.final()
+        assert told["success_rate"] == pytest.approx(found.figures["success_rate"].mean, abs=1e-6)
+        other = _stepped(made, tmp_path / "other")
+        _assert_same(reader.path, other)
+
+
+def _stepped(made: LlmPreset, runs_dir: Path) -> Path:
+    """The same run with the same commands, never killed."""
+    with launched(made, runs_dir, paused=True) as reader:
+        assert ask(reader, "step", n=2) == "done"
+        assert ask(reader, "tune", key="algorithm.learning_rate", value=0.02) == "done"
+        assert ask(reader, "edit", rows=["GF", "FS"]) == "done"
+        assert ask(reader, "resume") == "done"
+        assert wait_for(reader, lambda head: head.ended).state == "finished"
+        return reader.path
 
 
 PROBE = """
