@@ -215,15 +215,15 @@ def _file(algorithm: Algorithm) -> str:
 
 @cache
 def _shown_by(folder: Path, kind: Kind) -> dict[str, tuple[str, ...]]:
-    """The presets in a folder that train tables or language models, by the algorithm they train
-    with. A broken one shows nothing."""
+    """The shipped presets, which are in `folder`, that train tables or language models, by the
+    algorithm they train with. A broken one shows nothing."""
     shown: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*.toml")):
+    for name, file in presets.shipped_files().items():
         try:
             data = tomllib.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
             continue
         algorithm = data.get("algorithm")
         if isinstance(algorithm, dict) and ("model" in data) == (kind == "llm"):
-            shown.setdefault(str(algorithm.get("name")), []).append(file.stem)
+            shown.setdefault(str(algorithm.get("name")), []).append(name)
     return {algorithm: tuple(names) for algorithm, names in shown.items()}

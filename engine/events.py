@@ -25,10 +25,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class World(Event, frozen=True, kw_only=True):
-    """A maze the run meets. Episodes, policies and evaluations carry its `id`."""
+    """A maze the run meets. Episodes, policies and evaluations carry its `id`.
+
+    It learns in those of split "train"; in the others its policy is only judged: held-out mazes
+    ("test"), and where it is used in the end ("deploy").
+    """
 
     id: int
-    split: Literal["train", "test"]
+    split: Literal["train", "test", "deploy"]
     maze: Maze
 
     @property
@@ -48,7 +52,8 @@ class Step(Event, frozen=True, kw_only=True):
     `next_values` are the learned action values [A] of this and of the next observation, before
     the update. `bootstrap` is the part of the target that was itself an estimate, undiscounted
     (0 after a terminating step); `next_action` is -1 unless the update used it.
-    `planned` counts the updates from a learned model that followed this move.
+    `planned` counts the updates from a learned model that followed this move. `extra` is what the
+    learner was paid besides the environment's `reward`: shaping, less the price of a fall.
 
     Methods that learn a policy give its `probabilities` [A] instead of values. Once they have
     learned from the step, `advantage_estimate` is the advantage their update used (NaN before),
@@ -68,6 +73,7 @@ class Step(Event, frozen=True, kw_only=True):
     explored: bool = False
     log_prob: float = 0.0
     reward: float
+    extra: float = 0.0
     next_state: int
     next_observation: int
     next_action: int = -1
@@ -90,6 +96,11 @@ class Step(Event, frozen=True, kw_only=True):
     probabilities_after: tuple[float, ...] = ()
     policy_step_size: float = math.nan
     advantage_estimate: float = math.nan
+
+    @property
+    def paid(self) -> float:
+        """What the learner learns from: the reward and what came on top of it."""
+        return self.reward + self.extra
 
     @property
     def advantage(self) -> float:
@@ -146,8 +157,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 class Group(Event, frozen=True, kw_only=True):
     """Episodes from one start that update number `step` of a language model compared.
 
-    `size` is how many there were; of many only the first are kept as `members`. `prompt` is what
-    the model read at the start.
+    `size` is how many there were; of many only the first are kept as `members`. `mean` and `spread`
+    (the standard deviation) are of what all of them were compared by; NaN in records of older
+    versions. `prompt` is what the model read at the start.
     """
 
     world_id: int
@@ -155,6 +167,35 @@ class Group(Event, frozen=True, kw_only=True):
     size: int
     prompt: str
     members: tuple[Member, ...]
+    mean: float = math.nan
+    spread: float = math.nan
+
+
+class Pair(Event, frozen=True, kw_only=True):
+    """Two completions of one prompt, shown to whoever judges: which one is preferred?
+
+    `index` counts the pairs of a run from 0.
+    """
+
+    index: int
+    prompt: str
+    texts: tuple[str, str]
+
+
+class Preference(Event, frozen=True, kw_only=True):
+    """What was answered about pair `index`, by "you" or by a "rule".
+
+    `target` is the chance that the first is preferred as the answer says it (1, 0, or 0.5 for a
+    tie), NaN for a skipped pair. `scores` are those typed, if any. `guess` is what the reward model
+    in use had expected before the answer was known, NaN where there was none yet.
+    """
+
+    index: int
+    choice: Literal["first", "second", "tie", "skip"]
+    target: float
+    guess: float
+    scores: tuple[float, float] | None = None
+    by: Literal["you", "rule"] = "you"
 
 
 class Metric(msgspec.Struct, frozen=True, array_like=True):
@@ -173,6 +214,17 @@ class Update(Event, frozen=True, kw_only=True):
     episodes: int
     total_env_steps: int
     metrics: dict[str, Metric]
+
+
+class PerAgent(Event, frozen=True, kw_only=True):
+    """The last value of every figure for each agent, among a run's last words.
+
+    `figures` maps a name to float64 [N], one number for each of the N agents, NaN where an agent
+    has none: the exact figures of its target policy (averaged over training worlds), and the
+    learner's own metrics. What compares groups of agents with an interval starts from these.
+    """
+
+    figures: dict[str, Array]
 
 
 class Policy(Event, frozen=True, kw_only=True):
@@ -200,7 +252,7 @@ class Evaluation(Event, frozen=True, kw_only=True):
     """
 
     world_id: int
-    split: Literal["train", "test"] = "train"
+    split: Literal["train", "test", "deploy"] = "train"
     success_kind: Literal["exact", "sampled"] = "exact"
     success_stderr: float = 0.0
     figures: dict[str, Metric]
@@ -260,7 +312,10 @@ AnyEvent = (
     | Step
     | Episode
     | Group
+    | Pair
+    | Preference
     | Update
+    | PerAgent
     | Policy
     | Evaluation
     | Note

@@ -79,6 +79,21 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class AskingLearner(Protocol):
+    """What a learner has besides when somebody judges for it."""
+
+    @property
+    def waiting(self) -> int:
+        """For how many answers it waits now: until then it is not advanced, and not done."""
+
+    def prefer(self, pair: int, choice: str) -> list[AnyEvent]:
+        """Take an answer about a pair: "first", "second", "tie" or "skip". Raises UserError."""
+
+    def score(self, pair: int, scores: tuple[float, float]) -> list[AnyEvent]:
+        """Take an answer typed as two marks. Raises UserError."""
+
+
+@runtime_checkable
 class HeavyLearner(Protocol):
     """What a learner has besides when a step takes seconds and its state megabytes."""
 

@@ -19,9 +19,11 @@ import typer
 from engine.errors import UserError, nearest
 from tui.commands import (
     algorithms,
+    compare,
     doctor,
     evaluate,
     glossary,
+    lab,
     models,
     play,
     presets,
@@ -91,8 +93,10 @@ app.command()(runs.resume)
 app.command()(runs.stop)
 app.command()(runs.rm)
 app.command("eval")(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(play.play)
 app.add_typer(presets.app, name="presets")
+app.add_typer(lab.app, name="lab")
 app.command(cls=sweep.SweepCommand)(sweep.sweep)
 app.command()(glossary.glossary)
 app.command()(algorithms.algorithms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,7 @@ from msgspec import Meta
 from engine.errors import UserError, nearest
 
 Count = Annotated[int, Meta(ge=1)]
+Mark = Annotated[float, Meta(ge=0.0, le=10.0)]
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +77,23 @@ class Edit(Command, frozen=True, kw_only=True):
     rows: list[str]
 
 
+class Prefer(Command, frozen=True, kw_only=True):
+    """Say which completion of a pair is better, that neither is, or that you leave it out."""
+
+    usage = "pair: the pair's number, and choice: first, second, tie or skip"
+    pair: Annotated[int, Meta(ge=0)]
+    choice: Literal["first", "second", "tie", "skip"]
+
+
+class Score(Command, frozen=True, kw_only=True):
+    """Give each completion of a pair a mark; their difference says which is better, and how much:
+    a point more is a preference of 73 %."""
+
+    usage = "pair: the pair's number, and scores: two numbers from 0 to 10"
+    pair: Annotated[int, Meta(ge=0)]
+    scores: tuple[Mark, Mark]
+
+
 COMMANDS: dict[str, type[Command]] = {
     "pause": Pause,
     "resume": Resume,
@@ -85,6 +103,8 @@ COMMANDS: dict[str, type[Command]] = {
     "episode": EpisodeBy,
     "tune": Tune,
     "edit": Edit,
+    "prefer": Prefer,
+    "score": Score,
 }
 
 

@@ -22,7 +22,7 @@ from engine.events import Metric
 from engine.learner import State
 from engine.llm.worlds import FIGURES, WorldSet, make_sets
 from engine.maze import Maze, MazeSettings, build_mazes
-from engine.mdp import MDP, build_mdp
+from engine.mdp import MDP, build_mdps
 from engine.preset_toml import MAZE_SOURCES, apply_override
 from engine.runs import checkpoints, schema
 from engine.runs.reader import RunReader
@@ -32,7 +32,7 @@ from engine.tabular.worlds import summarise
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str], None]
 
-GENERATED = ("size", "hole_density", "seed")
+GENERATED = ("size", "hole_density", "walls", "keys", "seed")
 """The keys of `[maze]` that describe a generated maze."""
 
 
@@ -122,16 +122,12 @@ def played_worlds(
     reader: RunReader, overrides: list[str], progress: Progress = lambda text: None
 ) -> list[PlayedWorld]:
     """The mazes of a run (changed as for `evaluate_run`) with the watched agent's target policy in
-    each; held-out mazes come first. Raises UserError as `evaluate_run` does."""
+    each; held-out mazes come first. Of a policy that writes whole routes it is their first move, as
+    if it planned anew in every cell. Raises UserError as `evaluate_run` does."""
     preset = reader.info().preset
     if not isinstance(preset, presets.LlmPreset):
         learned, maze, mdp = _placed(reader, overrides)
         return [PlayedWorld(maze=maze, mdp=mdp, policy=learned.target[0])]
-    if preset.model.policy == "plan":
-        raise UserError(
-            f"The run {reader.id} writes whole routes (model.policy = 'plan') and has no moves of "
-            f"its own to play with; `icemaze eval {reader.id}` says what its routes are worth."
-        )
     return [
         PlayedWorld(maze=maze, mdp=mdp, policy=policy, held_out=split.split == "test")
         for split, policies in reversed(_policies(reader, _splits(reader, overrides), progress))
@@ -148,7 +144,9 @@ def _placed(reader: RunReader, overrides: list[str]) -> tuple[_Learned, Maze, MD
     maze = world.maze
     if overrides:
         maze = build_mazes(_changed(preset, world.maze, overrides))[0][1]
-    mdp = build_mdp(maze)
+        _check_sees(maze, world.maze)
+    # Observations are numbered over all worlds the run has met; a changed maze comes last.
+    mdp = build_mdps([*(met.maze for met in reader.worlds()), maze])[-1]
     _check_fits(maze, mdp, world.maze, learned)
     return learned, maze, mdp
 
@@ -186,7 +184,12 @@ def _evaluate_adapters(
 
 def _splits(reader: RunReader, overrides: list[str]) -> list[WorldSet]:
     """The run's mazes, or changed ones: those trained on, then those held out, if any."""
-    preset, world = reader.info().preset, reader.world_at(0)
+    preset, world = reader.info().preset, reader.world_at(reader.head().step)
+    if isinstance(preset, presets.LlmPreset) and preset.text is not None:
+        raise UserError(
+            f"{reader.id}: this run writes free text, so there is no maze to walk and no exact "
+            f"figure; `icemaze open {reader.id}` shows what it writes and what was preferred."
+        )
     # Even without overrides: a random map of Gymnasium's is the one that was drawn.
     settings = _changed(preset, world.maze, overrides) if world else preset.maze
     train, test = make_sets(settings, preset.algorithm.gamma)
@@ -277,6 +280,8 @@ def _changed(preset: presets.Preset, maze: Maze, overrides: list[str]) -> MazeSe
     data = msgspec.to_builtins(preset)
     settings = {key: value for key, value in data["maze"].items() if value is not None}
     settings.pop("changes", None)  # the map it has switched to counts, not those on the way
+    if settings.pop("randomize", None) is not None:
+        settings["slip"] = maze.slip  # of the one among its worlds that is asked about
     keys = {_maze_key(override) for override in overrides}
     if maze.gymnasium is not None:
         settings["kwargs"] = maze.kwargs  # with a random map pinned to the one that was drawn
@@ -308,6 +313,17 @@ def _maze_key(override: str) -> str:
     return key
 
 
+def _check_sees(maze: Maze, own: Maze) -> None:
+    """What is seen must be the same in the other maze."""
+    for key in ("observation", "memory"):
+        here, there = getattr(maze, key), getattr(own, key)
+        if here != there:
+            raise UserError(
+                f"eval: the run learned with maze.{key} = {there!r}, so maze.{key} = {here!r} does "
+                "not fit what it knows; leave it."
+            )
+
+
 def _check_fits(maze: Maze, mdp: MDP, own: Maze, learned: _Learned) -> None:
     """What was learned by observation and action must mean the same in the other maze."""
     known = learned.target.shape[1:]
@@ -316,11 +332,6 @@ def _check_fits(maze: Maze, mdp: MDP, own: Maze, learned: _Learned) -> None:
         raise UserError(
             f"eval: the run learned {known[0]} observations and {known[1]} actions, the changed "
             f"maze has {here[0]} and {here[1]}; change only what keeps them."
-        )
-    if maze.observation != own.observation:
-        raise UserError(
-            f"eval: the run learned by {own.observation}, so maze.observation = "
-            f"{maze.observation!r} does not fit what it knows; leave it."
         )
     if maze.observation == "cell" and maze.shape != own.shape:
         (h, w), (height, width) = maze.shape, own.shape

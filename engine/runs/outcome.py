@@ -7,7 +7,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.runs.records import Head
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 FIGURES = (
     "success_rate",
@@ -46,6 +50,22 @@ def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
         "optimal_return": math.nan if optimum[0] is None else optimum[0],
         "horizon_optimum": math.nan if optimum[1] is None else optimum[1],
         "metrics": metrics,
+    }
+
+
+def per_agent(db: sqlite3.Connection) -> dict[str, Array]:
+    """The last value of each figure for each agent, float64 [N] by name; NaN where there is none.
+
+    Empty for a run that has not ended, and for one of an older version, which kept only means.
+    """
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'per_agent'").fetchone():
+        return {}
+    found: dict[str, dict[int, float]] = {}
+    for name, agent, value in db.execute("SELECT name, agent, value FROM per_agent ORDER BY id"):
+        found.setdefault(name, {})[agent] = math.nan if value is None else value
+    return {
+        name: np.array([values[agent] for agent in sorted(values)])
+        for name, values in found.items()
     }
 
 

@@ -19,7 +19,19 @@ from typing import Any, Literal, TypeVar, cast
 
 from engine import presets
 from engine.errors import UserError
-from engine.events import Episode, Evaluation, Group, Live, Policy, Step, Tuned, World, decode
+from engine.events import (
+    Episode,
+    Evaluation,
+    Group,
+    Live,
+    Pair,
+    Policy,
+    Preference,
+    Step,
+    Tuned,
+    World,
+    decode,
+)
 from engine.runs import commands, outcome, own_algorithm, schema
 from engine.runs.curves import Curve, GrowingCurve, Row
 from engine.runs.lock import is_alive
@@ -133,6 +145,7 @@ class RunReader:
             generation=meta.get("generation", 0),
             last_point_id=point,
             live_id=live,
+            waiting=meta.get("waiting", 0),
         )
 
     def changed(self) -> bool:
@@ -161,6 +174,12 @@ class RunReader:
         head = self.head()
         with self._snapshot():
             return outcome.final(self._db, head)
+
+    def per_agent(self) -> dict[str, outcome.Array]:
+        """The last value of each figure for each of the N agents: float64 [N] by name, NaN where
+        an agent has none. Empty before the run has ended."""
+        with self._snapshot():
+            return outcome.per_agent(self._db)
 
     def success_rate(self) -> float | None:
         """The newest success rate on training worlds; None before the first evaluation."""
@@ -292,6 +311,24 @@ class RunReader:
     def tunes(self) -> list[Tuned]:
         """What was changed while the run was going, in order."""
         return [_event(Tuned, row[0]) for row in self._all("SELECT payload FROM tunes ORDER BY id")]
+
+    def pairs(self, until: int | None = None) -> list[Pair]:
+        """Every pair of completions shown up to update `until` (default: all), in order."""
+        return [_event(Pair, row) for row in self._ratings("pair", until)]
+
+    def preferences(self, until: int | None = None) -> list[Preference]:
+        """Every answer about a pair up to update `until` (default: all), in order."""
+        return [_event(Preference, row) for row in self._ratings("preference", until)]
+
+    def _ratings(self, kind: str, until: int | None) -> list[bytes]:
+        if not self._first("SELECT 1 FROM sqlite_master WHERE name = 'ratings'"):
+            return []  # a run of an older version, which asked nobody
+        rows = self._all(
+            "SELECT payload FROM ratings WHERE kind = ? AND step <= ? ORDER BY id",
+            kind,
+            NEWEST if until is None else until,
+        )
+        return [row[0] for row in rows]
 
     # ------------------------------------------------------------ the live edge
 

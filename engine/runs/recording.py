@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.events import AnyEvent, Update
-from engine.learner import HeavyLearner, Learner
+from engine.learner import AskingLearner, HeavyLearner, Learner
 from engine.runs import checkpoints
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter
@@ -25,6 +25,11 @@ ADAPTER = "adapter"
 """Where a run keeps what others can use of it: the best adapters of a language model."""
 OVERHEAD = 50
 """Checkpoints and live batches that take t seconds are at least 50·t seconds apart."""
+
+
+def waiting(learner: Learner) -> int:
+    """For how many answers a learner waits."""
+    return learner.waiting if isinstance(learner, AskingLearner) else 0
 
 
 class Recorder:
@@ -86,6 +91,7 @@ class Recorder:
             counters=msgspec.to_builtins(self.learner.counters),
             watched_episodes=self.learner.watched_episodes,
             seconds=self.stopwatch.seconds,
+            waiting=waiting(self.learner),
         )
         self.writer.commit()
         self._commit_time, self._urgent = self.clock(), False

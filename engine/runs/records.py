@@ -50,6 +50,8 @@ class Head(Record, frozen=True, kw_only=True):
     generation: int = 0
     last_point_id: int = 0
     live_id: int = 0
+    waiting: int = 0
+    """Answers the run waits for: it asks you for preferences, and goes on when it has them."""
 
     @property
     def ended(self) -> bool:

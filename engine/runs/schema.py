@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.runs.filesystem import network_filesystem
 
 DATABASE = "run.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 10.0
 
 RECORD = (
@@ -30,6 +30,8 @@ RECORD = (
     "notes",
     "tunes",
     "groups",
+    "per_agent",
+    "ratings",
 )
 """The tables of what the learner said. A checkpoint remembers the last id of each."""
 
@@ -39,6 +41,21 @@ CREATE TABLE groups (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, idx INTEGER NOT NULL, world_id INTEGER NOT NULL,
   size INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE INDEX groups_by_step ON groups (step);
+"""
+
+PER_AGENT = """
+-- The last value of each figure for each agent; null where an agent has none.
+CREATE TABLE per_agent (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, name TEXT NOT NULL, agent INTEGER NOT NULL,
+  value REAL);
+CREATE INDEX per_agent_by_name ON per_agent (name, agent);
+"""
+
+RATINGS = """
+-- Pairs of completions (kind 'pair') and what was preferred (kind 'preference'); idx is the pair's.
+CREATE TABLE ratings (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, idx INTEGER NOT NULL, kind TEXT NOT NULL,
+  payload BLOB NOT NULL);
 """
 
 SCHEMA = """
@@ -91,7 +108,8 @@ CREATE TABLE checkpoints (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, counters TEXT NOT NULL, state BLOB NOT NULL,
   {last_columns});
 
--- saved: the newest checkpoint's state contains this tune or edit, so resume need not replay it.
+-- saved: the newest checkpoint's state contains this tune, edit or answer, so that resume need not
+-- replay it.
 CREATE TABLE commands (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, args TEXT NOT NULL,
   sent_at REAL NOT NULL, status TEXT NOT NULL DEFAULT 'pending', reply TEXT NOT NULL DEFAULT '',
@@ -100,9 +118,15 @@ CREATE TABLE commands (
 -- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
 CREATE TABLE live (
   id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
-{groups}""".format(
-    last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD), groups=GROUPS
+{groups}{per_agent}{ratings}""".format(
+    last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD),
+    groups=GROUPS,
+    per_agent=PER_AGENT,
+    ratings=RATINGS,
 )
+
+UPGRADES = {2: ("groups", GROUPS), 3: ("per_agent", PER_AGENT), 4: ("ratings", RATINGS)}
+"""Schema version: the table it brought, which stands at the same place of `RECORD`."""
 
 
 @contextlib.contextmanager
@@ -179,11 +203,16 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute(
         "SELECT value FROM meta WHERE key = 'schema_version'"
     ).fetchone() or ("1",)
-    if int(version) < 2:
+    steps = [UPGRADES[v] for v in range(int(version) + 1, SCHEMA_VERSION + 1)]
+    if steps:
         connection.executescript(
-            f"BEGIN;{GROUPS}"
-            "ALTER TABLE checkpoints ADD COLUMN last_groups INTEGER NOT NULL DEFAULT 0;"
-            f"REPLACE INTO meta VALUES ('schema_version', '{SCHEMA_VERSION}');COMMIT;"
+            "BEGIN;"
+            + "".join(
+                f"{definition}"
+                f"ALTER TABLE checkpoints ADD COLUMN last_{table} INTEGER NOT NULL DEFAULT 0;"
+                for table, definition in steps
+            )
+            + f"REPLACE INTO meta VALUES ('schema_version', '{SCHEMA_VERSION}');COMMIT;"
         )
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 from engine import presets
 from engine.errors import UserError
 from engine.events import AnyEvent, Finished, Note
-from engine.learner import Counters, HeavyLearner, Learner, State
+from engine.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, outcome, own_algorithm
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
-from engine.runs.recording import Recorder
+from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
 
 Status = Literal["finished", "stopped"]
@@ -212,7 +212,8 @@ class Session:
 
     @property
     def _idle(self) -> bool:
-        return self.paused and not self.tasks
+        # Nothing but answers can end the waiting for them.
+        return (self.paused and not self.tasks) or waiting(self.learner) > 0
 
     @property
     def _stepwise(self) -> bool:
@@ -251,7 +252,7 @@ class Session:
         return self.stop_asked or self.writer.newest_command() != self._last_command
 
     def _apply_replays(self) -> None:
-        """Repeat tunes and edits the checkpoint does not know of, at exactly their steps."""
+        """Repeat tunes, edits and answers the checkpoint lacks, at exactly their steps."""
         while self.replays and self.replays[0].step <= self.learner.counters.step:
             self.recorder.take(self._change(self.replays.popleft().command))
 
@@ -308,8 +309,14 @@ class Session:
     def _change(self, command: commands.Command) -> list[AnyEvent]:
         if isinstance(command, commands.Tune):
             return self.learner.tune(command.key, command.value)
-        assert isinstance(command, commands.Edit)
-        return self.learner.edit(command.rows)
+        if isinstance(command, commands.Edit):
+            return self.learner.edit(command.rows)
+        if not isinstance(self.learner, AskingLearner):
+            raise UserError("This run asks nobody for preferences: its reward is computed.")
+        if isinstance(command, commands.Prefer):
+            return self.learner.prefer(command.pair, command.choice)
+        assert isinstance(command, commands.Score)
+        return self.learner.score(command.pair, command.scores)
 
     def _answer(self, command_id: int, status: Literal["done", "refused"], text: str = "") -> None:
         self.writer.answer(command_id, status, text, self.learner.counters.step)

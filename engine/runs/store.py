@@ -23,7 +23,10 @@ from engine.events import (
     Live,
     Metric,
     Note,
+    Pair,
+    PerAgent,
     Policy,
+    Preference,
     Tuned,
     Update,
     World,
@@ -37,11 +40,11 @@ LIVE_STEPS = 2000
 """How many steps the live ring keeps."""
 
 FIRST, NEWEST = 0, 1
-REPLAYED = "name IN ('tune', 'edit')"
+REPLAYED = "name IN ('tune', 'edit', 'prefer', 'score')"
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """A tune or edit the checkpoint does not know of: to be applied again at exactly `step`."""
+    """A change or answer the checkpoint does not know of: to be applied again at exactly `step`."""
 
     id: int
     step: int
@@ -115,6 +118,14 @@ class RunWriter:
                 case Group():
                     which = (event.index, event.world_id, event.size)
                     self._put("groups", event.step, *which, encode(event))
+                case Pair():
+                    self._put("ratings", event.step, event.index, "pair", encode(event))
+                case Preference():
+                    self._put("ratings", event.step, event.index, "preference", encode(event))
+                case PerAgent():
+                    for name, values in event.figures.items():
+                        for agent, value in enumerate(values.tolist()):
+                            self._put("per_agent", event.step, name, agent, _real(value))
                 case Policy():
                     keys = (event.world_id, event.agent)
                     self._put("policies", event.step, *keys, encode(event))

@@ -21,6 +21,7 @@ from engine.events import (
     Evaluation,
     Live,
     Metric,
+    PerAgent,
     Policy,
     Step,
     Tuned,
@@ -61,6 +62,7 @@ class FakeLearner:
 
     def __init__(self, preset: Preset, on_step: Callable[[int], None] | None = None) -> None:
         self.limit = preset.budget.env_steps or 2**62
+        self.agents = preset.run.agents
         _, self.maze = build_mazes(preset.maze)[0]
         self.on_step = on_step
         self.text = ""
@@ -189,7 +191,9 @@ class FakeLearner:
         ]
 
     def conclude(self) -> list[AnyEvent]:
-        return [self._update(), *self._pictures()]
+        numbers = self.value + np.arange(self.agents)
+        figures = {"value": numbers, "gap": np.full(self.agents, np.nan)}
+        return [self._update(), *self._pictures(), PerAgent(step=self.step, figures=figures)]
 
     def live(self, since: int) -> Live:
         counters, policy = self.counters, self._pictures()[1]

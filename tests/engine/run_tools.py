@@ -21,7 +21,9 @@ from engine.runs.store import RunWriter
 
 FAKE_WORKER = [sys.executable, "-P", str(Path(__file__).with_name("fake_learner.py"))]
 DEADLINE = 60.0
-COMPARED = ("worlds", "points", "metrics", "evaluations", "episodes", "policies", "tunes")
+COMPARED = (
+    "worlds", "points", "metrics", "evaluations", "episodes", "policies", "tunes", "per_agent",
+)  # fmt: skip
 
 
 def wait_for(reader: RunReader, condition: Callable[[Head], bool]) -> Head:

@@ -77,7 +77,7 @@ def test_a_branch_comes_after_the_one_it_grows_from() -> None:
 def test_presets_are_those_that_train_with_it() -> None:
     for entry in algorithms.entries():
         for name in entry.presets:
-            text = (presets.shipped_folder() / f"{name}.toml").read_text("utf-8")
+            text = presets.find(name).read_text("utf-8")
             data = tomllib.loads(text)
             assert data["algorithm"]["name"] == entry.name
             assert ("model" in data) == (entry.kind == "llm")

@@ -19,7 +19,7 @@ from run_tools import run_here
 from engine.errors import UserError
 from engine.events import Evaluation, Note, Update, World
 from engine.learner import Counters
-from engine.runs import launch
+from engine.runs import launch, schema
 from engine.runs.lock import RunLock, is_alive
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
@@ -330,6 +330,6 @@ def test_payloads_of_the_wrong_kind_are_called_damage(finished: Path) -> None:
 def test_meta_is_json_for_everybody(finished: Path) -> None:
     with sqlite3.connect(finished / "run.db") as connection:
         meta = {key: json.loads(v) for key, v in connection.execute("SELECT * FROM meta")}
-    assert meta["schema_version"] == 2
+    assert meta["schema_version"] == schema.SCHEMA_VERSION
     assert meta["counters"]["step"] == 400
     assert meta["finished"]["status"] == "finished"

@@ -22,6 +22,7 @@ from engine.events import (
     Live,
     Member,
     Note,
+    PerAgent,
     Step,
     Tuned,
     Update,
@@ -329,24 +330,88 @@ def test_groups_are_part_of_the_record(run_dir: Path) -> None:
     writer.write([make_group(2)])
     writer.commit()
     assert [row[1:5] for row in rows(run_dir, "groups")] == [(1, 0, 0, 16), (2, 0, 0, 16)]
-    assert decode(rows(run_dir, "groups")[1][5]) == make_group(2)
+    assert encode(decode(rows(run_dir, "groups")[1][5])) == encode(make_group(2))
     writer.rewind()
     assert len(rows(run_dir, "groups")) == 1
     writer.close()
 
 
-def test_a_run_of_an_older_version_is_brought_up_to_date(run_dir: Path) -> None:
-    with sqlite3.connect(run_dir / schema.DATABASE) as old:
-        old.execute("DROP TABLE groups")
-        old.execute("ALTER TABLE checkpoints DROP COLUMN last_groups")
-        old.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+def make_older(run_dir: Path, version: int) -> None:
+    """Take from a run what later versions of the schema brought."""
+    old = sqlite3.connect(run_dir / schema.DATABASE)
+    for later, (table, _) in schema.UPGRADES.items():
+        if later > version:
+            old.execute(f"DROP TABLE {table}")
+            old.execute(f"ALTER TABLE checkpoints DROP COLUMN last_{table}")
+    old.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
+    old.commit()
     old.close()
+
+
+def test_a_run_of_an_older_version_is_brought_up_to_date(run_dir: Path) -> None:
+    make_older(run_dir, 1)
     with RunReader(run_dir) as reader:  # readable as it is
         assert reader.state() == "starting"
+        assert reader.per_agent() == {} and reader.groups() == []
+    writer = RunWriter(run_dir)
+    writer.write([make_group(1), make_per_agent(1)])
+    writer.save_checkpoint(Counters(step=1), {"x": np.zeros(1)}, first=True)
+    writer.write([make_group(2), make_per_agent(2)])
+    writer.commit()
+    assert writer.meta("schema_version") == schema.SCHEMA_VERSION
+    assert writer.rewind() is not None
+    assert [len(rows(run_dir, table)) for table in ("groups", "per_agent")] == [1, 5]
+    writer.close()
+
+
+def test_a_run_of_the_version_with_groups_keeps_them_when_it_is_brought_up_to_date(
+    run_dir: Path,
+) -> None:
     writer = RunWriter(run_dir)
     writer.write([make_group(1)])
     writer.save_checkpoint(Counters(step=1), {"x": np.zeros(1)}, first=True)
     writer.commit()
-    assert writer.meta("schema_version") == schema.SCHEMA_VERSION
-    assert writer.rewind() is not None and len(rows(run_dir, "groups")) == 1
+    writer.close()
+    make_older(run_dir, 2)
+    writer = RunWriter(run_dir)
+    writer.write([make_group(2), make_per_agent(2)])
+    writer.commit()
+    assert writer.rewind() is not None
+    assert [len(rows(run_dir, table)) for table in ("groups", "per_agent")] == [1, 0]
+    writer.close()
+
+
+def make_per_agent(step: int) -> PerAgent:
+    figures = {"success_rate": np.array([1.0, 0.5, 0.0]), "regret": np.array([step, math.nan])}
+    return PerAgent(step=step, figures=figures)
+
+
+def test_figures_of_single_agents_stand_in_plain_rows_and_a_resume_deletes_them(
+    run_dir: Path,
+) -> None:
+    event = make_per_agent(7)
+    assert encode(decode(encode(event))) == encode(event)
+    writer = RunWriter(run_dir)
+    writer.save_checkpoint(Counters(step=7), {"x": np.zeros(1)})
+    writer.write([event])
+    writer.commit()
+    assert rows(run_dir, "per_agent") == [
+        (1, 7, "success_rate", 0, 1.0),
+        (2, 7, "success_rate", 1, 0.5),
+        (3, 7, "success_rate", 2, 0.0),
+        (4, 7, "regret", 0, 7.0),
+        (5, 7, "regret", 1, None),
+    ]
+    with RunReader(run_dir) as reader:
+        found = reader.per_agent()
+        assert list(found) == ["success_rate", "regret"]
+        np.testing.assert_array_equal(found["success_rate"], [1.0, 0.5, 0.0])
+        np.testing.assert_array_equal(found["regret"], [7.0, math.nan])
+        assert found["regret"].dtype == np.float64
+        writer.rewind()
+        assert reader.per_agent() == {}
+    writer.write([make_per_agent(7), make_per_agent(9)])  # the newest counts
+    writer.commit()
+    with RunReader(run_dir) as reader:
+        np.testing.assert_array_equal(reader.per_agent()["regret"], [9.0, math.nan])
     writer.close()

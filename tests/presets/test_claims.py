@@ -5,48 +5,21 @@ In process, without a worker: the same learner and the same judgement as `icemaz
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
+from claim_tools import run
 
-from engine import factory, presets
+from engine import presets
 from engine.claims import judge
-from engine.events import AnyEvent, Evaluation, Update
-from engine.presets import Expect
+from engine.presets import Expect, LlmPreset
 
 OTHER_SEED = 2
-TABULAR = [name for name in presets.shipped_names() if presets.load(name).group != "llm"]
-
-
-def figures(preset: presets.Preset) -> dict[str, Any]:
-    """The last figures of a run, as `RunReader.final` gives them."""
-    learner = factory.make_learner(preset)
-    learner.prepare()
-    events: list[AnyEvent] = learner.begin()
-    while not learner.done:
-        events += learner.advance(10**9)
-    events += learner.conclude()
-    metrics = next(e for e in reversed(events) if isinstance(e, Update)).metrics
-    evaluations = [e for e in events if isinstance(e, Evaluation) and e.split == "train"]
-    last = [e for e in evaluations if e.step == evaluations[-1].step]
-    counters = learner.counters
-    kept = {
-        name.removeprefix("best_"): np.mean([e.figures[name].mean for e in last])
-        for name in last[0].figures
-        if name.startswith("best_")  # of a language model the best adapters are kept
-    }
-    return {
-        "env_steps": counters.env_steps,
-        "total_env_steps": counters.total_env_steps,
-        "episodes": counters.episodes,
-        "updates": counters.updates,
-        **{name: np.mean([e.figures[name].mean for e in last]) for name in last[0].figures},
-        **kept,
-        "optimal_return": np.mean([e.optimal_return for e in last]),
-        "horizon_optimum": np.mean([e.horizon_optimum for e in last]),
-        "metrics": {name: metric.mean for name, metric in metrics.items()},
-    }
+OF_THE_LAB = presets.shipped_folder() / presets.LAB
+TABULAR = [
+    name
+    for name, path in presets.shipped_files().items()
+    if OF_THE_LAB not in path.parents and not isinstance(presets.load(name), LlmPreset)
+]
+"""Those of the lab's challenges are run with their comparisons: see test_lab_claims.py."""
 
 
 @pytest.mark.parametrize("name", TABULAR)
@@ -55,7 +28,7 @@ def test_a_preset_keeps_its_claims_on_another_seed(name: str) -> None:
     assert own != OTHER_SEED
     preset = presets.load(name, [f"run.seed={OTHER_SEED}"])
     assert preset.expect, "a shipped preset says what it achieves"
-    found = figures(preset)
+    found, _ = run(preset)
     claims = [judge(claim, found) for claim in preset.expect]
     assert [claim for claim in claims if not claim.kept] == []
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tui.commands.options import RunId
 
 
-def open_app(run: Path | None = None) -> None:
-    """Run the Textual app, at the home screen or in front of one run."""
+def open_app(run: Path | None = None, compare: Sequence[Path] = ()) -> None:
+    """Run the Textual app, at the home screen, in front of one run, or with runs side by side."""
     from engine.errors import UserError
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -19,7 +20,7 @@ def open_app(run: Path | None = None) -> None:
         )
     from tui.app import IceMazeApp
 
-    IceMazeApp(open_run=run).run()
+    IceMazeApp(open_run=run, compare=compare).run()
 
 
 def open_run(run: RunId = None) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.claims import Claim, judge
+from engine.errors import UserError
 from engine.runs import launch
 from engine.runs.reader import RunReader
-from tui.commands.follow import Follower, Signals
+from tui.commands.follow import HUNG_UP, POLL_SECONDS, Follower, Signals
 from tui.commands.output import INTERRUPTED, leave
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from engine.lab.challenge import Challenge
+    from engine.lab.compare import Result
+    from engine.lab.runner import Job, LabRunner
     from engine.presets import Preset
     from engine.runs.records import NoteRow, RunInfo
     from tui.commands.progress import Moment
@@ -85,6 +93,42 @@ def check_preset(name: str, preset: Preset, signals: Signals) -> Verdict:
         claims=[judge(claim, figures) for claim in preset.expect] if code == 0 else [],
         error=reporter.error,
     )
+
+
+def check_challenges(
+    challenges: Sequence[Challenge], jobs: list[Job], signals: Signals
+) -> Iterator[Result]:
+    """Run the jobs of some challenges in a temporary folder, each once; gives a challenge's result
+    as soon as its runs have ended, in the order of the list.
+
+    Ends the command with exit status 129 or 130 when the user interrupts it.
+    """
+    from engine.lab.compare import results
+    from engine.lab.runner import LabRunner, tasks
+
+    waiting = list(challenges)
+    with (
+        tempfile.TemporaryDirectory(prefix="icemaze-check-") as folder,
+        LabRunner(jobs, runs_dir=Path(folder)) as runner,
+    ):
+        try:
+            while waiting:
+                if signals.hung_up or signals.interrupts:
+                    leave(HUNG_UP if signals.hung_up else INTERRUPTED)
+                runner.poll()
+                open_tasks = {job.task for job in jobs if not job.ended}
+                while waiting and not open_tasks.intersection(tasks(waiting[0])):
+                    yield results(waiting.pop(0), jobs)
+                time.sleep(POLL_SECONDS)
+        finally:
+            _end_all(runner)
+
+
+def _end_all(runner: LabRunner) -> None:
+    for job in runner.jobs:
+        if job.status == "running" and job.run_dir:
+            with contextlib.suppress(UserError):  # it may just have come to its end by itself
+                _end(job.run_dir)
 
 
 def _end(run_dir: Path) -> None:

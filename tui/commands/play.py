@@ -37,6 +37,8 @@ def play(
 ) -> None:
     """Walk the maze of a run with the arrow keys, or let its trained policy walk.
 
+    A language model that writes whole routes plans anew in every cell, and makes the first move.
+
     With --json, and without a terminal, the policy plays one episode: a line for every move.
     """
     from engine.errors import UserError

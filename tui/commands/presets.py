@@ -11,7 +11,12 @@ from tui.commands.output import complain, emit, leave, on_terminal, say, show, t
 from tui.commands.own import say_loaded
 
 if TYPE_CHECKING:
+    from engine.lab.challenge import Challenge
+    from engine.lab.compare import Result
+    from engine.lab.runner import Job
+    from engine.presets import Preset
     from tui.commands.claims import Verdict
+    from tui.commands.follow import Signals
 
 app = typer.Typer(help="List, show and check presets.", no_args_is_help=False)
 
@@ -45,8 +50,6 @@ def show_preset(
     as_json: Json = False,
 ) -> None:
     """Show a preset as TOML; with --json as one object with every default filled in."""
-    import msgspec
-
     from engine import presets
     from tui.widgets.text import clean
 
@@ -54,7 +57,7 @@ def show_preset(
     say_loaded([preset])
     path = presets.find(name)
     if as_json:
-        emit(name=path.stem, path=str(path), **msgspec.to_builtins(preset))
+        emit(name=path.stem, path=str(path), **presets.as_data(preset))
         return
     text = presets.dump(preset) if settings else path.read_text("utf-8")
     text = clean(text, lines=True).rstrip("\n") + "\n"
@@ -85,7 +88,10 @@ def check_presets(
         ),
     ] = None,
     all_shipped: Annotated[
-        bool, typer.Option("--all", help="Every shipped preset that trains tables.")
+        bool,
+        typer.Option(
+            "--all", help="Every shipped preset that trains tables, and the lab's challenges."
+        ),
     ] = False,
     llm: Annotated[
         bool,
@@ -97,14 +103,20 @@ def check_presets(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run presets and verify the claims they make about their figures ([[expect]])."""
+    """Run presets and verify the claims they make about their figures ([[expect]]).
+
+    With --all also those that the lab's challenges make about differences; each run is done once.
+    """
     from engine import presets
     from engine.errors import UserError
     from tui.commands.claims import check_preset
     from tui.commands.follow import Signals
 
-    wanted = [*(names or []), *(_shipped(llm) if all_shipped else [])]
-    if not wanted:
+    challenges, jobs = _lab(llm, seed) if all_shipped else ([], [])
+    compared = {job.task[0] for job in jobs if not job.task[1]}
+    shipped = [name for name in _shipped(llm) if name not in compared] if all_shipped else []
+    wanted = [*(names or []), *shipped]
+    if not wanted and not jobs:
         raise UserError("presets check: name a preset or a TOML file, or give --all.")
     overrides = [] if seed is None else [f"run.seed={seed}"]
     # All are read before the first is run: a typing mistake should not cost an hour.
@@ -116,25 +128,81 @@ def check_presets(
             verdict = check_preset(name, preset, signals)
             kept = kept and verdict.kept
             _tell(verdict, as_json)
+        kept = _check_lab(challenges, jobs, signals, as_json) and kept
     if not kept:
         leave(1)
+
+
+def _lab(llm: bool, seed: int | None) -> tuple[list[Challenge], list[Job]]:
+    """The lab's challenges, and the runs they need that can be done here."""
+    from engine.lab.challenge import all_challenges
+    from engine.lab.runner import plan
+    from tui.commands.lab import terms
+
+    challenges = all_challenges(terms())
+    jobs = plan(challenges, seed=seed, llm=llm)
+    return challenges, [job for job in jobs if not _wants_gpu(job.preset)]
+
+
+def _check_lab(
+    challenges: list[Challenge], jobs: list[Job], signals: Signals, as_json: bool
+) -> bool:
+    """Whether the challenges, and the presets they run, keep their claims; says so one by one."""
+    from tui.commands.claims import Verdict, check_challenges
+
+    kept, told = True, set[str]()
+    for result in check_challenges(challenges, jobs, signals):
+        kept = kept and result.kept
+        for run in result.runs:
+            if run.name not in told:  # two challenges may share a preset
+                told.add(run.name)
+                seconds = run.figures.get("seconds", 0.0)
+                _tell(Verdict(run.name, run.status, seconds, list(run.claims), run.error), as_json)
+        _tell_challenge(result, as_json)
+    return kept
+
+
+def _wants_gpu(preset: Preset) -> bool:
+    """Whether a preset needs a GPU, and there is none here."""
+    from engine.llm.memory import this_machine
+    from engine.presets import LlmPreset
+
+    wants = isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
+    return wants and not this_machine().gpus
 
 
 def _shipped(llm: bool) -> list[str]:
     """The shipped presets that can be checked here; says which are left out, and why."""
     from engine import presets
-    from engine.llm.memory import this_machine
 
     tables, models = [], []
     for name in presets.shipped_names():
         preset = presets.load(name)
         if not isinstance(preset, presets.LlmPreset):
             tables.append(name)
-        elif llm and preset.model.device == "cuda" and not this_machine().gpus:
+        elif llm and _wants_gpu(preset):
             complain(f"left out  {name}  (it needs a GPU, and there is none here)")
         elif llm:
             models.append(name)
     return [*tables, *models]
+
+
+def _tell_challenge(result: Result, as_json: bool) -> None:
+    from tui.commands.lab_results import claim_fields, claim_kind, claim_words, found_lines
+
+    if as_json:
+        claims = [{"claim": claim_kind(one), **claim_fields(one)} for one in result.claims]
+        emit(
+            challenge=result.challenge.name, ok=result.kept, claims=claims,
+            skipped=list(result.skipped),
+        )  # fmt: skip
+        return
+    number, name = result.challenge.number, result.challenge.name
+    say(f"{'ok    ' if result.kept else 'FAILED'}  challenge {number}: {name}")
+    for one in result.claims:
+        say(f"  {'ok    ' if one.kept else 'FAILED'}  {claim_words(one)}")
+        for line in found_lines(one):
+            say(f"          {line}")
 
 
 def _tell(verdict: Verdict, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tui.commands.output import complain, emit, on_terminal, say
+from tui.commands.text_words import score_words, summary_lines, writes_text
 from tui.widgets.text import clean, number, percent, si
 
 if TYPE_CHECKING:
@@ -266,9 +267,10 @@ def _llm_words(moment: Moment, paused: bool) -> str:
     seconds = metrics.get("seconds_per_update", math.nan)
     tokens = metrics.get("tokens_per_second", math.nan)
     speed = "paused" if paused else f"{number(seconds, 2)} s/update  {si(tokens)} tokens/s"
-    return (
-        f"success {percent(now)}{error} (best {percent(best)})  {speed}  ETA {_clock(moment.eta)}"
-    )
+    how = f"success {percent(now)}{error} (best {percent(best)})"
+    if writes_text(figures):
+        how = score_words(figures)
+    return f"{how}  {speed}  ETA {_clock(moment.eta)}"
 
 
 def make_reporter(as_json: bool) -> Reporter:
@@ -286,7 +288,7 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     whose, more = "target policy", []
     if "final_success_rate" in figures["metrics"]:
         whose, more = "best adapters, kept", _llm_lines(figures["metrics"])
-    lines += [
+    success_lines = [
         f"  success rate     {percent(figures['success_rate']):>8}   ({kind}, {whose}; greedy "
         f"{greedy})",
         *more,
@@ -295,6 +297,7 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
         f"  expected score   {number(figures['expected_score']):>8}",
         f"  expected length  {number(figures['expected_length']):>8}   steps",
     ]
+    lines += summary_lines(figures) if writes_text(figures) else success_lines
     if status == "finished":
         lines.append(f"`icemaze open {run_dir.name}` replays it.")
     else:

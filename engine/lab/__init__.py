@@ -1,0 +1,1 @@
+"""The challenge lab: thirteen challenges as runs, their comparison, and their lessons."""

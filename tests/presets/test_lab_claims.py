@@ -1,0 +1,31 @@
+"""Every challenge of the lab keeps all its claims, on another seed than its presets' own.
+
+In process, without workers: the same learners and the same judgement as `icemaze lab run`. Those
+that train language models are judged by `icemaze presets check --all --llm`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from claim_tools import run
+
+from engine.lab.challenge import challenge_names, load_challenge
+from engine.lab.compare import results
+from engine.lab.runner import plan, single_agent
+
+OTHER_SEED = 2
+
+
+@pytest.mark.parametrize("name", challenge_names())
+def test_a_challenge_keeps_its_claims_on_another_seed(name: str) -> None:
+    challenge = load_challenge(name)
+    jobs = plan([challenge], seed=OTHER_SEED)
+    assert all(job.preset.run.seed != OTHER_SEED for job in plan([challenge]))
+    for job in jobs:
+        job.figures, job.per_agent = run(job.preset)
+        job.per_agent = job.per_agent or single_agent(job.figures)
+        job.status = "finished"
+    result = results(challenge, jobs)
+    assert result.compared or result.grown_compared
+    assert [claim for claim in result.claims if not claim.kept] == []
+    assert [run for run in result.runs if not run.kept] == []

@@ -1,0 +1,41 @@
+"""Every shipped lesson: it can be read, is short, and what it names exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import presets
+from engine.lab.challenge import lab_folder
+from engine.lab.exact_figures import NAMES
+from engine.lab.lesson import Point, load_lesson
+from engine.lab.lesson_state import LessonState
+from tui.glossary import load
+
+LESSONS = sorted([*lab_folder().glob("*/lesson.md"), *lab_folder().glob("pages/*.md")])
+WORDS = 120
+"""What a page may hold, questions and explanations included."""
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_lesson_is_short_and_names_what_exists(path: Path) -> None:
+    lesson = load_lesson(path)
+    assert 3 <= len(lesson.pages) <= 7
+    assert {page.title: page.words for page in lesson.pages if page.words > WORDS} == {}
+    terms = {entry.slug for entry in load()}
+    points = [p.point for page in lesson.pages for p in page.parts if isinstance(p, Point)]
+    assert [point for point in points if point not in terms] == []
+    shipped = presets.shipped_names()
+    wanted = LessonState(lesson).exact_wanted
+    assert [run for run in (*lesson.runs, *(run for run, _ in wanted)) if run not in shipped] == []
+    assert [name for _, name in wanted if name not in NAMES] == []
+    answers = {ask.answer for page in lesson.pages for ask in page.asks if ask.choices}
+    assert len(answers) != 1, "the same answer is right everywhere"
+
+
+def test_a_lesson_of_a_challenge_asks_before_it_shows() -> None:
+    for path in lab_folder().glob("*/lesson.md"):
+        asks = [ask for page in load_lesson(path).pages for ask in page.asks]
+        assert any(ask.prediction for ask in asks), path
+        assert any(not ask.prediction for ask in asks), path
