@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 
 from tui.source import Moment, SnapshotSource
 
@@ -41,6 +42,26 @@ class Replay:
             if t:
                 return self._go(i, t - 1)
         return self._go(i - 1, rows[i - 1].length - 1) if i else self.first()
+
+    def until(self, step: int) -> bool:
+        """The run as it was at `step` exactly, with the last recorded move that is not after it.
+
+        Beyond the newest step it is the newest one.
+        """
+        found = self.at(step)
+        moment = self.moment if found else None
+        after = moment is not None and step < self._step_of(moment)
+        if moment is None or after:
+            self.moment = Moment(None, 0, step)
+        else:
+            self.moment = replace(moment, at=step)
+        return True
+
+    def _step_of(self, moment: Moment) -> int:
+        if moment.episode_id is None:
+            return 0
+        episode = self._source.episode(moment.episode_id)
+        return episode.steps[moment.t].step if episode.steps else episode.step
 
     def step(self) -> bool:
         """One step on, into the next recorded episode where one ends; at first the first step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import UserError
 from engine.evaluate import OptimalFigures, optimal_figures
@@ -15,6 +16,7 @@ from engine.runs.reader import RunReader
 from engine.runs.records import ENDED, EpisodeRow, RunState
 from engine.runs.schema import DATABASE
 from engine.solve import Solution, optimal_path, solve
+from tui.clock import trains_text
 from tui.snapshot import Snapshot
 
 SHOWN_EPISODES = 500
@@ -25,10 +27,12 @@ ALL = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A place in the recording: step `t` of a recorded episode."""
+    """A place in the recording: step `t` of a recorded episode, or of none (then `at` is given)."""
 
-    episode_id: int
+    episode_id: int | None
     t: int
+    at: int | None = None
+    """The step looked at, where it is later than the one shown: figures and tables are of then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +128,14 @@ class SnapshotSource:
             self._solved.clear()
             self._mdps.clear()
             self._episode = None
+        moved_to: int | None = None
         if moment is None:
             steps, policy, at = self._edge(head.step)
         else:
-            episode = self.episode(moment.episode_id)
-            steps = episode.steps[: moment.t + 1]
-            at = steps[-1].step if steps else episode.step  # a route may have no moves at all
+            steps, at, moved_to = self._recorded_at(moment, head.step)
             policy = reader.policy_at(at)
         world_id = steps[-1].world_id if steps else policy.world_id if policy else 0
+        world_id = world_id if moved_to is None else moved_to
         solved = self._solve(world_id, info.preset.algorithm.gamma)
         if solved is None:
             return None
@@ -155,7 +159,17 @@ class SnapshotSource:
             notes=tuple(reader.notes()),
             held_out=reader.evaluation_at(None if moment is None else at, split="test"),
             held_out_curves=reader.curves(split="test"),
+            **(self._free_text() if trains_text(info.preset) else {}),
         )
+
+    def _free_text(self) -> dict[str, Any]:
+        """What a snapshot of a run of free text has besides."""
+        rows = self.reader.groups()
+        return {
+            "pairs": tuple(self.reader.pairs()),
+            "preferences": tuple(self.reader.preferences()),
+            "writing": self.reader.group(rows[-1].id) if rows else None,
+        }
 
     def groups(self, update: int | None = None, by: int = 0) -> GroupPage | None:
         """What an update compared: the newest at or before `update` (default: of all), or the one
@@ -189,6 +203,23 @@ class SnapshotSource:
         if policy is None or (recorded and recorded.step > policy.step):
             policy = recorded
         return live.steps, policy, max(step, live.step)
+
+    def _recorded_at(self, moment: Moment, newest: int) -> tuple[tuple[Step, ...], int, int | None]:
+        """The steps that lead to a moment of the recording, the step that is looked at, and the
+        world of then where it is no more the one of those steps, which are left out then."""
+        steps: tuple[Step, ...] = ()
+        at = 0
+        if moment.episode_id is not None:
+            episode = self.episode(moment.episode_id)
+            steps = episode.steps[: moment.t + 1]
+            at = steps[-1].step if steps else episode.step  # a route may have no moves at all
+        if moment.at is None:
+            return steps, at, None
+        at = max(at, min(moment.at, newest))
+        world = self.reader.world_at(at)
+        if steps and world is not None and world.step > steps[-1].step:
+            return (), at, world.id
+        return steps, at, None
 
     def _solve(self, world_id: int, gamma: float) -> _Solved | None:
         if world_id not in self._solved:

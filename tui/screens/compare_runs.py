@@ -1,0 +1,224 @@
+"""A screen that watches several runs: looks at them together, steers them, moves them in time.
+
+What it shows is up to its subclass: `draw` gets every comparison, `say` writes the lines on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from textual import work
+from textual.screen import Screen
+from textual.timer import Timer
+
+from tui.clock import clock_of
+from tui.compare.clock import moved
+from tui.compare.watch import CompareWatch, Comparison
+from tui.run_watch import Notice
+from tui.screens.run_screen import PLAY_PACES, SECONDS, next_pace
+from tui.widgets import glyphs
+
+LOOKS, REMOTE_LOOKS = 4.0, 2.0
+"""How often a second the runs are looked at: here, and over a network."""
+
+
+class CompareRuns(Screen[None]):
+    """Looks at all runs on one thread, at most one look at a time. Leaving it stops no run."""
+
+    def __init__(self, runs: Sequence[Path], *, looks: float | None = None) -> None:
+        """`looks` is how often a second the runs are looked at. Raises UserError."""
+        super().__init__()
+        self.watcher = CompareWatch(runs)
+        self.comparison: Comparison | None = None
+        self.playing = False
+        self.play_pace = 4.0
+        self._looks = looks or (REMOTE_LOOKS if "SSH_CONNECTION" in os.environ else LOOKS)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compare")
+        self._looking = False
+        self._asked_pause: bool | None = None
+        self._asked_paces: dict[int, float | None] = {}
+        self._player: Timer | None = None
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self.set_interval(1 / self._looks, self.look)
+        self._set_play_pace(self.play_pace)
+        self.call_after_refresh(self.look)
+
+    def on_unmount(self) -> None:
+        """Close the runs, behind whatever the thread is still reading of them."""
+        self._thread.submit(self.watcher.close)
+        self._thread.shutdown(wait=False)
+
+    # ------------------------------------------------------------ for the subclass
+
+    def draw(self, comparison: Comparison) -> None:
+        """Show this moment of all runs."""
+        raise NotImplementedError
+
+    def say(self) -> None:
+        """Show how the runs stand, in words."""
+        raise NotImplementedError
+
+    @property
+    def log_time(self) -> bool:
+        """Whether the cursor moves by columns of a logarithmic time axis."""
+        return False
+
+    # ------------------------------------------------------------ looking
+
+    def look(self) -> None:
+        """Have the thread look at the runs, unless it is at it already."""
+        if not self._looking and self.is_running:
+            self._looking = True
+            self._look()
+
+    @work(group="look")
+    async def _look(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            comparison, notices = await loop.run_in_executor(self._thread, self.watcher.look)
+        finally:
+            self._looking = False
+        for notice in notices:
+            self.tell(notice)
+        if comparison is not None:
+            first, self.comparison = self.comparison is None, comparison
+            self._hear(comparison)
+            self.draw(comparison)
+            if first:
+                for remark in comparison.remarks:
+                    self.tell(Notice(remark))
+        if self.watcher.asked:
+            self.look()
+
+    def tell(self, notice: Notice) -> None:
+        """Notify."""
+        self.notify(
+            glyphs.plain(notice.text),
+            title=glyphs.plain(notice.title),
+            severity=notice.severity,
+            timeout=SECONDS[notice.severity],
+            markup=False,
+        )
+
+    # ------------------------------------------------------------ time
+
+    def go_to(self, position: float | None) -> None:
+        """Show all runs at a position of the clock; None follows them."""
+        self.watcher.cursor = position
+        self.look()
+
+    def action_move(self, cells: int) -> None:
+        """Back or on in time, from one recorded point to another."""
+        self.playing = False
+        self._move(cells)
+
+    def _move(self, cells: int) -> None:
+        shown = self.comparison
+        if shown is not None:
+            # From where the cursor is to be: presses come faster than the runs are read.
+            here = self.watcher.cursor
+            self.go_to(moved(shown.timeline, here, cells, shown.edge, self.log_time))
+
+    def action_first(self) -> None:
+        """The first recorded point."""
+        self.playing = False
+        if self.comparison is not None and self.comparison.timeline.size:
+            self.go_to(float(self.comparison.timeline[0]))
+
+    def action_follow(self) -> None:
+        """Back to now."""
+        self.playing = False
+        self.go_to(None)
+
+    def _play(self) -> None:
+        """The next recorded point, unless the one before still waits."""
+        if self.playing and not self.watcher.asked:
+            self._move(1)
+            if self.watcher.cursor is None:
+                self.playing = False
+                self.say()
+
+    def _set_play_pace(self, pace: float) -> None:
+        self.play_pace = pace
+        if self._player is not None:
+            self._player.stop()
+        self._player = self.set_interval(1 / pace, self._play)
+
+    # ------------------------------------------------------------ steering
+
+    @property
+    def _live(self) -> list[int]:
+        """The runs that hear commands."""
+        sides = self.comparison.sides if self.comparison is not None else ()
+        return [i for i, side in enumerate(sides) if side.live]
+
+    def _hear(self, comparison: Comparison) -> None:
+        """Forget what was asked of the runs once they do it."""
+        heads = {
+            i: s.snapshot.head for i, s in enumerate(comparison.sides) if s.snapshot and s.live
+        }
+        paused = [head.state == "paused" for head in heads.values()]
+        if not heads or all(each == self._asked_pause for each in paused):
+            self._asked_pause = None
+        for i in list(self._asked_paces):
+            if i not in heads or heads[i].pace == self._asked_paces[i]:
+                del self._asked_paces[i]
+
+    def action_toggle_pause(self) -> None:
+        """Pause all live runs or let all go on; without any, play or pause what is recorded."""
+        shown = self.comparison
+        if shown is None:
+            return
+        if not self._live:
+            self.playing = not self.playing
+            if self.playing and shown.cursor is None:
+                self.go_to(float(shown.timeline[0]) if shown.timeline.size else None)
+            self.say()
+            return
+        states = [s.snapshot.head.state for s in shown.sides if s.snapshot is not None and s.live]
+        before = self._asked_pause
+        paused = all(state == "paused" for state in states) if before is None else before
+        self._asked_pause = not paused
+        self._command("resume" if paused else "pause")
+
+    def action_step(self) -> None:
+        """One step of every live run."""
+        self._command("step", n=1)
+
+    def action_pace(self, up: bool) -> None:
+        """Faster or slower, all runs of one clock at the same pace."""
+        shown = self.comparison
+        if shown is None:
+            return
+        if not self._live:
+            self._set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
+            self.say()
+            return
+        chosen: dict[str, float | None] = {}
+        for i in self._live:
+            clock, shot = clock_of(shown.sides[i].preset), shown.sides[i].snapshot
+            assert shot is not None
+            now = self._asked_paces.get(i, shot.head.pace)
+            pace = chosen.setdefault(clock.unit, next_pace(now, up, clock.paces))
+            self._asked_paces[i] = pace
+            self.watcher.command(i, "pace", value=pace)
+        self.look()
+
+    def _command(self, name: str, **args: int) -> None:
+        for i in self._live:
+            self.watcher.command(i, name, **args)
+        self.look()
+
+    def action_leave(self) -> None:
+        """Back to the library; live runs go on."""
+        live = self._live
+        self.dismiss()
+        if live:
+            text = "The runs go on in the background. Open them from the list of runs."
+            self.app.notify(text, markup=False)
