@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from engine.llm.routes import is_deterministic
 from engine.llm.settings import GroupSettings, LlmSettings
+from engine.llm.text_checks import check_text
 from engine.maze import build_mazes
 from engine.maze_sets import held_out_mazes, train_mazes
 from engine.mdp import MDP, build_mdp
@@ -23,6 +24,11 @@ def check(preset: Preset, algorithm: LlmAlgorithm) -> None:
     assert isinstance(preset, LlmPreset)
     settings, model, maze = preset.algorithm, preset.model, preset.maze
     assert isinstance(settings, LlmSettings)
+    if (preset.text is None) == (model.policy == "text"):
+        raise UserError(
+            f"model.policy is {model.policy!r}; with a [text] table (and without [maze]) expected "
+            '"text", without one "action" or "plan".'
+        )
     if preset.run.agents != 1:
         raise UserError(
             f"run.agents is {preset.run.agents}; a language model is trained once: set it to 1, "
@@ -39,15 +45,20 @@ def check(preset: Preset, algorithm: LlmAlgorithm) -> None:
                 'algorithm.credit = "state" compares moves made in the same state, which only '
                 'action policies make; set it to "episode".'
             )
-    if model.policy not in algorithm.policies:
+    if preset.text is not None:
+        check_text(preset, algorithm)
+    elif model.policy not in algorithm.policies:
         raise UserError(
             f"model.policy: {algorithm.name} trains {' and '.join(algorithm.policies)} policies "
             f"only, not {model.policy!r}."
         )
     if model.policy == "plan":
         _check_plan(preset, settings)
-    if maze.changes:
-        raise UserError("maze.changes works with tables only so far; remove it, or [model].")
+    if maze.revisit and maze.train is not None:
+        raise UserError(
+            "maze.revisit is for maps that follow one another (maze.changes); the mazes of "
+            "maze.train are all played anyway: remove it."
+        )
     if maze.train is not None:
         count = len(train_mazes(maze))
         held_out_mazes(maze)
@@ -79,16 +90,19 @@ def _check_plan(preset: LlmPreset, settings: LlmSettings) -> None:
         raise UserError(
             'model.policy = "plan" writes routes through a map; with maze.gymnasium use "action".'
         )
+    if preset.maze.changes or preset.maze.revisit:
+        key = "changes" if preset.maze.changes else "revisit"
+        raise UserError(f'maze.{key} is for action policies: remove it, or model.policy = "plan".')
+    if settings.kl_reference != "base":
+        raise UserError(
+            f"algorithm.kl_reference is {settings.kl_reference!r}, but the map of a plan policy "
+            'never changes; expected "base".'
+        )
     for key in ("random_starts", "uniform"):
         if getattr(settings, key):
             raise UserError(
                 f'algorithm.{key} is for action policies: remove it, or model.policy = "plan".'
             )
-    if preset.model.observation_text != "map":
-        raise UserError(
-            f"model.observation_text is {preset.model.observation_text!r}, but a plan policy never "
-            'looks where it is; expected "map".'
-        )
     if preset.warmup is not None and not all(is_deterministic(mdp) for mdp in _mdps(preset)):
         raise UserError(
             "warmup: a plan policy is shown shortest routes, which there are only where every move "
