@@ -6,7 +6,7 @@ What the first picture does not need is imported while it is on screen already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,10 @@ from tui import ascii_look
 from tui.widgets import glyphs
 
 if TYPE_CHECKING:
+    from engine.lab.progress import State
     from engine.presets import Preset
+    from tui.screens.lab_shelf import LabCard
+    from tui.widgets.lesson_panel import LessonPanel
 
 WELCOME = """
  Ice Maze  watch reinforcement learning, one step at a time
@@ -72,11 +75,18 @@ class IceMazeApp(App[None]):
         ),
     ]
 
-    def __init__(self, runs_dir: Path | None = None, open_run: Path | None = None) -> None:
-        """`open_run` is shown at once; leaving it leads to the library."""
+    def __init__(
+        self,
+        runs_dir: Path | None = None,
+        open_run: Path | None = None,
+        compare: Sequence[Path] = (),
+    ) -> None:
+        """`open_run` is shown at once, or the runs of `compare` side by side; leaving them leads
+        to the library."""
         super().__init__()
         self._runs_dir = runs_dir
         self._first_run = open_run
+        self._first_compared = tuple(compare)
         self._typed_ahead: list[str] = []
         self._at_home = False
 
@@ -105,6 +115,8 @@ class IceMazeApp(App[None]):
         await self.push_screen(HomeScreen(self.runs_dir))
         if self._first_run is not None:
             self.open_run(self._first_run)
+        elif self._first_compared:
+            self.compare_runs(self._first_compared, None)
         elif self._typed_ahead:
             self.set_timer(TYPE_SECONDS, self._type_ahead)
         self.call_after_refresh(self.run_worker, _import_trainer, thread=True, group="library")
@@ -140,18 +152,14 @@ class IceMazeApp(App[None]):
         try:
             path = launch.launch(preset, name, runs_dir=self.runs_dir, pace=preset.run.pace)
         except UserError as error:
-            self.call_from_thread(
-                partial(
-                    self.notify,
-                    str(error),
-                    title="The run could not start",
-                    severity="error",
-                    markup=False,
-                )
-            )
+            self.call_from_thread(self._not_started, error)
             return
         if not get_current_worker().is_cancelled:  # by the start of another run
             self.call_from_thread(self.open_run, path)
+
+    def _not_started(self, error: Exception) -> None:
+        title = "The run could not start"
+        self.notify(str(error), title=title, severity="error", markup=False)
 
     def open_run(self, path: Path) -> None:
         """Show a run, live or recorded, as soon as the trainer is there."""
@@ -161,14 +169,72 @@ class IceMazeApp(App[None]):
     async def _open(self, path: Path) -> None:
         await asyncio.to_thread(_import_trainer)
         from engine.errors import UserError
-        from tui.screens.trainer import TrainerScreen
+        from tui.screens.rating import screen_for
 
         try:
-            screen = TrainerScreen(path)
+            screen = screen_for(path)
         except UserError as error:
             self.notify(str(error), severity="error", markup=False)
             return
         await self.push_screen(screen)
+
+    # ------------------------------------------------------------ the lab
+
+    def start_lab(self, card: LabCard) -> None:
+        """Start the runs of a challenge or page together, and show them with its lesson."""
+        if card.presets:
+            self.notify("Starting the workers…", timeout=3)
+        self._start_lab(card)
+
+    @work(thread=True, group="start", exclusive=True)
+    def _start_lab(self, card: LabCard) -> None:
+        from engine.errors import UserError
+        from tui.screens.lab_open import start_together
+
+        presets = [(each.name, each.preset) for each in card.presets if each.preset]
+        try:
+            # A lesson asks what will happen before it happens; where there is one run to a
+            # lesson, no key of its screen would let it go on.
+            waits = card.lesson is not None and len(presets) > 1
+            paths = start_together(presets, self.runs_dir, paused=waits)
+        except UserError as error:
+            self.call_from_thread(self._not_started, error)
+            return
+        if not get_current_worker().is_cancelled:  # by the start of another run
+            self.call_from_thread(self.compare_runs, paths, card)
+
+    def compare_runs(self, runs: Sequence[Path], card: LabCard | None) -> None:
+        """Show runs side by side, with the lesson of a challenge or page if there is one."""
+        self._compare(tuple(runs), card)
+
+    @work(group="open", exclusive=True)
+    async def _compare(self, runs: Sequence[Path], card: LabCard | None) -> None:
+        from engine.errors import UserError
+        from tui.screens.lab_open import screen_of
+
+        try:
+            screen = await asyncio.to_thread(screen_of, runs, card)
+        except UserError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        if card is not None:
+            self._note_progress(card.name, "tried")
+        await self.push_screen(screen)
+
+    def on_lesson_panel_finished(self, message: LessonPanel.Finished) -> None:
+        """Who has answered everything has understood it."""
+        self._note_progress(message.name, "understood")
+
+    def _note_progress(self, name: str, state: State) -> None:
+        from engine.errors import UserError
+        from engine.lab import progress
+
+        try:
+            note = progress.mark(name, state).note
+        except UserError as error:
+            note = str(error)
+        if note:
+            self.notify(note, severity="warning", markup=False)
 
     # ------------------------------------------------------------ the map
 

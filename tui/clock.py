@@ -39,6 +39,11 @@ def trains_llm(preset: Preset) -> bool:
     return isinstance(preset, LlmPreset)
 
 
+def trains_text(preset: Preset) -> bool:
+    """Whether the model writes free text: then there is no maze."""
+    return isinstance(preset, LlmPreset) and preset.text is not None
+
+
 def clock_of(preset: Preset) -> Clock:
     """What the runs of a preset count."""
     if trains_llm(preset):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.evaluate import OptimalFigures
-from engine.events import Evaluation, Policy, Step, World
+from engine.events import Evaluation, Group, Pair, Policy, Preference, Step, World
 from engine.mdp import MDP
 from engine.presets import Preset
 from engine.runs.curves import Curve
@@ -50,6 +50,12 @@ class Snapshot:
     held_out: Evaluation | None = None
     """The newest evaluation on mazes that are not trained on, where there are any."""
     held_out_curves: Mapping[str, Curve] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
+    """Free text: all pairs of completions that were shown, oldest first."""
+    preferences: tuple[Preference, ...] = ()
+    """Free text: the answers to them, oldest first."""
+    writing: Group | None = None
+    """Free text: the newest completions that were scored."""
 
     @property
     def step(self) -> Step | None:

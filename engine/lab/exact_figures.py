@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 
 from engine import presets
+from engine.deployment import deployed_maze
 from engine.errors import UserError, nearest
 from engine.evaluate import evaluate, optimal_figures
+from engine.lab import model_figures
 from engine.maze import build_mazes
 from engine.mdp import build_mdp
+from engine.memoryless import best_memoryless
 from engine.presets import Preset
 from engine.solve import solve
 
@@ -30,8 +34,19 @@ NAMES = {
     "observations": "what the agent can tell apart: rows of its table",
     "actions": "moves to choose from",
     "table_size": "numbers in a table of action values",
+    "barren_groups": "chance that no episode of a group of random ones (else of one) succeeds",
+    "memoryless_return": "return of the best deterministic policy for what the learner sees",
+    "memoryless_success_rate": "chance that this policy reaches the prize",
+    "deployed_optimal_return": "return of the π* of the rules in [deploy], under them",
+    "deployed_optimal_success_rate": "chance that this π* reaches the prize there",
+    "transferred_return": "return under the rules in [deploy] of the π* of those in [maze]",
+    "transferred_success_rate": "chance that this π* reaches the prize there",
+    **model_figures.NAMES,
+    **model_figures.MEASURED,
 }
-"""The figures by name. All are of the preset's first maze, from its starts."""
+"""The figures by name. Those of mazes are of the preset's first one, from its starts; a preset
+without [deploy] is deployed in the maze it trains in. Those of language models are NaN where the
+model, or a run on this machine, has to be there first and is not."""
 
 
 def exact_figures(wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
@@ -43,23 +58,67 @@ def exact_figures(wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], fl
                 f"There is no exact figure {name!r}.{nearest(name, list(NAMES))} "
                 f"Expected one of {', '.join(NAMES)}."
             )
-        found[preset, name] = _of_shipped(preset)[name]
+        if name in model_figures.MEASURED:  # may be there the next time: not kept
+            found[preset, name] = model_figures.measured(presets.load(preset), preset)[name]
+        else:
+            found[preset, name] = _of_shipped(preset, _figures_with(name))[name]
     return found
 
 
-@lru_cache(maxsize=16)
-def _of_shipped(name: str) -> dict[str, float]:
-    return of_preset(presets.load(name))
+def _figures_with(name: str) -> Callable[[Preset], dict[str, float]]:
+    """What computes a figure, and others with it."""
+    if name in model_figures.NAMES:
+        return model_figures.of_model
+    if name.startswith("memoryless"):
+        return memoryless
+    return deployed if name.startswith(("deployed", "transferred")) else of_maze
 
 
-def of_preset(preset: Preset) -> dict[str, float]:
-    """All figures of a preset's first maze at its γ. Raises UserError as `solve` does."""
+@lru_cache(maxsize=32)
+def _of_shipped(name: str, figures: Callable[[Preset], dict[str, float]]) -> dict[str, float]:
+    return figures(presets.load(name))
+
+
+def memoryless(preset: Preset) -> dict[str, float]:
+    """Those of the best deterministic policy for what the learner sees (with `maze.memory`: its
+    last observations). Raises UserError where the search would take too long."""
+    mdp = build_mdp(build_mazes(preset.maze)[0][1])
+    _, best = best_memoryless(mdp, preset.algorithm.gamma)
+    return {
+        "memoryless_return": float(best.expected_return),
+        "memoryless_success_rate": float(best.success_rate),
+    }
+
+
+def deployed(preset: Preset) -> dict[str, float]:
+    """Those of two optimal policies where the policy is used: that world's own, and the one that
+    is optimal where it was trained. Both see their cell and the keys they hold."""
+    maze, gamma = build_mazes(preset.maze)[0][1], preset.algorithm.gamma
+    there = maze if preset.deploy is None else deployed_maze(maze, preset.deploy)
+    # What is seen changes no π*, and without memory the states of both worlds are the same.
+    here_mdp, there_mdp = (
+        build_mdp(msgspec.structs.replace(m, observation="cell", memory=1)) for m in (maze, there)
+    )
+    best = optimal_figures(there_mdp, gamma)
+    moved = evaluate(there_mdp, solve(here_mdp, gamma).policy, gamma)
+    return {
+        "deployed_optimal_return": best.optimal_return,
+        "deployed_optimal_success_rate": best.success_rate,
+        "transferred_return": float(moved.expected_return),
+        "transferred_success_rate": float(moved.success_rate),
+    }
+
+
+def of_maze(preset: Preset) -> dict[str, float]:
+    """Those of π* and of moves at random, and sizes, of a preset's first maze. Raises UserError as
+    `solve` does."""
     mdp, gamma = build_mdp(build_mazes(preset.maze)[0][1]), preset.algorithm.gamma
     solution = solve(mdp, gamma)
     best = optimal_figures(mdp, gamma, solution)
     observations = int(mdp.observation.max()) + 1
     uniform = np.full((observations, mdp.n_actions), 1 / mdp.n_actions)
     random = evaluate(mdp, uniform, gamma)
+    group: int = getattr(preset.algorithm, "group_size", 1)
     return {
         "optimal_return": best.optimal_return,
         "optimal_success_rate": best.success_rate,
@@ -75,4 +134,5 @@ def of_preset(preset: Preset) -> dict[str, float]:
         "observations": observations,
         "actions": mdp.n_actions,
         "table_size": observations * mdp.n_actions,
+        "barren_groups": (1 - float(random.success_rate)) ** group,
     }

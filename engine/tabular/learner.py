@@ -16,7 +16,7 @@ from engine.errors import UserError
 from engine.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
 from engine.presets import Preset
-from engine.tabular import compiling
+from engine.tabular import compiling, diagnosis
 from engine.tabular import environment as environ
 from engine.tabular import progress as progressing
 from engine.tabular.exact import exact_figures
@@ -66,6 +66,7 @@ class TabularLearner:
         self.knobs = algorithm.make_knobs(self.settings)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
         self.progress = progressing.make_progress(preset.run.agents)
+        self.suspicion = diagnosis.make_suspicion()
         budget = preset.budget
         self.step_limit = budget.env_steps or NO_LIMIT
         self.episode_limit = budget.episodes or NO_LIMIT
@@ -201,7 +202,10 @@ class TabularLearner:
 
     def _record(self) -> list[AnyEvent]:
         self.next_metrics = next_point(self.clock, METRIC_GROWTH)
-        events, _ = self._look()
+        events, figures = self._look()
+        if self.algorithm.family != "prediction":
+            rewards = self.maze.rewards
+            events += diagnosis.look(self.suspicion, self.clock, figures, self.worlds, rewards)
         if self.clock >= self.next_picture:
             self.next_picture = next_point(self.clock, PICTURE_GROWTH)
             events.append(self._policy())
@@ -344,7 +348,7 @@ class TabularLearner:
                 [self.clock, self.next_metrics, self.next_picture, self.shown_episode], np.int64
             ),
         }
-        for name in ("agents", "tables", "trace", "progress"):
+        for name in ("agents", "tables", "trace", "progress", "suspicion"):
             for field, array in getattr(self, name)._asdict().items():
                 state[f"{name}.{field}"] = array
         return state
@@ -357,7 +361,7 @@ class TabularLearner:
         self.clock, self.next_metrics, self.next_picture, self.shown_episode = (
             int(n) for n in state["learner"]
         )
-        for name in ("agents", "tables", "trace", "progress"):
+        for name in ("agents", "tables", "trace", "progress", "suspicion"):
             for field, array in getattr(self, name)._asdict().items():
                 array[...] = state[f"{name}.{field}"]
 

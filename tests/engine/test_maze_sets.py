@@ -53,11 +53,11 @@ def test_more_mazes_than_there_are_is_said() -> None:
         train_mazes(settings(MazeSet(count=500, size=2)))
 
 
-def test_sizes_must_agree_and_tables_have_no_sets() -> None:
+def test_sizes_must_agree_and_tables_of_cells_have_no_sets() -> None:
     with pytest.raises(UserError, match="the same size"):
         held_out_mazes(settings(MazeSet(count=2, size=3), MazeSet(count=2, size=4)))
     with pytest.raises(UserError, match=r"maze\.test needs maze\.train"):
         held_out_mazes(MazeSettings(size=4, test=MazeSet(count=2)))
     table = ["maze.train={count=4}"]
-    with pytest.raises(UserError, match="are for language models"):
+    with pytest.raises(UserError, match="a table of cells has no rows for mazes"):
         presets.load("q-learning", table)

@@ -140,7 +140,7 @@ def test_eval_on_another_map_of_the_same_size(shelf: tuple[Path, str]) -> None:
         ("algorithm.gamma=0.5", "changes only the maze"),
         ("maze.size=5", "learned 16 observations and 4 actions, the changed maze has 25"),
         ('maze.map="SFFFFFFF\\nFFFFFFFG"', "learned on 4x4 cells, the changed maze has 2x8"),
-        ("maze.observation=neighbourhood", "learned 16 observations"),
+        ("maze.observation=neighbourhood", "learned with maze.observation = 'cell'"),
         ("maze.slip=2", "maze.slip: found 2, expected a number from 0 to 1"),
         ("maze.slp=0.5", "Did you mean 'slip'?"),
         ('maze.map="SHFF\\nHFFF\\nFFFF\\nFFFG"', "no way from a start to the goal"),

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from engine import factory, presets
 from engine.errors import UserError
+from engine.events import Update
 from engine.maze import MazeSettings
 from engine.presets import Budget, Run
 from engine.tabular import registry
@@ -130,17 +132,23 @@ def test_every_setting_of_a_preset_has_an_entry() -> None:
     assert [name for name in sorted(fields) if load().for_label(name) is None] == []
 
 
-def test_every_metric_of_the_learners_has_an_entry() -> None:
-    metrics = set()
-    for module, method in (("learner", "_update"), ("planner", "_record")):
-        tree = ast.parse((ROOT / f"engine/tabular/{module}.py").read_text("utf-8"))
-        for function in ast.walk(tree):
-            if isinstance(function, ast.FunctionDef) and function.name == method:
-                dicts = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
-                keys = [key for node in dicts for key in node.keys]
-                metrics |= {key.value for key in keys if isinstance(key, ast.Constant)}
-    assert {"online_return", "largest_change"} <= metrics
-    assert [name for name in sorted(metrics) if load().for_label(str(name)) is None] == []
+LEARNERS = {
+    "q-learning": "changes = [{step = 2, map = 'SGF'}]\nshield = {}\nfall_budget = {}\n"
+    "[deploy]\nmap = 'SGF'",
+    "td-0": "slip = 0.1",
+    "value-iteration": "[deploy]\nslip = 0.2",
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_metric_of_the_learners_has_an_entry(name: str) -> None:
+    text = f"title = 't'\n[budget]\nenv_steps = 5\nupdates = 5\n[algorithm]\nname = '{name}'\n"
+    learner = factory.make_learner(presets.parse(f"{text}[maze]\nmap = 'SFG'\n{LEARNERS[name]}"))
+    learner.begin()
+    events = [*learner.advance(5), *learner.conclude()]
+    metrics = {m for event in events if isinstance(event, Update) for m in event.metrics}
+    assert metrics & {"online_return", "largest_change"}
+    assert [name for name in sorted(metrics) if load().for_label(name) is None] == []
 
 
 # ---------------------------------------------------------------- lookup
@@ -215,7 +223,7 @@ def test_a_reference_marks_the_update_rule() -> None:
 
 def test_a_reference_reaches_methods_constants_and_decorated_functions() -> None:
     assert resolve("engine.events:Step.advantage").text.startswith("@property\ndef advantage")
-    assert resolve("engine.maze:ACTION_NAMES").text.startswith("ACTION_NAMES = ")
+    assert resolve("engine.maze_map:ACTION_NAMES").text.startswith("ACTION_NAMES = ")
     assert resolve("engine.tabular.sarsa:sarsa").text.startswith("@kernel\ndef sarsa(")
 
 
@@ -224,8 +232,8 @@ def test_a_reference_reaches_methods_constants_and_decorated_functions() -> None
     [
         ("engine.nowhere:thing", "no such module"),
         ("engine.maze:Nothing", "no 'Nothing'"),
-        ("engine.maze:Rewards.nothing", "no 'nothing'"),
-        ("engine.maze:Rewards @ wombat", "no line of Rewards contains 'wombat'"),
+        ("engine.maze_settings:Rewards.nothing", "no 'nothing'"),
+        ("engine.maze_settings:Rewards @ wombat", "no line of Rewards contains 'wombat'"),
     ],
 )
 def test_a_wrong_reference_says_what_is_missing(reference: str, says: str) -> None:

@@ -213,6 +213,60 @@ def improving() -> tuple[Snapshot, ...]:
     return tuple(runs)
 
 
+@cache
+def featured() -> tuple[Snapshot, ...]:
+    """Real runs with linear features: one that replays, one whose map changes."""
+    replaying = Q_LEARNING.replace(
+        '"q-learning"', '"linear-q-learning"\nreplay = {size = 50, batch = 2}'
+    )
+    kept = [
+        line
+        for line in Q_LEARNING.splitlines()
+        if "exploration" not in line and "learning_rate" not in line
+    ]
+    changing = "\n".join(kept).replace(
+        '"q-learning"', '"linear-actor-critic"\nanchor = {weight = 0.5}'
+    )
+    change = 'changes = [{step = 500, map = "FFFF\\nSHFH\\nFFFH\\nHFFG"}]'
+    changing = changing.replace("slip = 0.5", f"slip = 0.5\n{change}")
+    runs = []
+    for name, text in (("linear-q-learning", replaying), ("linear-actor-critic", changing)):
+        learner = factory.make_learner(presets.parse(text))
+        points: dict[str, list[tuple[int, float]]] = {}
+        for event in learner.begin() + learner.advance(1500):
+            if isinstance(event, Update):
+                for metric, value in event.metrics.items():
+                    points.setdefault(metric, []).append((event.step, value.mean))
+        curves = {
+            metric: Curve(x=x, mean=y, low=y, high=y)
+            for metric, known in points.items()
+            for x, y in [np.array(known).T]
+        }
+        live = learner.live(1400)
+        snapshot = moment(Maze(rows=LAKE, slip=0.5), algorithm=name, steps=live.steps)
+        runs.append(completed(snapshot, text, curves=curves, policy=live.policy))
+    return tuple(runs)
+
+
+def test_features_are_told_in_numbers() -> None:
+    replaying, changing = featured()
+    weights = "100 weights, for 16 observations × 4 actions"
+    assert said("function-approximation", replaying) == weights
+    assert said("function-approximation", changing).startswith("100 weights for π, 25 for V")
+    assert said("feature", replaying).startswith("4 of 25 are on at ")
+    assert said("coarse-coding", replaying) == "4 layers of blocks of 2 × 2 cells"
+    assert said("approximation-error", replaying).startswith("V* of this map at best to within 0 ")
+    triad = said("deadly-triad", replaying)
+    assert triad.startswith("3 of 3 in this run: function approximation, bootstrapping, off-policy")
+    assert "largest weight" in triad
+    assert said("deadly-triad", learning()).startswith("2 of 3")
+    replay = said("experience-replay", replaying)
+    assert replay.startswith("2 updates from memory after each move, drawn from the last 50")
+    assert "such updates so far" in replay
+    assert said("anchor", changing).startswith("weight 0.5; KL to the old policy 0.")
+    assert said("feature", learning()) == ""
+
+
 def empty(text: str, algorithm: str) -> Snapshot:
     """Before the first step and the first evaluation, with no policy either."""
     return completed(moment(Maze(rows=LAKE), algorithm=algorithm), text, policy=None)
@@ -231,6 +285,7 @@ def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
         *thinking(),
         *remembering(),
         *improving(),
+        *featured(),
     )
     bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
     texts = [current_value(slug, snapshot) for snapshot in full]

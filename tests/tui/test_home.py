@@ -89,8 +89,6 @@ async def test_presets_stand_under_their_groups_in_teaching_order(
             "First steps on the ice",
             "The answer, computed",
             "Slippery SARSA",
-            "Challenges",
-            "First steps on the ice",
         ]
 
 

@@ -274,6 +274,53 @@ async def test_the_group_view(action_run: Path, unicode_look: None, size: tuple[
         assert not isinstance(app.screen, GroupScreen)
 
 
+def record_group(path: Path, group: Group) -> None:
+    writer = RunWriter(path)
+    try:
+        writer.write([group])
+        writer.commit()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "figures", "said"),
+    [
+        (64, {"mean": 0.123, "spread": 0.456}, "Mean 0.123, spread 0.456."),
+        (64, {"mean": 0.25, "spread": 1e-17}, "All earned 0.250: nobody was better"),
+        (64, {}, "Mean of those listed 0.500, spread 0.500."),  # as older versions recorded it
+        (2, {}, "Mean 0.500, spread 0.500."),
+    ],
+)
+async def test_mean_and_spread_are_those_of_the_whole_group(
+    model: Path,
+    tmp_path: Path,
+    unicode_look: None,
+    size: int,
+    figures: dict[str, float],
+    said: str,
+) -> None:
+    path = record_llm(tmp_path, model)
+    members = tuple(
+        Member(
+            actions=(2,), states=(0, 1), total=total, advantage=total - 0.5, success=False,
+            terminated=False, truncated=True,
+        )
+        for total in (0.0, 1.0)
+    )  # fmt: skip
+    group = Group(step=6, world_id=0, index=3, size=size, prompt="", members=members, **figures)
+    record_group(path, group)
+    app = app_on(path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        screen = await groups(pilot)
+        await pilot.press("shift+tab")
+        await pilot.pause()
+        assert screen.shown.group == group or (not figures and screen.shown.group.size == size)
+        assert said in shown(app)
+        assert (f"{size} episodes" in shown(app)) and (size == 2 or "first 2 listed" in shown(app))
+
+
 async def test_any_past_update_can_be_opened(action_run: Path, unicode_look: None) -> None:
     app = app_on(action_run)
     async with app.run_test(size=(80, 24)) as pilot:

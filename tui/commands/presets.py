@@ -182,6 +182,8 @@ def _shipped(llm: bool) -> list[str]:
             tables.append(name)
         elif llm and _wants_gpu(preset):
             complain(f"left out  {name}  (it needs a GPU, and there is none here)")
+        elif llm and preset.text is not None and preset.text.judge == "you":
+            complain(f"left out  {name}  (it waits for a person's answers)")
         elif llm:
             models.append(name)
     return [*tables, *models]

@@ -26,8 +26,7 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
     metrics: dict[str, float] = figures["metrics"]
     nan = math.nan
     lines = [
-        f"  preferences      {metrics.get('preferences', 0.0):>8.0f}   (answers the reward model is "
-        "made from)",
+        f"  preferences      {metrics.get('preferences', 0.0):>8.0f}   (answers it is made from)",
         f"  score            {signed(metrics.get('reward_model_score', nan)):>8}   (by the reward "
         "model; 0 is the untouched model)",
         f"  right about      {percent(metrics.get('judge_agreement', nan)):>8}   (of the newest "

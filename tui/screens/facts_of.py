@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.widgets import glyphs
 from tui.widgets.facts import Fact
-from tui.widgets.text import clean, number, percent, si
+from tui.widgets.text import clean, number, percent, si, signed
 
 if TYPE_CHECKING:
     from engine.presets import Preset
@@ -110,6 +111,7 @@ def _model(preset: Preset) -> list[Fact]:
         return []
     model = preset.model
     writes = {"action": "asked for a move in every cell", "plan": "writes the whole route"}
+    writes["text"] = "writes free text"
     text = f"{clean(model.name)} ({model.quantization}), {writes[model.policy]}"
     return [Fact("model", "language-model", text)]
 
@@ -132,12 +134,25 @@ def of_preset(card: PresetCard, outlook: Outlook | None) -> list[Fact]:
     preset = card.preset
     if preset is None:
         return [Fact("broken", "preset", card.error)]
-    return [
+    facts = [
         *method(preset),
         Fact("budget", "budget", budget_text(preset)),
         Fact("pace", "pace", pace_text(preset)),
-        Fact("optimum", "optimal-policy", _optimum(preset, outlook)),
     ]
+    if judge := _judge(preset):
+        return [*facts, Fact("reward", "preference", judge)]
+    return [*facts, Fact("optimum", "optimal-policy", _optimum(preset, outlook))]
+
+
+def _judge(preset: Preset) -> str:
+    """Who judges free text, and what is asked for; nothing where there is a maze."""
+    text = getattr(preset, "text", None)
+    if text is None:
+        return ""
+    from engine.llm.preference_judge import in_words
+
+    who = "you prefer" if text.judge == "you" else f"a rule prefers {in_words(text)}"
+    return f"{who}; asked: {clean(text.prompts[0])}"
 
 
 def _optimum(preset: Preset, outlook: Outlook | None) -> str:
@@ -187,6 +202,8 @@ def _figures(detail: RunDetail) -> list[Fact]:
     final = detail.final
     if not final:
         return []
+    if detail.preset and _judge(detail.preset):
+        return _text_figures(final)
     sampled = " (sampled)" if final["success_kind"] == "sampled" else ""
     if detail.preset and _model(detail.preset):
         return _llm_figures(final, sampled)
@@ -222,6 +239,19 @@ def _llm_figures(final: dict[str, Any], sampled: str) -> list[Fact]:
         Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),
         Fact("updates", "update", si(final["updates"])),
         Fact("episodes", "episode", si(final["episodes"])),
+        Fact("trained", "", duration(final["seconds"])),
+    ]
+
+
+def _text_figures(final: dict[str, Any]) -> list[Fact]:
+    """Of free text: how the reward model stands to whoever judges."""
+    metrics, nan = final["metrics"], math.nan
+    agreed = metrics.get("judge_agreement", nan)
+    return [
+        Fact("preferences", "preference", f"{metrics.get('preferences', 0):.0f}"),
+        Fact("score", "reward-model", signed(metrics.get("reward_model_score", nan))),
+        Fact("agreement", "over-optimisation", f"{percent(agreed)} of the newest pairs"),
+        Fact("updates", "update", si(final["updates"])),
         Fact("trained", "", duration(final["seconds"])),
     ]
 

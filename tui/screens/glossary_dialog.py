@@ -13,6 +13,7 @@ from textual.widget import Widget
 from tui.glossary.panel import GlossaryPanel
 from tui.screens.dialog import Dialog
 from tui.screens.term_picker import TermPicker
+from tui.snapshot import Snapshot
 from tui.widgets.terms import Term, TermClicked
 
 
@@ -27,9 +28,11 @@ class GlossaryDialog(Dialog[None]):
         Binding("escape,q", "dismiss", "Close", id="glossary.close", tooltip="Close the glossary")
     ]
 
-    def __init__(self, slug: str = "") -> None:
+    def __init__(self, slug: str = "", snapshot: Snapshot | None = None) -> None:
+        """With a `snapshot`, terms have their value in that run."""
         super().__init__()
         self._slug = slug
+        self._snapshot = snapshot
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -41,6 +44,8 @@ class GlossaryDialog(Dialog[None]):
         """Open the entry."""
         super().on_mount()
         panel = self.query_one(GlossaryPanel)
+        if self._snapshot is not None:
+            panel.show(self._snapshot)
         if self._slug:
             panel.open(self._slug)
         panel.focus()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
 from dataclasses import replace
 from statistics import fmean, pstdev
@@ -37,6 +38,8 @@ PARTS_FROM = 110
 """From this many columns on the table has a column for each part of the reward."""
 FAR = 10
 """Updates that < and > skip."""
+EQUAL = 1e-9
+"""A spread below is that of equal returns, summed up in another order."""
 
 
 class LoadsGroups(Protocol):
@@ -329,10 +332,13 @@ def _compared(group: Group) -> str:
     totals = [member.total for member in group.members]
     if not totals:
         return "Nothing is recorded of its members."
-    if len(totals) == group.size and max(totals) == min(totals):
-        return f"All earned {number(totals[0])}: nobody was better, so this group teaches nothing."
-    whose = "Mean" if len(totals) == group.size else "Mean of those listed"
+    mean, spread, whose = group.mean, group.spread, "Mean"
+    if math.isnan(mean):  # recorded by an older version: only of those listed anything is known
+        mean, spread = fmean(totals), pstdev(totals)
+        whose = "Mean" if len(totals) == group.size else "Mean of those listed"
+    if spread < EQUAL and whose == "Mean":
+        return f"All earned {number(mean)}: nobody was better, so this group teaches nothing."
     return (
-        f"{whose} {number(fmean(totals))}, spread {number(pstdev(totals))}. Moves of members with "
-        "a positive advantage are made likelier, the others less likely."
+        f"{whose} {number(mean)}, spread {number(spread)}. Moves of members with a positive "
+        "advantage are made likelier, the others less likely."
     )

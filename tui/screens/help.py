@@ -19,7 +19,21 @@ ABOUT = {
     "HomeScreen": """
 **The library.** On the left the presets, each one a maze, an algorithm and a budget, and below
 them your runs. Enter on a preset shows its settings; Enter again starts it. Runs go on in the
-background whether you watch them or not.
+background whether you watch them or not. *Lab* holds the challenges: Enter runs what fails and
+what mends it side by side, with a lesson. Space marks a run, c compares two to four marked ones.
+""",
+    "CompareScreen": """
+**Side by side.** Two to four runs on one clock: the same step is shown in all of them, wherever
+left and right move it; a run with less data shows its last. Every run has its letter and its sign
+in the chart, on its maze and over its column, where the table also says what it is more than the
+first. Runs that count different things (steps, sweeps, updates) share a clock in % of each run.
+
+With a challenge comes its lesson. It asks before it shows: answer by the letter of the answer, turn
+the page by n. It turns only when the question is answered and the figure it waits for is there.
+""",
+    "LessonScreen": """
+**A lesson.** Answer by the letter of the answer, or type the number and press Enter; n turns the
+page once its questions are answered.
 """,
     "TrainerScreen": """
 **The trainer.** *Ice Maze* shows the agent and, layer by layer, what it has learned. *Trajectory
@@ -27,6 +41,11 @@ log* lists every step with the arithmetic of its update: Enter explains a row. *
 exact value of the policy with the optimum; the band holds the middle 80 % of the agents.
 *Glossary* explains every word and symbol, with its value in this run. Every panel has keys of its
 own: they are listed here while it has the focus.
+""",
+    "RatingScreen": """
+**You are the reward.** Two completions of the same request: say which is better. A small reward
+model is fitted to your answers, and the language model learns what that pays for. What it expected
+you to say is told after your answer. Watch whether its score and your agreement part ways.
 """,
     "AlgorithmMapScreen": """
 **The algorithm map.** On the left the families, on the right what the highlighted algorithm needs,
@@ -37,6 +56,11 @@ language models are trained with, or what that grew out of.
 **A group.** What one update of a language model compared: episodes or answers from the same start,
 sorted by advantage. Those above the mean are made likelier, the others less likely. Below, the
 member under the cursor: its moves on the maze, what it was paid for, how probable each word was.
+""",
+    "EditScreen": """
+**The map editor.** Move the cursor, place tiles by their letters or by clicking; each change is
+checked and V* of the new map drawn at once. Enter sends the map to the run. Each agent meets it at
+its next episode and keeps what it had learned, right or wrong: watch it learn anew.
 """,
     "PlayScreen": """
 **Play.** Walk the maze yourself, or let the trained policy make the moves. Your return stands

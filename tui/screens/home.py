@@ -1,4 +1,4 @@
-"""The home screen: the presets by group, the runs with their state, and a preview of either."""
+"""The home screen: the lab, the presets by group, the runs with their state, and a preview."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,14 +14,15 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from tui.screens import run_actions, shelf
 from tui.screens.facts_of import LIVE, RESUMABLE
 from tui.screens.home_keys import KEYS
-from tui.screens.host import Host
+from tui.screens.home_lab import LabOfHome
+from tui.screens.lab_list import LabList
+from tui.screens.lab_shelf import LabCard
 from tui.screens.lists import PresetList, RunList
 from tui.screens.preview import Preview
 from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
@@ -35,16 +36,19 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 """How often the list of runs is read again."""
+RUN_ACTIONS = ("resume", "stop", "delete", "compare")
+"""What is done to the highlighted run, or with the marked ones."""
 WELCOME = """\
 New here? Enter chooses the first preset, Enter again starts it:
 an agent moves, learns from every step, and shows what it is thinking."""
 
 
-class HomeScreen(Screen[None]):
-    """Presets and runs on the left, what the highlighted one is on the right."""
+class HomeScreen(LabOfHome):
+    """Lab, presets and runs on the left, what the highlighted one is on the right."""
 
     CSS_PATH = "home.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (150, "-roomy")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (40, "-high")]  # noqa: RUF012
     AUTO_FOCUS = "#presets"
 
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
@@ -75,9 +79,7 @@ class HomeScreen(Screen[None]):
         """`runs_dir` holds the runs; the user's own folder by default."""
         super().__init__()
         self._shelf = shelf.RunShelf(runs_dir)
-        self._presets: dict[str, PresetCard] = {}
         self._outlooks: dict[str, Outlook] = {}
-        self._runs: dict[str, RunCard] = {}
         self._details: dict[str, RunDetail] = {}
         self._reading = False
         self._read_again = False
@@ -91,6 +93,7 @@ class HomeScreen(Screen[None]):
         with Horizontal(id="body"):
             with Vertical(id="lists"):
                 yield Input(placeholder="words to look for", id="filter", compact=True)
+                yield LabList("lab")
                 yield PresetList("presets")
                 yield RunList("runs")
             yield Preview(id="preview")
@@ -101,12 +104,14 @@ class HomeScreen(Screen[None]):
         self.query_one("#presets").border_title = "Presets"
         self.query_one("#runs").border_title = "Runs"
         self.query_one("#filter").display = False
+        self.query_one("#lab").display = False
         self.set_class(glyphs.current().ascii, "-ascii")
         # Not in a thread: it takes a moment once, and a key pressed meanwhile must find the list.
         self.call_after_refresh(self._load_presets)
 
     def _load_presets(self) -> None:
         self._presets = {card.name: card for card in shelf.read_presets()}
+        self.read_lab()
         self._list_presets()
         self.set_interval(REFRESH_SECONDS, self._request_runs)
         self._request_runs()
@@ -114,7 +119,10 @@ class HomeScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         """Back from a run: what happened to it meanwhile?"""
         if self._presets:
+            self.read_states()
+            self.list_lab(self._words)
             self._request_runs()
+            self._show_preview()
 
     # ------------------------------------------------------------ the lists
 
@@ -131,6 +139,7 @@ class HomeScreen(Screen[None]):
         return self.query_one("#filter", Input).value
 
     def _list_presets(self) -> None:
+        self.list_lab(self._words)
         self._preset_list.show_presets(self._presets.values(), self._words)
 
     def _list_runs(self) -> None:
@@ -139,9 +148,10 @@ class HomeScreen(Screen[None]):
 
     @property
     def _preset(self) -> PresetCard | None:
-        """The highlighted preset, unless the runs have the focus."""
+        """The highlighted preset, unless another list has the focus."""
         name = self._preset_list.chosen
-        return None if self._run_list.has_focus or name is None else self._presets.get(name)
+        elsewhere = self._run_list.has_focus or self._lab_list.has_focus
+        return None if elsewhere or name is None else self._presets.get(name)
 
     @property
     def _run(self) -> RunCard | None:
@@ -160,7 +170,10 @@ class HomeScreen(Screen[None]):
         runs = self._run_list
         if runs.has_focus and runs.highlighted is None and self._runs:
             runs.action_first()
-        if self._run_list.has_focus or self._preset_list.has_focus:
+        lab, presets = self._lab_list.has_focus, self._preset_list.has_focus
+        if lab or presets:
+            self.set_class(lab, "-in-lab")  # a low terminal has room for one of them
+        if lab or presets or runs.has_focus:
             self._show_preview()
 
     def _show_preview(self) -> None:
@@ -173,15 +186,29 @@ class HomeScreen(Screen[None]):
             preview.show_run(run, detail)
             if detail is None:
                 self._request_runs()
+        elif card := self._lab_row:
+            first = card.presets[0] if card.presets else None
+            self._show_lab_row(preview, card, self._outlook_of(first) if first else None)
         elif preset := self._preset:
-            known = self._outlooks.get(preset.name)
-            preview.show_preset(preset, known)
-            if preset.preset and (known is None or not (known.figures or known.error)):
-                self._look_ahead(preset.name, preset.preset)
+            preview.show_preset(preset, self._outlook_of(preset))
         elif self._run_list.has_focus:
             preview.show_nothing("Your runs will be listed here, newest first.")
         else:
             preview.show_nothing("")
+
+    def _show_lab_row(self, preview: Preview, card: LabCard, outlook: Outlook | None) -> None:
+        """A challenge beside the maze of its first run; a preset as in its own list."""
+        if card.kind == "preset":
+            preview.show_preset(card.presets[0], outlook)
+        else:
+            preview.show_challenge(card, self.lab_state(card), outlook)
+
+    def _outlook_of(self, preset: PresetCard) -> Outlook | None:
+        """What is known of a preset's maze; what is not is found out, and shown then."""
+        known = self._outlooks.get(preset.name)
+        if preset.preset and (known is None or not (known.figures or known.error)):
+            self._look_ahead(preset.name, preset.preset)
+        return known
 
     def action_scroll_preview(self, pages: int) -> None:
         """Read on, or back."""
@@ -200,9 +227,11 @@ class HomeScreen(Screen[None]):
     def on_home_screen_outlook_ready(self, message: OutlookReady) -> None:
         """Keep it, and show it if it is still wanted."""
         self._outlooks[message.name] = message.outlook
-        preset = self._preset
+        preset, card, preview = self._preset, self._lab_row, self.query_one(Preview)
         if preset and preset.name == message.name:
-            self.query_one(Preview).show_preset(preset, message.outlook)
+            preview.show_preset(preset, message.outlook)
+        elif card and card.presets and card.presets[0].name == message.name:
+            self._show_lab_row(preview, card, message.outlook)
 
     def terms(self) -> list[Term]:
         """The glossary terms of the preview."""
@@ -290,33 +319,25 @@ class HomeScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys for runs are there when the highlighted run allows them."""
-        if action not in ("resume", "stop", "delete", "unfilter") or not self.is_mounted:
+        if action not in (*RUN_ACTIONS, "unfilter", "lab") or not self.is_mounted:
             return True
         state = self._run.summary.state if self._run else ""
         return {
             "resume": state in RESUMABLE,
             "stop": state in LIVE,
             "delete": bool(state) and state not in LIVE,
+            "compare": self._run_list.has_focus,
             "unfilter": self.query_one("#filter").display,
+            "lab": bool(self._lab) and not self._lab_list.has_focus,
         }[action]
-
-    @property
-    def _host(self) -> Host:
-        return cast(Host, self.app)
 
     @on(OptionList.OptionSelected, "#presets")
     def _choose(self, event: OptionList.OptionSelected) -> None:
-        from tui.screens.start_form import StartForm
+        self.choose_preset(self._presets[event.option.id or ""])
 
-        card = self._presets[event.option.id or ""]
-        if card.preset is None:
-            self.notify(card.error, severity="error", markup=False)
-            return
-        self.app.push_screen(StartForm(card.preset), partial(self._start, card.name))
-
-    def _start(self, name: str, preset: Preset | None) -> None:
-        if preset is not None:
-            self._host.start_run(preset, name)
+    @on(RunList.MarksChanged)
+    def _marks_changed(self) -> None:
+        self._list_runs()
 
     @on(OptionList.OptionSelected, "#runs")
     def _open(self, event: OptionList.OptionSelected) -> None:

@@ -10,7 +10,21 @@ KEYS: tuple[Binding, ...] = (
         "app.focus_next",
         "Switch",
         id="home.next",
-        tooltip="Go from the presets to the runs and back",
+        tooltip="Go from the presets to the runs, to the Lab and back",
+    ),
+    Binding(
+        "l",
+        "lab",
+        "Lab",
+        id="home.lab",
+        tooltip="Go to the challenges: what fails and what mends it, side by side",
+    ),
+    Binding(
+        "c",
+        "compare",
+        "Compare",
+        id="home.compare",
+        tooltip="Show the marked runs side by side, two to four of them",
     ),
     Binding(
         "pagedown",

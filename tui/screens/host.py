@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from engine.presets import Preset
+    from tui.screens.lab_shelf import LabCard
 
 
 class Host(Protocol):
@@ -17,3 +19,9 @@ class Host(Protocol):
 
     def open_run(self, path: Path) -> object:
         """Show the run in this folder."""
+
+    def start_lab(self, card: LabCard) -> object:
+        """Start the runs of a challenge or page together, and show them with its lesson."""
+
+    def compare_runs(self, runs: Sequence[Path], card: LabCard | None) -> object:
+        """Show runs side by side, with the lesson of a challenge or page if there is one."""

@@ -1,12 +1,13 @@
-"""The two lists of the home screen, and how a preset or a run looks in them."""
+"""The lists of presets and runs on the home screen, and how a preset or a run looks in them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -70,8 +71,10 @@ class PresetList(HomeList):
     ]
 
     def show_presets(self, cards: Iterable[PresetCard], words: str) -> None:
-        """Show the presets that have all `words`, under the headings of their groups."""
-        fitting = [c for c in cards if matches(words, c.name, c.title, c.summary)]
+        """Show the presets that have all `words`, under the headings of their groups. Those of
+        challenges are the Lab's."""
+        own = [c for c in cards if c.group != "challenge"]
+        fitting = [c for c in own if matches(words, c.name, c.title, c.summary)]
         options: list[Option] = []
         for group, heading in GROUPS.items():
             rows = [Option(preset_prompt(c), id=c.name) for c in fitting if c.group == group]
@@ -93,13 +96,35 @@ class RunList(HomeList):
             id="runs.open",
             key_display="enter",
             tooltip="Watch this run if it is live, look back at it if it has ended",
-        )
+        ),
+        Binding(
+            "space",
+            "mark",
+            "Mark",
+            id="runs.mark",
+            tooltip="Mark this run for a comparison, or take the mark away",
+        ),
     ]
+
+    class MarksChanged(Message):
+        """A run was marked, or its mark taken away."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.marked: set[str] = set()
+        """The ids of the marked runs."""
+
+    def action_mark(self) -> None:
+        """Mark the highlighted run, or take its mark away."""
+        if self.chosen is not None:
+            self.marked ^= {self.chosen}
+            self.post_message(self.MarksChanged())
 
     def show_runs(self, cards: Collection[RunCard], words: str) -> None:
         """Show the runs that have all `words`, in the order given."""
+        self.marked &= {card.summary.id for card in cards}
         fitting = [c for c in cards if matches(words, c.title, c.summary.id, c.summary.state)]
-        options = [Option(run_prompt(card), id=card.summary.id) for card in fitting]
+        options = [Option(run_prompt(card, self.marked), id=card.summary.id) for card in fitting]
         self.show(options, "No run has these words." if cards else "None yet. Enter starts one.")
         self.border_title = f"Runs {len(fitting)}" if fitting else "Runs"
 
@@ -111,10 +136,10 @@ def preset_prompt(card: PresetCard) -> Content:
     return Content(glyphs.plain(card.title))
 
 
-def run_prompt(card: RunCard) -> Content:
+def run_prompt(card: RunCard, marked: Set[str] = frozenset()) -> Content:
     """A run in the list: what it is, and below how it stands."""
     state = card.summary.state
-    parts: list[str] = [state]
+    parts: list[str] = ["marked", state] if card.summary.id in marked else [state]
     if card.progress is not None and state != "finished":
         parts.append(f"{percent(card.progress)} done")
     if card.summary.success_rate is not None:

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from engine.errors import UserError
 from engine.evaluate import Evaluation, evaluate, greedy, optimal_figures, state_values
 from engine.events import Policy, Step, World
-from engine.presets import algorithm_of
+from engine.presets import LlmPreset, algorithm_of
 from engine.runs.evaluation import PlayedWorld
 from engine.runs.records import Head, RunInfo
 from engine.solve import optimal_path, solve
@@ -100,8 +100,10 @@ class PlayScreen(Screen[None]):
             of_state = state_values(mdp, world.policy, self.gamma)
         except UserError:  # γ = 1 and a policy that may never end
             of_state = np.full(mdp.n_states, math.nan)
-        values = np.zeros(mdp.n_observations)
-        values[mdp.observation] = of_state
+        met = np.flatnonzero(self.solution.reachable)  # of states that look alike the mean
+        seen = mdp.observation[met]
+        alike = np.maximum(np.bincount(seen, minlength=mdp.n_observations), 1)
+        values = np.bincount(seen, of_state[met], mdp.n_observations) / alike
         return Policy(
             step=0,
             target=world.policy,
@@ -110,6 +112,12 @@ class PlayScreen(Screen[None]):
             values=values,
             visits=np.zeros(world.policy.shape, np.int64),
         )
+
+    @property
+    def plans(self) -> bool:
+        """Whether the policy writes whole routes: then it plans anew in every cell."""
+        preset = self.info.preset
+        return isinstance(preset, LlmPreset) and preset.model.policy == "plan"
 
     @property
     def world(self) -> PlayedWorld:
@@ -198,7 +206,9 @@ class PlayScreen(Screen[None]):
         if len(self.worlds) > 1:
             kind = "held out" if self.world.held_out else "trained on"
             title += f", maze {self.place + 1} of {len(self.worlds)} ({kind})"
-        if not self.walk.over:
+        if not self.walk.over and self.plans:
+            hint = "Space: the model plans a route from here and makes its first move; p goes on."
+        elif not self.walk.over:
             hint = "Walk with the arrow keys; Space lets the policy move, p walk on; r restarts."
         elif self.walk.success:
             hint = "The prize! r begins another episode."
@@ -212,7 +222,8 @@ class PlayScreen(Screen[None]):
         """The column beside the maze: the policy here, the last move, and the account."""
         walk = self.walk
         whose = "likeliest move" if self.greedy else "draws its move"
-        lines = [f"The policy here ({whose})", *self._chances(), ""]
+        what = "Its route from here begins" if self.plans else f"The policy here ({whose})"
+        lines = [what, *self._chances(), ""]
         lines += [f"Step {len(walk.steps)} of at most {walk.mdp.max_steps}", *self._last_move(), ""]
         lines += [
             f"{'return of this episode':24}{number(walk.total_return):>8}",

@@ -9,6 +9,8 @@ from textual.geometry import Size
 from textual.widgets import Static
 
 from tui.screens.facts_of import of_preset, of_run
+from tui.screens.lab_list import facts_of
+from tui.screens.lab_shelf import LabCard
 from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.widgets import glyphs
 from tui.widgets.facts import Facts
@@ -62,6 +64,13 @@ class Preview(VerticalScroll, can_focus=False):
         self.query_one(Facts).show(of_run(card, detail))
         self._summary("")
         self._show_map(detail)
+
+    def show_challenge(self, card: LabCard, state: str, outlook: Outlook | None) -> None:
+        """Show a challenge or a page of the lab, with the maze of its first run."""
+        self._begin(f"{card.number}  {card.title}" if card.number else card.title)
+        self.query_one(Facts).show(facts_of(card, state))
+        self._summary(card.question)
+        self._show_map(outlook)
 
     def show_nothing(self, text: str) -> None:
         """Show a sentence instead."""

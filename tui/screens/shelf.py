@@ -84,8 +84,7 @@ def read_presets() -> list[PresetCard]:
     """
     from engine import presets
 
-    folder = presets.shipped_folder()
-    cards = [_read_preset(folder / f"{name}.toml") for name in presets.shipped_names()]
+    cards = [_read_preset(path) for path in presets.shipped_files().values()]
     return sorted(cards, key=_teaching_order)
 
 
@@ -103,8 +102,9 @@ def _read_preset(path: Path) -> PresetCard:
     )
 
 
-def _teaching_order(card: PresetCard) -> tuple[int, bool, int, bool, str]:
-    """By group; the newcomer's first; then by algorithm, and each one's plain preset first."""
+def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
+    """By group; the newcomer's first; what runs on any machine; then by algorithm, and each one's
+    plain preset first."""
     from engine import presets
     from engine.llm import shelf as llm_shelf
     from engine.tabular import registry
@@ -113,14 +113,25 @@ def _teaching_order(card: PresetCard) -> tuple[int, bool, int, bool, str]:
     taught = list(llm_shelf.MODULES if card.group == "llm" else registry.MODULES)
     place = taught.index(algorithm) if algorithm in taught else len(taught)
     group = list(GROUPS).index(card.group)
-    return group, card.name != FIRST, place, not card.name.startswith(algorithm), card.name
+    plain = card.name.startswith(algorithm)
+    return group, card.name != FIRST, _needs_gpu(card.preset), place, not plain, card.name
+
+
+def _needs_gpu(preset: Preset | None) -> bool:
+    """Whether a preset asks for a GPU; others take what there is."""
+    from engine.presets import LlmPreset
+
+    return isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
 
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
     """The first maze of a preset; with `solve_too` also the optimum. Mistakes stand in `error`."""
     from engine import evaluate, maze, mdp, solve
     from engine.errors import UserError
+    from tui.clock import trains_text
 
+    if trains_text(preset):
+        return Outlook()  # free text: there is no maze
     first = None
     try:
         first = maze.build_mazes(preset.maze)[0][1]
@@ -238,7 +249,9 @@ def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
             if stale():
                 return None
             info, world = reader.info(), reader.world_at(2**62)
-        maze = world.maze if world else None
+        from tui.clock import trains_text
+
+        maze = world.maze if world and not trains_text(info.preset) else None
         return RunDetail(path.name, info.preset, maze, final, clean(why))
     except (UserError, OSError, ValueError, KeyError) as error:
         return RunDetail(path.name, error=clean(str(error)))

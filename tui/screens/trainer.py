@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
+from engine.errors import UserError
 from engine.events import Episode, Step
+from engine.maze import Maze
+from engine.tabular.moving import MovingAlgorithm
 from tui.clock import clock_of, trains_llm
 from tui.glossary import load
 from tui.glossary.panel import GlossaryPanel
 from tui.run_watch import Notice
 from tui.screens import facts_of
+from tui.screens.edit import EditScreen
 from tui.screens.explain import ExplainScreen
 from tui.screens.groups import GroupScreen
 from tui.screens.notes import NotesScreen
@@ -60,6 +65,8 @@ class TrainerScreen(RunScreen):
         super().__init__(path, looks=looks)
         self.alone = False
         self._looked_up_from = ""
+        self._sent: tuple[int, Maze] | None = None
+        """The newest map sent, and the world that was shown then."""
 
     # ------------------------------------------------------------ building
 
@@ -221,6 +228,46 @@ class TrainerScreen(RunScreen):
             self.tell(Notice("No group is recorded yet: the first comes with the first update."))
         elif self.app.screen is self:
             self.app.push_screen(GroupScreen(self.groups, page, shot))
+
+    def action_edit(self) -> None:
+        """Change the map while the run goes on."""
+        shot = self.snapshot
+        try:
+            self._check_edit()
+        except UserError as error:
+            self.tell(Notice(str(error), "warning"))
+            return
+        assert shot is not None
+        maze = shot.world.maze
+        if self._sent is not None and self._sent[0] == shot.world.id:
+            maze = self._sent[1]  # sent already, and not met by the agent yet
+        self.app.push_screen(EditScreen(shot, maze), self._send_map)
+
+    def _check_edit(self) -> None:
+        """Raise UserError when there is no map to be edited."""
+        shot = self.snapshot
+        if shot is None:
+            raise UserError("The run has no map yet: it is still starting.")
+        if not self.live:
+            raise UserError(
+                "The run is over, so its maze cannot be edited any more: start it again, and edit "
+                "it while it runs."
+            )
+        if self.recorded:
+            raise UserError(
+                "This is a recorded moment: f goes to now, where the map can be edited."
+            )
+        if shot.world.maze.gymnasium is not None:
+            raise UserError(f"The map belongs to {shot.world.maze.gymnasium} and cannot be edited.")
+        if isinstance(shot.algorithm, MovingAlgorithm):
+            shot.algorithm.check_edit(shot.preset.algorithm)
+
+    def _send_map(self, rows: tuple[str, ...] | None) -> None:
+        shot = self.snapshot
+        if rows is not None and shot is not None:
+            self._sent = (shot.world.id, msgspec.structs.replace(shot.world.maze, rows=rows))
+            said = "The new map holds from the next episode on. What was learned stays, for now."
+            self.command("edit", said, rows=list(rows))
 
     def action_next_curves(self) -> None:
         """The next set of curves."""

@@ -116,6 +116,13 @@ KEYS: tuple[Binding, ...] = (
         id="run.tune",
         tooltip="Change the learning rate or the exploration while it runs",
     ),
+    Binding(
+        "E",
+        "edit",
+        "Edit",
+        id="run.edit",
+        tooltip="Change the map while the run goes on, and watch the agent learn it anew",
+    ),
     Binding("x", "stop", "Stop", id="run.stop", tooltip="End the run, after a checkpoint"),
     Binding(
         "n",

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import reactive
 
 from engine.runs.curves import Curve
-from tui.clock import clock_of, trains_llm
+from tui.clock import clock_of, trains_llm, trains_text
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.chart import Chart
@@ -22,6 +22,7 @@ from tui.widgets.choice_bar import ChoiceBar
 from tui.widgets.curve_views import GREEDY, VIEWS, Figure, Level, View
 from tui.widgets.llm_curves import LLM_VIEWS
 from tui.widgets.terms import Term, unique
+from tui.widgets.text_curves import TEXT_VIEWS
 
 
 class CurvesPanel(Vertical, can_focus=True):
@@ -94,7 +95,9 @@ class CurvesPanel(Vertical, can_focus=True):
             chart.cursor_x = float(snapshot.at)
         elif left_recording:
             chart.cursor_x = None
-        choice = LLM_VIEWS if trains_llm(snapshot.preset) else VIEWS
+        choice: tuple[View, ...] = LLM_VIEWS if trains_llm(snapshot.preset) else VIEWS
+        if trains_text(snapshot.preset):
+            choice = TEXT_VIEWS
         self.views = [view for view in choice if figures(view, snapshot)]
         self._draw()
 

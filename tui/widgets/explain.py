@@ -145,13 +145,14 @@ def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
     """What the agent saw and did, and what came back."""
     chosen = arrow(maze, step.action, glyphs.solid)
     landed = f"{result(maze, step)}: from {place(maze, step.state)} to "
+    extra = f", {signed(step.extra)} besides for learning" if step.extra else ""
     seen = [("observation", "observation", f"o{step.observation}, all it sees of its state")]
     return [
         ("time step", "time-step", f"t = {step.t} of episode {step.episode}"),
-        *(seen if maze.observation != "cell" else []),
+        *(seen if maze.observation != "cell" or maze.memory > 1 else []),
         ("action", "action", f"{chosen} {action_name(maze, step.action)}"),
         ("environment", "environment", landed + place(maze, step.next_state)),
-        ("reward", "reward", f"{signed(step.reward)}, paid now for this one move"),
+        ("reward", "reward", f"{signed(step.reward)}, paid now for this one move{extra}"),
         ("return", "return", "not this number: the discounted sum of all rewards to come"),
     ]
 
@@ -218,7 +219,7 @@ def _waits(algorithm: Algorithm) -> bool:
 def _looked_ahead_once(step: Step) -> bool:
     """Whether its target is r + γ × an estimate: n = 1, or n rewards that come to the same."""
     return bool(step.bootstrap) and math.isclose(
-        step.target, step.reward + step.gamma * step.bootstrap, rel_tol=1e-12
+        step.target, step.paid + step.gamma * step.bootstrap, rel_tol=1e-12
     )
 
 

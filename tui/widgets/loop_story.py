@@ -85,7 +85,7 @@ class Story:
         if step is None:
             return []
         pieces = [Piece(place(self.maze, step.state))]
-        if self.maze.observation != "cell":
+        if self.maze.observation != "cell" or self.maze.memory > 1:
             pieces += [muted(" sees "), Piece(f"o{step.observation}", "value", "observation")]
         return pieces
 

@@ -136,7 +136,7 @@ class Painter:
         self.number = None if picture.numbers is None else _one_each(picture.numbers, worst=worst)
         asked = picture.numbers if picture.target is None else picture.target
         known = np.zeros(len(picture.tiles)) if asked is None else asked
-        self.unknown: list[bool] = np.isnan(known.reshape(len(known), -1)).all(axis=1).tolist()
+        self.unknown = [bool(np.isnan(each).all()) for each in known]
         """[C] whether the cell has nothing to print, as keys and shut doors have."""
 
     def row(self, row: int, cursor: int, styles: dict[Look, Style]) -> list[list[Segment]]:

@@ -61,7 +61,7 @@ def settings(preset: Preset) -> list[Setting]:
     data = msgspec.to_builtins(preset)
     properties = _leaves(root, root)[0]["properties"]
     found: list[Setting] = []
-    for table in ("model", "algorithm", "warmup", "reward", "maze", "budget", "run"):
+    for table in ("text", "model", "algorithm", "warmup", "reward", "maze", "budget", "run"):
         if data.get(table) is not None:
             found += _of_table(root, table, properties[table], data[table], False)
     return [_for_llms(setting) for setting in found] if isinstance(preset, LlmPreset) else found
@@ -205,6 +205,7 @@ def sections(preset: Preset) -> Sections:
     """The settings that make sense for this preset, in the order of the form."""
     algorithm = presets.algorithm_of(preset)
     heading = {"model": "Language model", "algorithm": algorithm.title, "warmup": "Warm start"}
+    heading = {"text": "Preferences", **heading}
     heading |= {"reward": "Reward", "run": "Run", "budget": "Budget", "maze": "Maze"}
     main: dict[str, list[Setting]] = {title: [] for title in heading.values()}
     advanced, llm = [], isinstance(preset, LlmPreset)

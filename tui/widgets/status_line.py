@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
@@ -69,8 +70,11 @@ class StatusLine(Widget):
     def show(self, snapshot: Snapshot, mark: str, playback: Playback | None, hint: str) -> None:
         """Draw this moment. `mark` stands for the state of the run; `playback` replaces it while a
         recording is shown."""
-        facts = tuple(self._told(snapshot, mark, playback))
-        title = clean(snapshot.preset.title)
+        self.tell(clean(snapshot.preset.title), self._told(snapshot, mark, playback), hint)
+
+    def tell(self, title: str, facts: Sequence[Fact], hint: str) -> None:
+        """Draw these; the title must be clean."""
+        facts = tuple(facts)
         if (title, facts, hint) != (self._title, self._facts, self._hint):
             self._title, self._facts, self._hint = title, facts, hint
             self.refresh()
@@ -111,8 +115,11 @@ class StatusLine(Widget):
         head, wide = snapshot.head, self.size.width >= ROOMY
         clock, llm = clock_of(snapshot.preset), trains_llm(snapshot.preset)
         unit = clock.unit
+        state = WORDS.get(head.state, head.state)
+        if head.waiting and not head.ended:
+            state = "waiting for you"
         if playback is None:
-            facts = [Fact(f"{mark} {WORDS.get(head.state, head.state)}", "run-state")]
+            facts = [Fact(f"{mark} {state}", "run-state")]
             if not head.ended:
                 facts.append(Fact(pace_text(head.pace, unit), "pace"))
         else:

@@ -38,6 +38,14 @@ def place(maze: Maze, state: int) -> str:
     return f"({row + 1},{column + 1})"
 
 
+def _tile(maze: Maze, state: int) -> str:
+    """The character of a state's cell on the map; nothing without a map."""
+    if not maze.rows:
+        return ""
+    row, column = maze.cell(state)
+    return maze.rows[row][column]
+
+
 def direction(maze: Maze, action: int) -> int:
     """0 left, 1 down, 2 right, 3 up; -1 for an action that is no direction."""
     arrows = maze.arrows
@@ -61,11 +69,11 @@ def action_name(maze: Maze, action: int) -> str:
 
 def went(maze: Maze, step: Step) -> int:
     """The direction of the net displacement: 0 to 3, -1 when it stayed, -2 when it is none."""
-    if step.next_state == step.state:
-        return -1
     if not maze.rows:
-        return -2
+        return -1 if step.next_state == step.state else -2
     (row, column), (next_row, next_column) = maze.cell(step.state), maze.cell(step.next_state)
+    if (row, column) == (next_row, next_column):  # what is remembered may have changed
+        return -1
     moves = {(0, -1): 0, (1, 0): 1, (0, 1): 2, (-1, 0): 3}
     return moves.get((next_row - row, next_column - column), -2)
 
@@ -81,6 +89,8 @@ def result(maze: Maze, step: Step) -> str:
         return "reached the prize" if maze.rows else "success"
     if step.fell:
         return "fell into a hole" if step.terminated else "fell, back to start"
+    if step.terminated and _tile(maze, step.next_state) == "g":
+        return "reached the lesser prize"
     way, meant = went(maze, step), direction(maze, step.action)
     if not maze.rows:  # what its states mean, and where a move should lead, is not known
         return "stayed" if way == -1 else "moved on"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tui.glossary.values import (
     challenges,
+    features,
     figures,
     language_models,
     learning,
@@ -13,8 +14,11 @@ from tui.glossary.values import (
     maze,
     planning,
     policy_gradient,
+    preferences,
+    rules,
     runs,
     solution,
+    states,
     td_and_monte_carlo,
 )
 from tui.glossary.values.words import Value
@@ -25,15 +29,19 @@ if TYPE_CHECKING:
 VALUES: dict[str, Value] = {
     **loop.VALUES,
     **maze.VALUES,
+    **states.VALUES,
     **solution.VALUES,
     **learning.VALUES,
     **figures.VALUES,
     **runs.VALUES,
+    **rules.VALUES,
     **challenges.VALUES,
     **planning.VALUES,
     **policy_gradient.VALUES,
     **td_and_monte_carlo.VALUES,
     **language_models.VALUES,
+    **preferences.VALUES,
+    **features.VALUES,
 }
 """By slug. A term that is missing here has no value of its own (a checkpoint, a note's remedy)."""
 

@@ -30,6 +30,9 @@ def explore_exploit(snapshot: Snapshot) -> str | None:
 
 
 def bias_variance(snapshot: Snapshot) -> str | None:
+    bias2, variance = latest(snapshot, "bias2"), latest(snapshot, "variance")
+    if bias2 is not None and variance is not None:
+        return f"bias² {number(bias2)} + variance {number(variance)} = {number(bias2 + variance)}"
     value = figure(snapshot, "expected_return")
     return None if value is None else f"expected return {value}: the spread is the agents' luck"
 
@@ -40,7 +43,9 @@ def credit_assignment(snapshot: Snapshot) -> str | None:
     initial = getattr(snapshot.preset.algorithm, "initial_value", 0.0)
     observed = np.unique(snapshot.mdp.observation[snapshot.optimum.reachable])
     moved = int((np.abs(snapshot.policy.values[observed] - initial) > 1e-6).sum())
-    return f"values that have moved from their start: {share(moved, observed.size)}"
+    words = f"values that have moved from their start: {share(moved, observed.size)}"
+    reach = latest(snapshot, "value_reach")
+    return words if reach is None else f"{words}; {number(reach)} moves back from the prize"
 
 
 def environment_specification(snapshot: Snapshot) -> str:
@@ -49,7 +54,8 @@ def environment_specification(snapshot: Snapshot) -> str:
     if maze.gymnasium is not None:
         return f"the rules of {maze.gymnasium}; {limit}"
     wind = "wind" if any(maze.wind) else "no wind"
-    return f"slip {number(maze.slip)}, {wind}, fall = {maze.fall}, {limit}, sees {maze.observation}"
+    sight = maze.observation + (f", remembers {maze.memory}" if maze.memory > 1 else "")
+    return f"slip {number(maze.slip)}, {wind}, fall = {maze.fall}, {limit}, sees {sight}"
 
 
 def sample_efficiency(snapshot: Snapshot) -> str:
@@ -62,7 +68,9 @@ def non_stationarity(snapshot: Snapshot) -> str:
     later = [c.step for c in snapshot.preset.maze.changes if c.step > snapshot.at]
     met = plural(snapshot.world.id, "change") if snapshot.world.id else "no change"
     coming = f"the next at step {later[0]:,}" if later else "none planned"
-    return f"{met} of the map so far, {coming}"
+    words = f"{met} of the map so far, {coming}"
+    recovery = latest(snapshot, "recovery_steps")
+    return words if recovery is None else f"{words}; recovered in {number(recovery)} steps"
 
 
 def dimensionality(snapshot: Snapshot) -> str:
@@ -90,10 +98,16 @@ def reward_design(snapshot: Snapshot) -> str | None:
 
 
 def sim_to_real(snapshot: Snapshot) -> str:
+    here, there = (latest(snapshot, name) for name in ("success_rate", "deployed_success_rate"))
+    if here is not None and there is not None:
+        return f"success {number(here)} in training, {number(there)} deployed"
     return f"judged in world {snapshot.world.id}, in which it learns: no gap is measured here"
 
 
 def forgetting(snapshot: Snapshot) -> str:
+    now, first = (latest(snapshot, f"success_rate{name}") for name in ("", "_map_0"))
+    if now is not None and first is not None:
+        return f"success {number(now)} now, {number(first)} on the first map"
     earlier = snapshot.world.id
     if earlier == 0:
         return "only one world so far: nothing to forget"
@@ -101,6 +115,9 @@ def forgetting(snapshot: Snapshot) -> str:
 
 
 def generalization(snapshot: Snapshot) -> str:
+    trained, tested = (latest(snapshot, f"{name}success_rate") for name in ("", "held_out_"))
+    if trained is not None and tested is not None:
+        return f"success {number(trained)} in training, {number(tested)} on held-out mazes"
     held_out = snapshot.world.split == "test"
     return "judged on a held-out world" if held_out else "judged on the world it learns in"
 

@@ -101,7 +101,7 @@ def td_target(snapshot: Snapshot) -> str | None:
     if step.terminated:
         return f"{number(step.target)} = the reward alone: nothing follows"
     return (
-        f"{number(step.target)} = {number(step.reward)} + {number(step.gamma)} × "
+        f"{number(step.target)} = {number(step.paid)} + {number(step.gamma)} × "
         f"{number(step.bootstrap)}"
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tui.glossary.values.words import (
     LONGEST_WAY,
     Value,
@@ -59,10 +61,18 @@ def next_state(snapshot: Snapshot) -> str | None:
 
 def observation(snapshot: Snapshot) -> str:
     seen = shown_observation(snapshot)
-    if snapshot.world.maze.observation == "cell":
+    maze = snapshot.world.maze
+    if maze.observation == "cell" and maze.memory == 1:
         return f"{seen}: the agent sees its cell"
-    alike = int((snapshot.mdp.observation == seen).sum())
-    return f"number {seen}: the agent sees its neighbours only; {plural(alike, 'cell')} look so"
+    mdp = snapshot.mdp
+    alike = (mdp.observation == seen) & snapshot.optimum.reachable
+    look = plural(np.unique(mdp.cell[alike]).size, "cell")
+    sees = "its neighbours only" if maze.observation == "neighbourhood" else "its neighbours"
+    if maze.observation == "neighbourhood+prize":
+        sees += " and where the prize lies"
+    if maze.memory > 1:
+        sees += f", and remembers {maze.memory} observations"
+    return f"number {seen}: the agent sees {sees}; {look} look so"
 
 
 def action_taken(snapshot: Snapshot) -> str | None:

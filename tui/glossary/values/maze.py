@@ -69,7 +69,8 @@ def reward_components(snapshot: Snapshot) -> str | None:
     if maze.gymnasium is not None:
         return f"as {maze.gymnasium} has them"
     pay = maze.rewards
-    names = ("goal", "hole", "step", "bump", "bonus")
+    names = ["goal", "hole", "step", "bump", "bonus"]
+    names += [name for tile, name in (("g", "lesser"), ("k", "key")) if tile in maze.tiles]
     return ", ".join(f"{name} {number(getattr(pay, name))}" for name in names)
 
 
@@ -94,7 +95,8 @@ def generated(snapshot: Snapshot) -> str:
     if settings.size is None:
         return "no: the preset gives the map itself"
     rows, columns = snapshot.world.maze.shape
-    return f"yes: {rows}×{columns}, maze.seed {settings.seed or 0}"
+    keys = f", {plural(settings.keys, 'key')}" if settings.keys else ""
+    return f"yes: {rows}×{columns}, maze.seed {settings.seed or 0}{keys}"
 
 
 def gymnasium(snapshot: Snapshot) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.events import Step
+from engine.observations import held_in_words
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot
@@ -44,12 +45,18 @@ def place(snapshot: Snapshot, state: int) -> str:
     if not maze.rows:
         return f"{state} (of {maze.n_states})"
     row, column = maze.cell(state)
-    return f"{state} = row {row + 1}, column {column + 1}"
+    held = f", {held_in_words(maze, int(snapshot.mdp.held[state]))}" if maze.n_keys else ""
+    return f"{state} = row {row + 1}, column {column + 1}{held}"
 
 
 def cells(snapshot: Snapshot, states: Iterable[int]) -> str:
-    """`15 = row 4, column 4`; or, when there are several, only how many and their numbers."""
-    numbers = [int(state) for state in states]
+    """The cells of states: `15 = row 4, column 4`; or, when there are several, only how many and
+    their numbers."""
+    numbers = sorted({int(snapshot.mdp.cell[state]) for state in states})
+    maze = snapshot.world.maze
+    if len(numbers) == 1 and maze.rows:
+        row, column = maze.cell(numbers[0])
+        return f"{numbers[0]} = row {row + 1}, column {column + 1}"
     if len(numbers) == 1:
         return place(snapshot, numbers[0])
     some = ", ".join(map(str, numbers[:LONGEST_WAY]))
