@@ -227,19 +227,8 @@ def potential(mdp: MDP, shaping: Shaping, gamma: float) -> Floats:
     return shaping.weight * np.where(counted, 1.0 - distance / farthest, 0.0)
 
 
-def shaping_reward(mdp: MDP, phi: Floats, gamma: float) -> Floats:
-    """F = γΦ(s′) − Φ(s) [S, A, K] for a potential `phi` [S], with Φ(s′) = 0 where the episode ends.
-
-    Ng, Harada & Russell (1999), equation 2. Truncation is no end: what follows still counts.
-    """
-    following = np.where(mdp.terminal, 0.0, phi[mdp.next_state])
-    paid: Floats = np.where(mdp.probability > 0, gamma * following - phi[:, None, None], 0.0)
-    return paid
-
-
 def shaped(mdp: MDP, shaping: Shaping | None, gamma: float) -> MDP:
-    """The MDP with `shaping` and `potential` filled in; its `reward` stays the true one."""
+    """The MDP with `potential` filled in; its `reward` stays the true one."""
     if shaping is None:
         return mdp
-    phi = potential(mdp, shaping, gamma)
-    return replace(mdp, potential=phi, shaping=shaping_reward(mdp, phi, gamma))
+    return replace(mdp, potential=potential(mdp, shaping, gamma))

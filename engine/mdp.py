@@ -48,8 +48,8 @@ class MDP:
     `pattern` says what each observation is: the last codes of `engine.observations`, the newest
     last; None where an observation is just the number of a state.
 
-    With potential-based shaping a learner is paid `shaping` besides, which is made from
-    `potential`; no figure counts it.
+    With potential-based shaping a learner is paid for differences of `potential` besides; no figure
+    counts that.
     """
 
     next_state: Ints  # [S, A, K]
@@ -66,7 +66,6 @@ class MDP:
     held: Ints  # [S]
     n_cells: int
     pattern: Ints | None = None  # [O, k]
-    shaping: Floats | None = None  # [S, A, K]
     potential: Floats | None = None  # [S]
 
     @property
