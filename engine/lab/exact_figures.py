@@ -35,8 +35,8 @@ NAMES = {
     "actions": "moves to choose from",
     "table_size": "numbers in a table of action values",
     "barren_groups": "chance that no episode of a group of random ones (else of one) succeeds",
-    "memoryless_return": "return of the best deterministic policy for what the learner sees",
-    "memoryless_success_rate": "chance that this policy reaches the prize",
+    "observable_optimum": "return of the best deterministic policy for what the learner sees",
+    "observable_success_rate": "chance that this policy reaches the prize",
     "deployed_optimal_return": "return of the π* of the rules in [deploy], under them",
     "deployed_optimal_success_rate": "chance that this π* reaches the prize there",
     "transferred_return": "return under the rules in [deploy] of the π* of those in [maze]",
@@ -69,8 +69,8 @@ def _figures_with(name: str) -> Callable[[Preset], dict[str, float]]:
     """What computes a figure, and others with it."""
     if name in model_figures.NAMES:
         return model_figures.of_model
-    if name.startswith("memoryless"):
-        return memoryless
+    if name.startswith("observable"):
+        return observable
     return deployed if name.startswith(("deployed", "transferred")) else of_maze
 
 
@@ -79,14 +79,14 @@ def _of_shipped(name: str, figures: Callable[[Preset], dict[str, float]]) -> dic
     return figures(presets.load(name))
 
 
-def memoryless(preset: Preset) -> dict[str, float]:
+def observable(preset: Preset) -> dict[str, float]:
     """Those of the best deterministic policy for what the learner sees (with `maze.memory`: its
     last observations). Raises UserError where the search would take too long."""
     mdp = build_mdp(build_mazes(preset.maze)[0][1])
     _, best = best_memoryless(mdp, preset.algorithm.gamma)
     return {
-        "memoryless_return": float(best.expected_return),
-        "memoryless_success_rate": float(best.success_rate),
+        "observable_optimum": float(best.expected_return),
+        "observable_success_rate": float(best.success_rate),
     }
 
 

@@ -1,4 +1,4 @@
-"""Figures of a preset that trains a language model: how much its policy chooses from, and with what.
+"""Figures of a preset that trains a language model: what it chooses from, and with what.
 
 A completion of T tokens from a vocabulary of V is one of V^T. As a table, its action values would
 need a row for each beginning (0 to T − 1 tokens) and a column for each next token:
@@ -39,20 +39,18 @@ MEASURED = {
 }
 """Figures that a run on this machine has to give first; NaN without one."""
 YEAR_SECONDS = 365.25 * 24 * 3600
-MOST_DIGITS = 308
-"""Powers of ten above this are no floats."""
 
 
 def of_model(preset: Preset) -> dict[str, float]:
-    """The figures `NAMES`. Raises UserError when the preset trains no language model that writes."""
+    """The figures `NAMES`. Raises UserError as `writing_model` does."""
     model = writing_model(preset)
     shape, tokens = _shape(model), model.max_tokens
-    log10 = _table_log10(shape, tokens)
+    table = table_size(shape.vocabulary, tokens) if shape else None
     return {
         "vocabulary": float(shape.vocabulary) if shape else math.nan,
         "completion_tokens": float(tokens),
-        "token_table_size": _power(log10),
-        "token_table_digits": math.floor(log10) + 1.0 if shape else math.nan,
+        "token_table_size": _float(table) if table else math.nan,
+        "token_table_digits": float(_digits(table)) if table else math.nan,
         "model_parameters": float(shape.parameters) if shape else math.nan,
         "trained_parameters": (
             float(shape.lora_parameters(model.lora.rank)) if shape else math.nan
@@ -69,8 +67,8 @@ def measured(preset: Preset, name: str, runs_dir: Path | None = None) -> dict[st
     shape, speed = _shape(model), tokens_per_second(name, runs_dir)
     years = math.nan
     if shape is not None and speed > 0:
-        written = model.max_tokens * math.log10(shape.vocabulary) + math.log10(model.max_tokens)
-        years = _power(written - math.log10(speed * YEAR_SECONDS))
+        tokens = shape.vocabulary**model.max_tokens * model.max_tokens
+        years = _float(tokens) / (speed * YEAR_SECONDS)
     return {"tokens_per_second": speed, "years_to_write_all": years}
 
 
@@ -117,14 +115,21 @@ def _shape(model: ModelSettings) -> Shape | None:
     return shape_of(source) or shape_of(source, fetch.find(source))
 
 
-def _table_log10(shape: Shape | None, tokens: int) -> float:
-    """log10 of V (V^T − 1) / (V − 1); what 1 takes away from V^T is less than a float shows."""
-    if shape is None:
-        return math.nan
-    v = shape.vocabulary
-    return tokens * math.log10(v) + math.log10(v / (v - 1))
+def table_size(vocabulary: int, tokens: int) -> int:
+    """Numbers in a table of action values over completions of T tokens: V + V² + … + V^T."""
+    size: int = vocabulary * (vocabulary**tokens - 1) // (vocabulary - 1)
+    return size
 
 
-def _power(log10: float) -> float:
-    """10 to that power; inf where it is no float."""
-    return math.inf if log10 >= MOST_DIGITS else 10.0**log10
+def _digits(count: int) -> int:
+    """How many digits a count has, however many: `str` refuses some."""
+    digits = math.floor(math.log10(count)) + 1  # may be one off beside a power of ten
+    return digits + int(count >= 10**digits) - int(count < 10 ** (digits - 1))
+
+
+def _float(count: int) -> float:
+    """The count; inf where it is no float."""
+    try:
+        return float(count)
+    except OverflowError:
+        return math.inf

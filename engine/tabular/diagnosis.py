@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.evaluate import horizon_optimum
 from engine.events import Note
-from engine.maze_settings import Rewards
+from engine.maze_settings import MazeSettings
 from engine.mdp import MDP
 from engine.tabular.worlds import Worlds
 
@@ -32,7 +32,7 @@ LASTS_STEPS, LASTS_SHARE = 200, 0.1
 Learning is uneven, and a dip is no hacking."""
 SELDOM = 0.5
 """Of the success that is possible: below, the rewards do not ask for the prize."""
-MOST = 0.5
+MOST = 0.9
 """The share of agents that must have learned what the rewards ask for."""
 
 
@@ -64,7 +64,7 @@ def look(
     step: int,
     exact: Mapping[str, Array],
     worlds: Worlds,
-    rewards: Rewards | None,
+    maze: MazeSettings,
 ) -> list[Note]:
     """The note, if it is due now. `exact` are the target policies' figures [N] at `step`."""
     if suspicion.said[0]:
@@ -83,7 +83,7 @@ def look(
     text = _what_happened(suspicion, success, score, hacked) + _what_is_asked(
         suspicion, step, worlds
     )
-    return [Note(step=step, level="warning", text=text, remedy=_remedy(rewards), term=TERM)]
+    return [Note(step=step, level="warning", text=text, remedy=_remedy(maze), term=TERM)]
 
 
 def possible_success(mdp: MDP) -> float:
@@ -159,20 +159,20 @@ def _what_is_asked(suspicion: Suspicion, step: int, worlds: Worlds) -> str:
     )
 
 
-def _remedy(rewards: Rewards | None) -> str:
+def _remedy(maze: MazeSettings) -> str:
     """What to set, by what is paid besides the prize."""
+    rewards = maze.rewards
     if rewards is None:
         return "Look at the episodes that earn most and never reach the prize."
     if rewards.bonus > 0:
-        return (
-            f"Set maze.rewards.bonus to 0 (it is {rewards.bonus:g}). To guide the agent without "
-            "changing which policy is best, set maze.shaping = {weight = 1.0}."
-        )
+        remedy = f"Set maze.rewards.bonus to 0 (it is {rewards.bonus:g})."
+        if maze.shaping is None:
+            remedy += " To guide the agent without changing which policy is best, set "
+            remedy += "maze.shaping = {weight = 1.0}."
+        return remedy
     for name in ("step", "bump", "hole"):
         if (paid := getattr(rewards, name)) > 0:
-            return (
-                f"Set maze.rewards.{name} to 0 (it is {paid:g}): it pays to go without the prize."
-            )
+            return f"Set maze.rewards.{name} to 0 (it is {paid:g}): it pays without the prize."
     if rewards.lesser > 0:
         half = rewards.lesser / 2
         return f"Set maze.rewards.lesser to {half:.3g} (it is {rewards.lesser:g}), or more γ."

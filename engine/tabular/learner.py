@@ -204,8 +204,7 @@ class TabularLearner:
         self.next_metrics = next_point(self.clock, METRIC_GROWTH)
         events, figures = self._look()
         if self.algorithm.family != "prediction":
-            rewards = self.maze.rewards
-            events += diagnosis.look(self.suspicion, self.clock, figures, self.worlds, rewards)
+            events += diagnosis.look(self.suspicion, self.clock, figures, self.worlds, self.maze)
         if self.clock >= self.next_picture:
             self.next_picture = next_point(self.clock, PICTURE_GROWTH)
             events.append(self._policy())

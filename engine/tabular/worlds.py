@@ -21,11 +21,17 @@ from engine.maze import Maze, MazeSettings, build_mazes, edit_map
 from engine.maze_rules import shaped, vetoed_moves
 from engine.maze_sets import held_out_mazes, train_mazes
 from engine.mdp import MDP, build_mdps
+from engine.memoryless import find_best
 from engine.tabular.exact import ExactFigures
 from engine.tabular.progress import NEAR, moves_away
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test", "deploy"]
+
+SMALL = 50_000
+"""States times time limit up to which the best policy for what is seen is looked for,"""
+EXAMINED = 1_000
+"""and partial policies after which that search gives up: together a second or so, once a run."""
 
 
 def summarise(values: Array) -> Metric:
@@ -104,6 +110,7 @@ class Worlds:
         self._optimum: dict[int, OptimalFigures] = {}
         self._exact: dict[tuple[str, int], ExactFigures] = {}
         self._needed: dict[int, float] = {}
+        self._observable: dict[int, float | None] = {}
         self._away: tuple[list[int], Array] | None = None
 
     @property
@@ -241,7 +248,7 @@ class Worlds:
 
     def elsewhere(self, step: int, target: Array) -> dict[str, Array]:
         """Exact figures [N] of target policies [N,O,A] where they are not judged at `step`: in the
-        deployed world, and in every planned map that was met."""
+        deployed world, and in every planned map that was met; with the best for what is seen."""
         found: dict[str, Array] = {}
         for place, mdp in self._outside["deploy"]:
             exact = self._figures("target", place.id, mdp, target)
@@ -254,7 +261,28 @@ class Worlds:
                 if self.from_steps[w] <= step:
                     exact = self.figures("target", w, target)
                     found[f"success_rate_map_{w}"] = exact["success_rate"]
+        observable = self.observable_optimum(step)
+        if observable is not None:
+            found["observable_optimum"] = np.full(len(target), observable)
         return found
+
+    def observable_optimum(self, step: int) -> float | None:
+        """The return of the best deterministic policy for what is seen (with memory: the last
+        observations) in the world that holds at `step`: exact.
+
+        None where the agent sees its cell, where worlds are drawn, and where it takes too long.
+        """
+        w = self.current(step)
+        id_, mdp = self.places[w].id, self.mdps[w]
+        if self.drawn or mdp.pattern is None or mdp.n_states * mdp.max_steps > SMALL:
+            return None
+        if id_ not in self._observable:
+            try:
+                best = find_best(mdp, self.gamma, EXAMINED).figures.expected_return
+                self._observable[id_] = float(best)
+            except UserError:  # too many policies would have to be examined
+                self._observable[id_] = None
+        return self._observable[id_]
 
     def shielded_share(self, step: int, behaviour: Array) -> Array:
         """[N] the share of moves of policies [N,O,A] that the shield replaces: exact, within an

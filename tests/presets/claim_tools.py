@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from engine import factory, presets
-from engine.events import AnyEvent, Evaluation, PerAgent, Update
+from engine.events import AnyEvent, Evaluation, Note, PerAgent, Update
 
 Figures = dict[str, Any]
 
 
 def run(preset: presets.Preset) -> tuple[Figures, Figures]:
-    """The last figures of a run as `RunReader.final` gives them, and those of each agent [N]."""
+    """The last figures of a run as `RunReader.final` gives them, and those of each agent [N].
+
+    Besides them `notes`: the glossary terms of the notes that it gave.
+    """
     learner = factory.make_learner(preset)
     learner.prepare()
     events: list[AnyEvent] = learner.begin()
@@ -39,6 +42,7 @@ def run(preset: presets.Preset) -> tuple[Figures, Figures]:
         "optimal_return": np.mean([e.optimal_return for e in last]),
         "horizon_optimum": np.mean([e.horizon_optimum for e in last]),
         "metrics": {name: metric.mean for name, metric in metrics.items()},
+        "notes": [e.term for e in events if isinstance(e, Note)],
     }
     newest = [e for e in events if isinstance(e, PerAgent)]
     return final, newest[-1].figures if newest else {}

@@ -14,6 +14,8 @@ from engine.lab.compare import results
 from engine.lab.runner import plan, single_agent
 
 OTHER_SEED = 2
+HACKED = ["reward-bonus"]
+"""Presets whose rewards ask for something else than the prize, which a note must say, once."""
 
 
 @pytest.mark.parametrize("name", challenge_names())
@@ -29,3 +31,7 @@ def test_a_challenge_keeps_its_claims_on_another_seed(name: str) -> None:
     assert result.compared or result.grown_compared
     assert [claim for claim in result.claims if not claim.kept] == []
     assert [run for run in result.runs if not run.kept] == []
+    for job in jobs:
+        preset, _ = job.task
+        expected = ["reward-design"] if preset in HACKED else []
+        assert job.figures["notes"] == expected, preset

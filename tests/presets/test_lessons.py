@@ -11,6 +11,7 @@ from engine.lab.challenge import lab_folder
 from engine.lab.exact_figures import NAMES
 from engine.lab.lesson import Point, load_lesson
 from engine.lab.lesson_state import LessonState
+from engine.lab.model_figures import MEASURED
 from tui.glossary import load
 
 LESSONS = sorted([*lab_folder().glob("*/lesson.md"), *lab_folder().glob("pages/*.md")])
@@ -30,6 +31,8 @@ def test_a_lesson_is_short_and_names_what_exists(path: Path) -> None:
     wanted = LessonState(lesson).exact_wanted
     assert [run for run in (*lesson.runs, *(run for run, _ in wanted)) if run not in shipped] == []
     assert [name for _, name in wanted if name not in NAMES] == []
+    asked = [ask.exact for page in lesson.pages for ask in page.asks]
+    assert [name for name in asked if name in MEASURED] == [], "without a run it has no answer"
     answers = {ask.answer for page in lesson.pages for ask in page.asks if ask.choices}
     assert len(answers) != 1, "the same answer is right everywhere"
 

@@ -33,6 +33,8 @@ from tui.widgets.lesson_words import (
 from tui.widgets.terms import Term
 from tui.widgets.text import clean
 
+DIGITS = "0123456789"
+
 
 class LessonText(Markdown):
     """A page. Links are not followed: nothing here is worth leaving the terminal for."""
@@ -371,6 +373,19 @@ class LessonPanel(Widget, can_focus=True):
         """Read on, or back."""
         page = self.query_one("#lesson-page", VerticalScroll)
         page.scroll_relative(y=pages * max(page.size.height - 2, 1), animate=False)
+
+    def on_key(self, event: events.Key) -> None:
+        """A digit begins the number that is asked for, wherever in the panel the focus is."""
+        field = self.query_one("#lesson-number", Input)
+        question = self.state.question
+        if not self.has_focus or question is None or not question.numeric:
+            return
+        if event.character is not None and event.character in DIGITS:
+            event.stop()
+            event.prevent_default()
+            field.focus()
+            field.value = event.character
+            field.cursor_position = 1
 
     def action_leave_number(self) -> None:
         """From the field back to the page."""

@@ -16,6 +16,8 @@ from tui.widgets.text import clean, number, percent
 LETTERS = "abcdefghi"
 SHARES = ("success_rate", "share", "rate")
 """Endings of the names of figures that are shares of 1."""
+WRITTEN_OUT = 100_000
+"""Whole figures of the exact solver below this are written without decimals."""
 
 
 def page_markdown(state: LessonState) -> str:
@@ -73,7 +75,9 @@ def _verdict(ask: Ask, shown: Shown) -> str:
     assert answer is not None
     right = ""
     if ask.numeric and math.isfinite(answer.truth):
-        right = f" The figure is {number(answer.truth, 4)}."
+        truth = answer.truth
+        shown_as = f"{truth:.0f}" if ask.exact and _is_count(truth) else number(truth, 4)
+        right = f" The figure is {shown_as}."
     if answer.right:
         return f"**Right.**{right}"
     if ask.numeric:
@@ -118,7 +122,15 @@ def _value(part: Wait | Show, value: float) -> str:
     figure = part.metric or (part.exact if isinstance(part, Show) else "")
     if math.isnan(value):
         return "nothing yet"
-    return percent(value) if figure.endswith(SHARES) else number(value)
+    if figure.endswith(SHARES):
+        return percent(value)
+    whole = isinstance(part, Show) and part.exact and _is_count(value)
+    return f"{value:.0f}" if whole else number(value)
+
+
+def _is_count(value: float) -> bool:
+    """Whether a figure of the exact solver is whole, and short enough to be written out."""
+    return abs(value) < WRITTEN_OUT and value == int(value)
 
 
 def hint(state: LessonState) -> str:
