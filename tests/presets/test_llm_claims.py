@@ -7,7 +7,7 @@ scratch. `icemaze presets check --all --llm` verifies every one.
 from __future__ import annotations
 
 import torch
-from test_claims import figures
+from claim_tools import run
 
 from engine import presets
 from engine.claims import judge
@@ -19,6 +19,6 @@ def test_a_real_language_model_learns_the_maze() -> None:
     torch.set_num_threads(1)  # the tests' processes share the cores
     preset = presets.load("llm-grpo-maze", [f"run.seed={OTHER_SEED}"])
     assert preset.run.seed != presets.load("llm-grpo-maze").run.seed
-    found = figures(preset)
+    found, _ = run(preset)
     assert [claim for claim in (judge(c, found) for c in preset.expect) if not claim.kept] == []
     assert found["updates"] <= 60

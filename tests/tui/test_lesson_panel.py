@@ -211,6 +211,35 @@ async def test_a_number_is_told_after_three_tries() -> None:
         assert "Your answer: 3.000. Not so. The figure is 0.7740." in words(app)
 
 
+async def test_a_number_can_be_typed_without_going_to_its_field() -> None:
+    app = PanelApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.figures(0.0)
+        await pilot.press("a", "n")
+        await settle(pilot)
+        await pilot.press("escape")
+        assert app.panel.has_focus
+        await pilot.press("0", "full_stop", "7", "7", "enter")
+        await settle(pilot)
+        assert "Your answer: 0.7700. Right. The figure is 0.7740." in words(app)
+
+
+async def test_a_whole_figure_is_written_without_decimals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exact_figures, "exact_figures", lambda wanted: dict.fromkeys(wanted, 94.0))
+    app = PanelApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.figures(0.0)
+        await pilot.press("a", "n")
+        await settle(pilot)
+        await pilot.press("9", "4", "enter")
+        await settle(pilot)
+        assert "Right. The figure is 94." in words(app)
+
+
 async def test_a_run_that_ended_without_is_told() -> None:
     app = PanelApp()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -33,7 +33,7 @@ from tui.widgets.lesson_words import (
 from tui.widgets.terms import Term
 from tui.widgets.text import clean
 
-DIGITS = "0123456789"
+BEGINS_NUMBER = "0123456789.-"
 
 
 class LessonText(Markdown):
@@ -375,17 +375,14 @@ class LessonPanel(Widget, can_focus=True):
         page.scroll_relative(y=pages * max(page.size.height - 2, 1), animate=False)
 
     def on_key(self, event: events.Key) -> None:
-        """A digit begins the number that is asked for, wherever in the panel the focus is."""
-        field = self.query_one("#lesson-number", Input)
-        question = self.state.question
-        if not self.has_focus or question is None or not question.numeric:
-            return
-        if event.character is not None and event.character in DIGITS:
+        """A digit begins the number that is asked for, though the field has not the focus."""
+        ask, typed = self.state.question, event.character
+        if self.has_focus and ask is not None and ask.numeric and typed and typed in BEGINS_NUMBER:
             event.stop()
             event.prevent_default()
+            field = self.query_one("#lesson-number", Input)
             field.focus()
-            field.value = event.character
-            field.cursor_position = 1
+            field.value, field.cursor_position = typed, 1
 
     def action_leave_number(self) -> None:
         """From the field back to the page."""
