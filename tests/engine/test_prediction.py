@@ -85,6 +85,31 @@ def test_only_states_that_the_policy_meets_count_but_random_starts_meet_all() ->
     assert counted("\nrandom_starts = 0.5") == 19
 
 
+def test_bias_and_variance_add_up_to_the_squared_error() -> None:
+    learner = make(SLIPPERY, 'policy = "random"', "env_steps = 800", agents=7)
+    last = finish(learner)[-1].figures
+    met, truth = learner.met[0], learner.truth[0]
+    values = learner.tables.values[:, met]
+    bias2 = np.mean((values.mean(axis=0) - truth[met]) ** 2)
+    variance = np.mean(((values - values.mean(axis=0)) ** 2).mean(axis=0))
+    told = learner._own_metrics()
+    np.testing.assert_allclose(told["bias2"], bias2, rtol=1e-12)
+    np.testing.assert_allclose(told["variance"], variance, rtol=1e-12)
+    np.testing.assert_allclose(np.mean(told["rmse"] ** 2), bias2 + variance, rtol=1e-12)
+    assert bias2 > 0 and variance > 0
+    unbiased = variance * 7 / 6
+    np.testing.assert_allclose(last["bias2"] + last["variance"], last["rmse"] ** 2, rtol=1e-9)
+    np.testing.assert_allclose(last["variance"].mean(), unbiased, rtol=1e-9)
+    np.testing.assert_allclose(last["bias2"].mean(), bias2 - unbiased / 7, rtol=1e-9)
+    assert last["bias2"].std() > 0 and last["variance"].std() > 0
+
+
+def test_a_single_agent_has_no_variance() -> None:
+    last = finish(make(SLIPPERY, 'policy = "random"', "env_steps = 100", agents=1))[-1].figures
+    assert last["variance"] == [0.0]
+    assert last["bias2"] == pytest.approx(last["rmse"] ** 2)
+
+
 @pytest.mark.parametrize("policy", ['"random"', '"optimal"', "{left = 0.25, right = 0.75}"])
 def test_the_figures_are_exact_for_the_given_policy(policy: str) -> None:
     learner = make(SLIPPERY, f"policy = {policy}", "env_steps = 200")

@@ -385,29 +385,3 @@ def test_last_words_keep_the_newest_online_figures() -> None:
     ]
     assert np.isfinite(last.figures["online_return"]).all() and online
     assert (last.figures["epsilon"] == 0.1).all()
-
-
-def test_bias_and_variance_add_up_to_the_squared_error() -> None:
-    learner = make(LAKE + "slip = 0.3", name="td-0", agents=7, budget="env_steps = 800")
-    (last,) = of(PerAgent, run(learner))
-    met, truth = learner.met[0], learner.truth[0]
-    values = learner.tables.values[:, met]
-    bias2 = np.mean((values.mean(axis=0) - truth[met]) ** 2)
-    variance = np.mean(((values - values.mean(axis=0)) ** 2).mean(axis=0))
-    told = learner._own_metrics()
-    np.testing.assert_allclose(told["bias2"], bias2, rtol=1e-12)
-    np.testing.assert_allclose(told["variance"], variance, rtol=1e-12)
-    np.testing.assert_allclose(np.mean(told["rmse"] ** 2), bias2 + variance, rtol=1e-12)
-    assert bias2 > 0 and variance > 0
-    shares = last.figures["bias2"], last.figures["variance"]
-    np.testing.assert_allclose(sum(shares), last.figures["rmse"] ** 2, rtol=1e-9)
-    unbiased = variance * 7 / 6
-    np.testing.assert_allclose(shares[1].mean(), unbiased, rtol=1e-9)
-    np.testing.assert_allclose(shares[0].mean(), bias2 - unbiased / 7, rtol=1e-9)
-    assert shares[0].std() > 0 and shares[1].std() > 0
-
-
-def test_a_single_agent_has_no_variance() -> None:
-    (last,) = of(PerAgent, run(make(LAKE, name="td-0", agents=1, budget="env_steps = 100")))
-    assert last.figures["variance"] == [0.0]
-    assert last.figures["bias2"] == pytest.approx(last.figures["rmse"] ** 2)

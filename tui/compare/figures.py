@@ -41,6 +41,7 @@ FIRST = (
     Metric("held_out_success_rate", "held-out success", "held-out-mazes", SHARE),
     Metric("deployed_success_rate", "deployed success", "deployed-environment", SHARE),
     Metric("deployed_expected_return", "deployed return", "deployed-environment"),
+    Metric("observable_optimum", "best for what is seen", "perceptual-aliasing"),
     Metric("online_success_rate", "online success", "online-success-rate", SHARE),
     Metric("online_return", "online return", "online-return"),
     Metric("online_length", "online length", "online-length", FROM_ZERO),

@@ -193,7 +193,7 @@ class LessonPanel(Widget, can_focus=True):
         with Vertical(id="lesson-question"):
             yield Static(id="lesson-asked")
             yield Vertical(id="lesson-choices")
-            yield Input(id="lesson-number", compact=True, placeholder="a number")
+            yield Input("", "a number", id="lesson-number", compact=True, select_on_focus=False)
             yield Static(id="lesson-said")
         yield Static(id="lesson-wait")
         yield Static(id="lesson-foot")
@@ -381,8 +381,9 @@ class LessonPanel(Widget, can_focus=True):
             event.stop()
             event.prevent_default()
             field = self.query_one("#lesson-number", Input)
+            field.value += typed  # the next digit may be here before the focus is there
+            field.cursor_position = len(field.value)
             field.focus()
-            field.value, field.cursor_position = typed, 1
 
     def action_leave_number(self) -> None:
         """From the field back to the page."""
