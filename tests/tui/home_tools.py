@@ -13,6 +13,8 @@ from textual.screen import Screen
 from engine import presets
 from engine.presets import Preset
 from engine.runs import launch
+from tui import ascii_look
+from tui.widgets import glyphs
 
 LAKE = 'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""'
 FIRST = f"""
@@ -102,6 +104,7 @@ class HostApp(App[None]):
         self.result: Any = "nothing yet"
 
     def on_mount(self) -> None:
+        ascii_look.use(glyphs.current().ascii)
         self.push_screen(self.first, self.keep)
 
     def keep(self, result: Any) -> None:

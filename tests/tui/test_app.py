@@ -115,7 +115,7 @@ async def test_help_and_palette_of_the_library(tmp_path: Path) -> None:
         await at_home(pilot)
         offered = [command.title for command in app.get_system_commands(app.screen)]
         assert len(offered) == len(set(offered))
-        assert {"Choose", "Filter", "Quit", "Help", "Theme", "Screenshot"} <= set(offered)
+        assert {"Choose", "Find", "Quit", "Help", "Theme", "Screenshot"} <= set(offered)
         keys = active_keys(app.screen)
         await pilot.press("question_mark")
         await pilot.pause()

@@ -10,6 +10,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import Button, Input, Static
 
 from engine import presets
+from engine.evaluate import optimal_figures
 from engine.maze import Maze
 from engine.runs.records import Head
 from tui.glossary import load
@@ -65,10 +66,12 @@ class Host(App[None]):
 
 
 def run_at(actions: list[int]) -> Snapshot:
+    snapshot = moment(Maze(rows=LAKE), actions=actions)
     return replace(
-        moment(Maze(rows=LAKE), actions=actions),
+        snapshot,
         preset=presets.parse(PRESET),
         head=Head(state="running"),
+        optimal_figures=optimal_figures(snapshot.mdp, 0.99, snapshot.optimum),
     )
 
 

@@ -115,7 +115,7 @@ async def test_everything_that_matters_is_visible(
             "π* wins 100% in 6 moves",
             "stopped, 50% done, success 25%",
             "enter Choose",
-            "/ Filter",
+            "/ Find",
             "q Quit",
         ):
             assert words in text

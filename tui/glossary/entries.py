@@ -194,7 +194,7 @@ def _rank(entry: Entry, text: str) -> int | None:
 
 @cache
 def load() -> Glossary:
-    """The glossary, read once, when somebody first asks for it."""
+    """The glossary, read once, when somebody first asks for it: group by group."""
     entries = []
     folder = resources.files("tui.glossary") / "terms"
     for file in sorted(folder.iterdir(), key=lambda item: item.name):
@@ -204,4 +204,5 @@ def load() -> Glossary:
         for raw in data["entry"]:
             raw["meaning"] = " ".join(raw["meaning"].split())
             entries.append(msgspec.convert({**raw, "group": data["group"]}, Entry))
-    return Glossary(tuple(entries))
+    groups = list(dict.fromkeys(entry.group for entry in entries))
+    return Glossary(tuple(sorted(entries, key=lambda entry: groups.index(entry.group))))

@@ -8,7 +8,7 @@ KEYS: tuple[Binding, ...] = (
     Binding(
         "tab",
         "app.focus_next",
-        "Switch",
+        "Next",
         id="home.next",
         tooltip="Go from the presets to the runs, to the Lab and back",
     ),
@@ -46,7 +46,7 @@ KEYS: tuple[Binding, ...] = (
     Binding(
         "slash",
         "filter",
-        "Filter",
+        "Find",
         id="home.filter",
         key_display="/",
         tooltip="Show only presets and runs with these words; Esc shows all again",

@@ -136,6 +136,8 @@ class RunScreen(Screen[None]):
             news = await self._in_thread(self.watcher.look)
         finally:
             self._looking = False
+        if self not in self.app.screen_stack:
+            return  # left in the middle of the look: its panels may be gone already
         self._take(news)
         if self.watcher.asked:
             self.look()

@@ -89,6 +89,8 @@ def with_algorithm(preset: Preset, name: str) -> Preset:
         for key, value in data["algorithm"].items()
         if key in fields and value is not None
     }
+    if "features" in fields and (preset.maze.gymnasium is not None or preset.maze.memory > 1):
+        kept.setdefault("features", "cell")  # no others can be told from what the agent sees
     before = f" ({presets.algorithm_of(preset).title})"
     data["title"] = f"{preset.title.removesuffix(before)} ({algorithm.title})"
     data["algorithm"] = {**kept, "name": name}
