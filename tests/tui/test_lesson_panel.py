@@ -90,7 +90,7 @@ class PanelApp(App[None]):
     def figures(self, success: float, regret: float = math.nan, *ended: str) -> None:
         """What the host passes on at a tick."""
         of_curious = {"regret": regret}
-        self.panel.watch({"greedy": {"success_rate": success}, "curious": of_curious}, set(ended))
+        self.panel.take({"greedy": {"success_rate": success}, "curious": of_curious}, set(ended))
 
 
 @pytest.fixture(autouse=True)

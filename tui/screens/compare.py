@@ -224,7 +224,7 @@ class CompareScreen(CompareRuns):
                 figures.setdefault(name, newest(side))
                 if side.snapshot is not None and side.snapshot.head.ended:
                     finished.add(name)
-        self.query_one(LessonPanel).watch(figures, finished)
+        self.query_one(LessonPanel).take(figures, finished)
 
     # ------------------------------------------------------------ the panels
 

@@ -81,7 +81,7 @@ class LessonScreen(Screen[None]):
             if state in ENDED:
                 ended.add(name)
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self.query_one(LessonPanel).watch, figures, ended)
+            self.app.call_from_thread(self.query_one(LessonPanel).take, figures, ended)
 
     @on(LessonPanel.Point)
     def _pointed(self, message: LessonPanel.Point) -> None:

@@ -61,7 +61,7 @@ class Choice(Static):
 
 
 class LessonPanel(Widget, can_focus=True):
-    """Walks through a lesson. The host calls `watch` each tick with the runs' last figures."""
+    """Walks through a lesson. The host calls `take` each tick with the runs' last figures."""
 
     DEFAULT_CSS = """
     LessonPanel {
@@ -207,9 +207,7 @@ class LessonPanel(Widget, can_focus=True):
 
     # ------------------------------------------------------------ figures
 
-    def watch(  # type: ignore[override]  # Textual's own is never called on a plain widget
-        self, figures: Mapping[str, Mapping[str, float]], finished: Set[str]
-    ) -> None:
+    def take(self, figures: Mapping[str, Mapping[str, float]], finished: Set[str]) -> None:
         """Take the last figures of the runs by preset name, and the presets whose run has ended."""
         changed = self.state.watch(figures, finished)
         if not self.is_mounted:
