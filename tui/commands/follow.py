@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.errors import UserError
 from engine.runs.reader import RunReader
@@ -160,3 +160,47 @@ def notes_so_far(run_dir: Path) -> frozenset[tuple[int, str]]:
     """The notes a run has, for `Follower(known=…)`."""
     with RunReader(run_dir) as reader:
         return frozenset((note.id, note.text) for note in reader.notes())
+
+
+Job = TypeVar("Job")
+Runs = TypeVar("Runs", contravariant=True)
+Ended = TypeVar("Ended", contravariant=True)
+
+
+class ManyRuns(Protocol[Job]):
+    """What carries out several runs."""
+
+    @property
+    def done(self) -> bool: ...
+    def poll(self) -> list[Job]: ...
+    def stop(self) -> None: ...
+
+
+class ReporterOfMany(Protocol[Runs, Ended]):
+    """What tells how several runs go."""
+
+    def stopping(self, runner: Runs, /) -> None: ...
+    def ended(self, runner: Runs, job: Ended, /) -> None: ...
+    def progress(self, runner: Runs, /) -> None: ...
+
+
+def follow_all(
+    runner: ManyRuns[Job], reporter: ReporterOfMany[Any, Job], signals: Signals
+) -> int | None:
+    """Until all runs have ended: None; or the exit status when the user does not wait for that."""
+    asked = 0
+    while not runner.done:
+        if signals.hung_up:
+            return HUNG_UP  # the workers that are at it go on
+        if signals.interrupts > asked:
+            if asked:
+                return INTERRUPTED
+            asked = signals.interrupts
+            reporter.stopping(runner)
+            runner.stop()
+        for job in runner.poll():
+            reporter.ended(runner, job)
+        reporter.progress(runner)
+        if not runner.done:
+            time.sleep(POLL_SECONDS)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,11 +10,8 @@ from tui.commands.options import Json
 from tui.commands.output import INTERRUPTED, complain, emit, leave, say, table
 
 if TYPE_CHECKING:
-    from engine.lab.runner import LabRunner
-    from tui.commands.follow import Signals
-    from tui.commands.lab_report import Reporter
+    pass
 
-POLL_SECONDS = 0.05
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A challenge's name, or its number in the list.")
 ]
@@ -87,7 +83,7 @@ def run_challenge(
     from engine.lab.challenge import load_challenge
     from engine.lab.compare import results
     from engine.lab.runner import LabRunner, plan
-    from tui.commands.follow import Signals
+    from tui.commands.follow import Signals, follow_all
     from tui.commands.lab_report import make_reporter
 
     challenge = load_challenge(name, terms())
@@ -96,7 +92,7 @@ def run_challenge(
         reporter = make_reporter(challenge, as_json)
         try:
             reporter.started(runner)
-            code = follow(runner, reporter, signals)
+            code = follow_all(runner, reporter, signals)
         finally:
             reporter.close()
         if code is None and runner.stopping:
@@ -119,28 +115,6 @@ def _mark_tried(name: str) -> None:
         progress.mark(name, "tried")
     except UserError as error:
         complain(str(error))
-
-
-def follow(runner: LabRunner, reporter: Reporter, signals: Signals) -> int | None:
-    """Until all runs have ended: None; or the exit status when the user does not wait for that."""
-    from tui.commands.follow import HUNG_UP
-
-    asked = 0
-    while not runner.done:
-        if signals.hung_up:
-            return HUNG_UP  # the workers that are at it go on
-        if signals.interrupts > asked:
-            if asked:
-                return INTERRUPTED
-            asked = signals.interrupts
-            reporter.stopping(runner)
-            runner.stop()
-        for job in runner.poll():
-            reporter.ended(runner, job)
-        reporter.progress(runner)
-        if not runner.done:
-            time.sleep(POLL_SECONDS)
-    return None
 
 
 @app.command("show")

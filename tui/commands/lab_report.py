@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tui.commands.lab_results import claim_fields, claim_kind, run_fields, show_result
 from tui.commands.output import emit, on_terminal, say
-from tui.commands.progress import BAR_SECONDS, LINE_SECONDS
+from tui.commands.progress import BAR_SECONDS, LINE_SECONDS, progress_bar
 from tui.widgets.text import clean, number, percent
 
 if TYPE_CHECKING:
@@ -162,19 +162,7 @@ class BarReporter(LineReporter):
 
     def __init__(self, challenge: Challenge) -> None:
         super().__init__(challenge)
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self.console = Console(highlight=False, markup=False, emoji=False)
-        self.bar = Progress(
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=self.console,
-            auto_refresh=False,  # no thread: the loop that follows the runs draws
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=1.0, words="starting")
+        self.console, self.bar, self.task = progress_bar()
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:

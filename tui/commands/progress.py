@@ -14,6 +14,9 @@ from tui.commands.text_words import score_words, summary_lines, writes_text
 from tui.widgets.text import clean, number, percent, si
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
     from engine.runs.records import Head, NoteRow, RunInfo
 
 LINE_SECONDS = 1.0
@@ -215,6 +218,23 @@ class LineReporter:
         pass
 
 
+def progress_bar() -> tuple[Console, Progress, TaskID]:
+    """A console, and on it a bar with one task: its share from 0 to 1, and `words` beside it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    bar = Progress(
+        TextColumn("{task.percentage:>3.0f}%", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[words]}", markup=False),
+        console=console,
+        auto_refresh=False,  # no thread: the loop that follows the runs draws
+        transient=True,
+    )
+    return console, bar, bar.add_task("", total=1.0, words="starting")
+
+
 class BarReporter(LineReporter):
     """A progress bar, for a person at a terminal."""
 
@@ -222,19 +242,7 @@ class BarReporter(LineReporter):
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self.console = Console(highlight=False, markup=False, emoji=False)
-        self.bar = Progress(
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=self.console,
-            auto_refresh=False,  # no thread: the loop that follows the run draws
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=1.0, words="starting")
+        self.console, self.bar, self.task = progress_bar()
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
         super().started(run_dir, info)

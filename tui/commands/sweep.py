@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
     from engine.sweep_runner import SweepRunner
     from engine.sweeps import Sweep
     from tui.commands.follow import Signals
-    from tui.commands.sweep_report import Reporter
 
-POLL_SECONDS = 0.05
 SweepCommand = TrainCommand
 """It lets `--resume` stand alone here too: the latest sweep."""
 
@@ -101,41 +98,20 @@ def _choose(
 
 def _carry_out(folder: Path, sweep: Sweep, jobs: int, as_json: bool, signals: Signals) -> int:
     from engine.sweep_runner import SweepRunner
+    from tui.commands.follow import follow_all
     from tui.commands.sweep_report import make_reporter
 
     with SweepRunner(folder, sweep, jobs) as runner:
         reporter = make_reporter(as_json)
         try:
             reporter.started(runner)
-            code = _follow(runner, reporter, signals)
+            code = follow_all(runner, reporter, signals)
         finally:
             reporter.close()
         if code is None:
             code = _verdict(runner)
             reporter.finished(runner, code)
     return code
-
-
-def _follow(runner: SweepRunner, reporter: Reporter, signals: Signals) -> int | None:
-    """Until all runs have ended: None; or the exit status when the user does not wait for that."""
-    from tui.commands.follow import HUNG_UP
-
-    asked = 0
-    while not runner.done:
-        if signals.hung_up:
-            return HUNG_UP  # the workers that are at it go on
-        if signals.interrupts > asked:
-            if asked:
-                return INTERRUPTED
-            asked = signals.interrupts
-            reporter.stopping(runner)
-            runner.stop()
-        for job in runner.poll():
-            reporter.ended(runner, job)
-        reporter.progress(runner)
-        if not runner.done:
-            time.sleep(POLL_SECONDS)
-    return None
 
 
 def _verdict(runner: SweepRunner) -> int:
