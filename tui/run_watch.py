@@ -141,7 +141,10 @@ class RunWatch:
 
     def _send(self, name: str, said: str, args: dict[str, Any]) -> None:
         command_id = self.source.reader.send(name, **args)
-        self._sent[command_id] = _Sent(said, self._clock() + REPLY_SECONDS)
+        self._sent[command_id] = self._awaited(said)
+
+    def _awaited(self, said: str) -> _Sent:
+        return _Sent(said, self._clock() + REPLY_SECONDS)
 
     def _fetch(self, episode_id: int) -> None:
         self._episodes[episode_id] = self.source.episode(episode_id)
@@ -152,7 +155,9 @@ class RunWatch:
             reply = self.source.reader.reply(command_id)
             if reply is None or reply.pending:
                 gone = reply is None or self._state in ENDED
-                if gone or self._clock() > sent.deadline:
+                if self._state == "starting":  # it is told when it has begun
+                    self._sent[command_id] = self._awaited(sent.said)
+                elif gone or self._clock() > sent.deadline:
                     del self._sent[command_id]
                     text = "The worker did not answer: it is busy, or gone. Try again."
                     self._notices.append(Notice(text, "warning"))

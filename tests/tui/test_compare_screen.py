@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,40 @@ async def test_live_runs_are_steered_together(tmp_path: Path) -> None:
             await eventually(pilot, lambda: screen.comparison and screen.comparison.cursor is None)
             seen = at(screen)
             await eventually(pilot, lambda: at(screen)[0] > seen[0] and at(screen)[1] > seen[1])
+
+
+AT_THE_GATE = """
+import os, sqlite3, sys, time
+with sqlite3.connect("run.db") as database:
+    database.execute("REPLACE INTO meta VALUES ('pid', ?)", (str(os.getpid()),))
+database.close()
+while not os.path.exists("gate"):
+    time.sleep(0.01)
+os.execv(sys.executable, [sys.executable, "-P", "-m", "engine.runs.worker", *sys.argv[1:]])
+"""
+"""A worker that is slow to begin: it is there, and waits until its folder has a file `gate`."""
+
+
+async def test_a_run_that_is_still_starting_is_steered_too(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", AT_THE_GATE]
+    with (
+        live_run(tmp_path, pace=8.0, paused=True) as one,
+        live_run(tmp_path, pace=8.0, paused=True, program=program) as two,
+    ):
+        app = IceMazeApp(runs_dir=tmp_path)
+        async with app.run_test(size=WIDE) as pilot:
+            await eventually(pilot, lambda: isinstance(app.screen, HomeScreen))
+            screen = CompareScreen([one, two])
+            await app.push_screen(screen)
+            await eventually(pilot, lambda: states(screen) == ["paused", ""])
+            await eventually(pilot, lambda: "B: The worker is starting" in shown(app))
+            await pilot.press("space")
+            await eventually(pilot, lambda: states(screen) == ["running", ""])
+            (two / "gate").touch()
+            await eventually(pilot, lambda: states(screen) == ["running", "running"])
+            assert notified(pilot) == ""
+            await pilot.press("space")
+            await eventually(pilot, lambda: states(screen) == ["paused", "paused"])
 
 
 async def test_a_worker_that_dies_is_told_and_the_other_goes_on(

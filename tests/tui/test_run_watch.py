@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -14,10 +15,11 @@ from engine import presets
 from engine.errors import UserError
 from engine.events import Note
 from engine.runs import launch
+from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 from tui.replay import Replay
-from tui.run_watch import RunWatch
+from tui.run_watch import REPLY_SECONDS, RunWatch
 from tui.source import Moment, SnapshotSource
 
 
@@ -185,6 +187,26 @@ def test_commands_are_answered(tmp_path: Path) -> None:
         watch.command("no-such-command")
         assert "no command" in hear(watch, "warning")[0]
         watch.close()
+
+
+def test_a_worker_may_take_its_time_to_start(tmp_path: Path) -> None:
+    path = launch.create_run(presets.parse(LEARNING), "new", runs_dir=tmp_path)
+    now = 0.0
+    watch = RunWatch(path, clock=lambda: now)
+    lock = RunLock.take(path)  # a worker that is there
+    assert lock is not None and watch.look().state == "starting"
+    watch.command("resume")
+    assert watch.look().notices == ()
+    now = 10 * REPLY_SECONDS
+    assert watch.look().notices == ()
+    with contextlib.closing(RunWriter(path)) as writer:
+        writer.set_meta(state="running")
+        writer.commit()
+        assert (watch.look().state, watch.look().notices) == ("running", ())
+        now += 2 * REPLY_SECONDS
+        assert "did not answer" in hear(watch, "warning")[0]
+    lock.close()
+    watch.close()
 
 
 def test_a_killed_worker_is_noticed_without_a_word_from_it(tmp_path: Path) -> None:

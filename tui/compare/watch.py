@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.errors import UserError
 from engine.presets import Preset
-from engine.runs.records import ENDED
+from engine.runs.records import ENDED, RunState
 from tui.compare.clock import Floats, SharedClock
 from tui.compare.settings import differences
 from tui.replay import Replay
@@ -63,11 +63,13 @@ class Side:
     snapshot: Snapshot | None = None
     """None while there is nothing to show of it; then `words` say why."""
     words: str = STARTING
+    state: RunState | None = None
+    """What the run was doing at the last look; None before it, or when it cannot be read."""
 
     @property
     def live(self) -> bool:
-        """Whether a worker hears commands."""
-        return self.snapshot is not None and not self.snapshot.head.ended
+        """Whether a worker hears commands; one that is still starting hears them then."""
+        return self.state is not None and self.state not in ENDED
 
     @property
     def length(self) -> int:
@@ -87,6 +89,12 @@ class Comparison:
     """The position on the clock that is shown; None follows the live edge."""
     remarks: tuple[str, ...] = ()
     """What must be known to read it: different mazes, a clock that is only relative."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are live runs and none of them moves (yet)."""
+        states = {side.state for side in self.sides if side.live}
+        return bool(states) and states <= {"paused", "starting"}
 
     @property
     def edge(self) -> float:
@@ -215,16 +223,18 @@ def check(paths: Sequence[Path]) -> None:
 
 
 def _updated(side: Side, news: News) -> Side:
-    """The side after a look at its run."""
+    """The side after a look at its run; the same one when nothing is new."""
     if news.snapshot is not None:
-        return replace(side, snapshot=news.snapshot, words="")
-    words = side.words
+        return replace(side, snapshot=news.snapshot, words="", state=news.state)
+    words, state = side.words, news.state
     if news.unreadable:
-        words = clean(news.unreadable)
-    elif side.snapshot is None and news.state is not None:
+        words, state = clean(news.unreadable), None
+    elif side.snapshot is None and state is not None:
         waiting = clean(news.preparing) or STARTING
-        words = "The worker ended before it began." if news.state in ENDED else waiting
-    return side if words == side.words else replace(side, snapshot=None, words=words)
+        words = "The worker ended before it began." if state in ENDED else waiting
+    if words != side.words:
+        return replace(side, snapshot=None, words=words, state=state)
+    return side if state == side.state else replace(side, state=state)
 
 
 def told_apart(sides: Sequence[Side]) -> tuple[Side, ...]:

@@ -180,23 +180,18 @@ class CompareScreen(CompareRuns):
         if shown.cursor is not None:
             how = pace_text(self.play_pace, "point") if self.playing else "paused"
             if live and not self.playing:
-                how = f"{len(live)} {'paused' if self._all_paused(shown) else 'live'} meanwhile"
+                how = f"{len(live)} {'paused' if shown.waiting else 'live'} meanwhile"
             return Fact(f"{glyphs.current().back} recording, {how}", "recording-point")
-        heads = [side.snapshot.head for side in live if side.snapshot is not None]
-        if not heads:
+        heads = {side: side.snapshot.head for side in live if side.snapshot is not None}
+        if not live:
             return Fact(f"{symbol('finished')} all over", "run-state")
-        state = "paused" if self._all_paused(shown) else "running"
+        if not heads:
+            return Fact(f"{symbol('starting')} starting", "run-state")
+        state = "paused" if shown.waiting else "running"
         told = f"{symbol(state)} {len(heads)} of {len(shown.sides)} live"
-        paces = {pace_text(head.pace, clock_of(side.preset).unit) for head, side in
-                 zip(heads, live, strict=True)}  # fmt: skip
+        paces = {pace_text(h.pace, clock_of(side.preset).unit) for side, h in heads.items()}
         pace = paces.pop() if len(paces) == 1 else "paces differ"
         return Fact(f"{told}, {'paused' if state == 'paused' else pace}", "run-state")
-
-    @staticmethod
-    def _all_paused(shown: Comparison) -> bool:
-        """Whether there are live runs and none of them moves."""
-        heads = [side.snapshot.head for side in shown.sides if side.snapshot and side.live]
-        return bool(heads) and all(head.state == "paused" for head in heads)
 
     def _hint(self, shown: Comparison) -> str:
         """One sentence about what to know, then what to press."""
@@ -204,7 +199,7 @@ class CompareScreen(CompareRuns):
         said = " ".join([*waiting, *shown.remarks])
         if shown.cursor is not None:
             keys = "Left and right move all runs, End goes back to now."
-        elif self._all_paused(shown):
+        elif shown.waiting:
             keys = "Space lets all go on, . does one step of all, left goes back in time."
         elif any(side.live for side in shown.sides):
             keys = "Space pauses all, left goes back in time, m shows another figure."

@@ -160,14 +160,13 @@ class CompareRuns(Screen[None]):
 
     def _hear(self, comparison: Comparison) -> None:
         """Forget what was asked of the runs once they do it."""
-        heads = {
-            i: s.snapshot.head for i, s in enumerate(comparison.sides) if s.snapshot and s.live
-        }
-        paused = [head.state == "paused" for head in heads.values()]
-        if not heads or all(each == self._asked_pause for each in paused):
+        live = {i: side for i, side in enumerate(comparison.sides) if side.live}
+        states = {side.state for side in live.values()}
+        if not live or states == {"paused" if self._asked_pause else "running"}:
             self._asked_pause = None
         for i in list(self._asked_paces):
-            if i not in heads or heads[i].pace == self._asked_paces[i]:
+            shot = live[i].snapshot if i in live else None
+            if i not in live or (shot and shot.head.pace == self._asked_paces[i]):
                 del self._asked_paces[i]
 
     def action_toggle_pause(self) -> None:
@@ -181,9 +180,8 @@ class CompareRuns(Screen[None]):
                 self.go_to(float(shown.timeline[0]) if shown.timeline.size else None)
             self.say()
             return
-        states = [s.snapshot.head.state for s in shown.sides if s.snapshot is not None and s.live]
         before = self._asked_pause
-        paused = all(state == "paused" for state in states) if before is None else before
+        paused = shown.waiting if before is None else before
         self._asked_pause = not paused
         self._command("resume" if paused else "pause")
 
@@ -203,8 +201,8 @@ class CompareRuns(Screen[None]):
         chosen: dict[str, float | None] = {}
         for i in self._live:
             clock, shot = clock_of(shown.sides[i].preset), shown.sides[i].snapshot
-            assert shot is not None
-            now = self._asked_paces.get(i, shot.head.pace)
+            before = shot.head.pace if shot is not None else shown.sides[i].preset.run.pace
+            now = self._asked_paces.get(i, before)
             pace = chosen.setdefault(clock.unit, next_pace(now, up, clock.paces))
             self._asked_paces[i] = pace
             self.watcher.command(i, "pace", value=pace)
