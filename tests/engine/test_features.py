@@ -143,7 +143,6 @@ def test_more_tilings_than_shifts_are_refused() -> None:
 
 
 def test_worlds_without_a_map_have_only_the_table() -> None:
-    pytest.importorskip("gymnasium")
     settings = MazeSettings(gymnasium="CliffWalking-v1", max_steps=50)
     mazes = [maze for _, maze in build_mazes(settings)]
     assert describe(chosen("cell"), mazes, 48).n_features == 48

@@ -67,7 +67,7 @@ async def test_everything_the_trainer_shows(
         shot = screen.snapshot
         assert shot is not None
         for row in await recorded(screen):
-            episode = await screen._in_thread(partial(screen.watcher.source.episode, row.id))
+            episode = await screen.in_thread(partial(screen.watcher.source.episode, row.id))
             for step in episode.steps:
                 told = facts(step, shot.algorithm, shot.world.maze, UNICODE)
                 shown |= {slug for _, slug, _ in told}

@@ -16,9 +16,9 @@ from tui.screens import trainer_keys
 from tui.screens.explain import ExplainScreen
 from tui.screens.help import HelpScreen, active_keys, commands
 from tui.screens.home import HomeScreen
-from tui.screens.run_screen import PLAY_PACES, next_pace
 from tui.screens.term_picker import TermPicker
 from tui.screens.trainer import NAMES, TrainerScreen
+from tui.screens.watching import PLAY_PACES, next_pace
 from tui.widgets.curves import CurvesPanel
 from tui.widgets.maze_grid import MazeGrid
 from tui.widgets.steps import without_noise

@@ -128,7 +128,7 @@ async def settled(pilot: Pilot[Any]) -> None:
 
 async def recorded(screen: TrainerScreen) -> tuple[EpisodeRow, ...]:
     """The recorded episodes, read on the thread that alone may use the screen's reader."""
-    return await screen._in_thread(screen.watcher.source.recorded)
+    return await screen.in_thread(screen.watcher.source.recorded)
 
 
 def notified(pilot: Pilot[Any]) -> str:

@@ -5,54 +5,29 @@ What it shows is up to its subclass: `draw` gets every comparison, `say` writes 
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from textual import work
-from textual.screen import Screen
-from textual.timer import Timer
 
 from tui.clock import clock_of
 from tui.compare.clock import moved
 from tui.compare.watch import CompareWatch, Comparison
 from tui.run_watch import Notice
-from tui.screens.run_screen import PLAY_PACES, SECONDS, next_pace
-from tui.widgets import glyphs
+from tui.screens.watching import PLAY_PACES, WatchingScreen, looks_a_second, next_pace
 
 LOOKS, REMOTE_LOOKS = 4.0, 2.0
 """How often a second the runs are looked at: here, and over a network."""
 
 
-class CompareRuns(Screen[None]):
-    """Looks at all runs on one thread, at most one look at a time. Leaving it stops no run."""
+class CompareRuns(WatchingScreen[tuple[Comparison | None, tuple[Notice, ...]]]):
+    """Watches all runs together. Leaving the screen stops no run."""
 
     def __init__(self, runs: Sequence[Path], *, looks: float | None = None) -> None:
         """`looks` is how often a second the runs are looked at. Raises UserError."""
-        super().__init__()
         self.watcher = CompareWatch(runs)
+        super().__init__(self.watcher, looks or looks_a_second(LOOKS, REMOTE_LOOKS))
         self.comparison: Comparison | None = None
-        self.playing = False
-        self.play_pace = 4.0
-        self._looks = looks or (REMOTE_LOOKS if "SSH_CONNECTION" in os.environ else LOOKS)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compare")
-        self._looking = False
         self._asked_pause: bool | None = None
         self._asked_paces: dict[int, float | None] = {}
-        self._player: Timer | None = None
-
-    def on_mount(self) -> None:
-        """Begin to look."""
-        self.set_interval(1 / self._looks, self.look)
-        self._set_play_pace(self.play_pace)
-        self.call_after_refresh(self.look)
-
-    def on_unmount(self) -> None:
-        """Close the runs, behind whatever the thread is still reading of them."""
-        self._thread.submit(self.watcher.close)
-        self._thread.shutdown(wait=False)
 
     # ------------------------------------------------------------ for the subclass
 
@@ -69,21 +44,9 @@ class CompareRuns(Screen[None]):
         """Whether the cursor moves by columns of a logarithmic time axis."""
         return False
 
-    # ------------------------------------------------------------ looking
-
-    def look(self) -> None:
-        """Have the thread look at the runs, unless it is at it already."""
-        if not self._looking and self.is_running:
-            self._looking = True
-            self._look()
-
-    @work(group="look")
-    async def _look(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-            comparison, notices = await loop.run_in_executor(self._thread, self.watcher.look)
-        finally:
-            self._looking = False
+    def take(self, seen: tuple[Comparison | None, tuple[Notice, ...]]) -> None:
+        """Show what a look has brought."""
+        comparison, notices = seen
         for notice in notices:
             self.tell(notice)
         if comparison is not None:
@@ -93,18 +56,6 @@ class CompareRuns(Screen[None]):
             if first:
                 for remark in comparison.remarks:
                     self.tell(Notice(remark))
-        if self.watcher.asked:
-            self.look()
-
-    def tell(self, notice: Notice) -> None:
-        """Notify."""
-        self.notify(
-            glyphs.plain(notice.text),
-            title=glyphs.plain(notice.title),
-            severity=notice.severity,
-            timeout=SECONDS[notice.severity],
-            markup=False,
-        )
 
     # ------------------------------------------------------------ time
 
@@ -136,19 +87,13 @@ class CompareRuns(Screen[None]):
         self.playing = False
         self.go_to(None)
 
-    def _play(self) -> None:
+    def play(self) -> None:
         """The next recorded point, unless the one before still waits."""
         if self.playing and not self.watcher.asked:
             self._move(1)
             if self.watcher.cursor is None:
                 self.playing = False
                 self.say()
-
-    def _set_play_pace(self, pace: float) -> None:
-        self.play_pace = pace
-        if self._player is not None:
-            self._player.stop()
-        self._player = self.set_interval(1 / pace, self._play)
 
     # ------------------------------------------------------------ steering
 
@@ -195,7 +140,7 @@ class CompareRuns(Screen[None]):
         if shown is None:
             return
         if not self._live:
-            self._set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
+            self.set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
             self.say()
             return
         chosen: dict[str, float | None] = {}

@@ -5,81 +5,41 @@ What it shows is up to its subclass: `draw` gets every new snapshot, `say` write
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from textual import work
-from textual.screen import Screen
-from textual.timer import Timer
 
 from engine.events import Episode
 from engine.runs.records import ENDED
-from tui.clock import FAST, clock_of
+from tui.clock import clock_of
 from tui.replay import Replay
 from tui.run_watch import News, Notice, RunWatch
 from tui.screens.start_form import TuneForm
+from tui.screens.watching import PLAY_PACES, WatchingScreen, looks_a_second, next_pace
 from tui.screens.yes_no import YesNo
 from tui.snapshot import Snapshot
 from tui.source import GroupPage
-from tui.widgets import glyphs
 
-Result = TypeVar("Result")
-
-PACES: tuple[float, ...] = FAST
-"""Steps per second that + and - go through; the last one is as fast as it goes."""
-PLAY_PACES = PACES[:6]
-"""The same for a recording, which is there to be looked at."""
 LOOKS, REMOTE_LOOKS = 8.0, 4.0
-"""How often a second the run is looked at: here, and where every repaint crosses a network."""
-SECONDS = {"information": 4.0, "warning": 8.0, "error": 15.0}
-"""How long a notification stays."""
+"""How often a second the run is looked at: here, and over a network."""
 
 
-def next_pace(pace: float | None, up: bool, ladder: tuple[float, ...] = PACES) -> float | None:
-    """The neighbour of a pace on the ladder; the ends stay where they are."""
-    now = float("inf") if pace is None else pace
-    if up:
-        chosen = next((p for p in ladder if p > now), ladder[-1])
-    else:
-        chosen = next((p for p in reversed(ladder) if p < now), ladder[0])
-    return None if chosen == float("inf") else chosen
-
-
-class RunScreen(Screen[None]):
-    """Keeps at most one look at the run under way. Leaving the screen never stops the run."""
+class RunScreen(WatchingScreen[News]):
+    """Watches one run. Leaving the screen never stops it."""
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
-        super().__init__()
         self.watcher = RunWatch(path)
+        super().__init__(self.watcher, looks or looks_a_second(LOOKS, REMOTE_LOOKS))
         self.snapshot: Snapshot | None = None
-        self.playing = False
-        self.play_pace = 4.0
-        self._looks = looks or (REMOTE_LOOKS if "SSH_CONNECTION" in os.environ else LOOKS)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-watch")
-        self._looking = False
         self._ticks = 0
         self._in_recording = False
         self._asked_pace: tuple[float | None] | None = None
         self._unreadable = ""
         self._last_note = 0
         self._was_live = False
-        self._player: Timer | None = None
-
-    def on_mount(self) -> None:
-        """Begin to look."""
-        self.set_interval(1 / self._looks, self._tick)
-        self._set_play_pace(self.play_pace)
-        self.call_after_refresh(self.look)
-
-    def on_unmount(self) -> None:
-        """Close the run, behind whatever the thread is still reading of it."""
-        self._thread.submit(self.watcher.close)
-        self._thread.shutdown(wait=False)
 
     # ------------------------------------------------------------ for the subclass
 
@@ -105,47 +65,17 @@ class RunScreen(Screen[None]):
         """Whether keys act on a recording: a chosen moment, or a run that is over."""
         return self._in_recording or (self.snapshot is not None and self.snapshot.head.ended)
 
-    def tell(self, notice: Notice) -> None:
-        """Notify."""
-        self.notify(
-            glyphs.plain(notice.text),
-            title=notice.title,
-            severity=notice.severity,
-            timeout=SECONDS[notice.severity],
-            markup=False,
-        )
-
     # ------------------------------------------------------------ looking
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Look, unless nothing can be new."""
         # A run that is over changes only when somebody resumes or deletes it.
         self._ticks += 1
         ended = self.snapshot is not None and self.snapshot.head.ended
         if not ended or self._ticks % round(self._looks) == 0:
             self.look()
 
-    def look(self) -> None:
-        """Have the thread look at the run, unless it is at it already."""
-        if not self._looking and self.is_running:
-            self._looking = True
-            self._look()
-
-    @work(group="look")
-    async def _look(self) -> None:
-        try:
-            news = await self._in_thread(self.watcher.look)
-        finally:
-            self._looking = False
-        if self not in self.app.screen_stack:
-            return  # left in the middle of the look: its panels may be gone already
-        self._take(news)
-        if self.watcher.asked:
-            self.look()
-
-    def _in_thread(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, call)
-
-    def _take(self, news: News) -> None:
+    def take(self, news: News) -> None:
         """Show what a look has brought."""
         for notice in news.notices:
             self.tell(notice)
@@ -232,7 +162,7 @@ class RunScreen(Screen[None]):
     def action_pace(self, up: bool) -> None:
         """Faster or slower, also in a recording."""
         if self.recorded:
-            self._set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
+            self.set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
             self.say()
         elif self.snapshot is not None:
             # Counted from what was asked last: presses come faster than the worker's answers.
@@ -268,7 +198,7 @@ class RunScreen(Screen[None]):
         if shot is None or not self.live:
             self.tell(Notice("Only a live run can be tuned."))
             return
-        form = TuneForm(shot.preset, await self._in_thread(self.watcher.source.tunes))
+        form = TuneForm(shot.preset, await self.in_thread(self.watcher.source.tunes))
         self.app.push_screen(form, self._tune)
 
     def _tune(self, changes: dict[str, Any] | None) -> None:
@@ -280,7 +210,7 @@ class RunScreen(Screen[None]):
     async def groups(self, update: int | None, by: int = 0) -> GroupPage | None:
         """What a language model's update compared, see `SnapshotSource.groups`."""
         source = self.watcher.source
-        return await self._in_thread(lambda: source.groups(update, by))
+        return await self.in_thread(lambda: source.groups(update, by))
 
     def action_replay(self, by: int) -> None:
         """To another recorded episode."""
@@ -298,13 +228,7 @@ class RunScreen(Screen[None]):
         self.playing = False
         self.go(lambda replay: replay.at(step), "No episode is recorded yet.")
 
-    def _play(self) -> None:
+    def play(self) -> None:
         """One step of the recording further, unless the one before still waits."""
         if self.playing and not self.watcher.asked:
             self.go(Replay.step, "That was the last recorded step.")
-
-    def _set_play_pace(self, pace: float) -> None:
-        self.play_pace = pace
-        if self._player is not None:
-            self._player.stop()
-        self._player = self.set_interval(1 / pace, self._play)
