@@ -211,11 +211,18 @@ def _step(
         input_ids=torch.from_numpy(tokens)[None].to(decoder.device),
         position_ids=torch.from_numpy(depth)[None].to(decoder.device),
         attention_mask=masks(model, sees, depth, positions),
-        past_key_values=cache,
         use_cache=True,
+        **{_cache_parameter(decoder) or "cache": cache},
     )
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
+
+
+def _cache_parameter(decoder: Any) -> str | None:
+    """What a decoder calls its cache, given and returned (transformers renamed it in 5.24); None
+    for one that takes none."""
+    known = inspect.signature(decoder.forward).parameters
+    return next((name for name in ("cache", "past_key_values") if name in known), None)
 
 
 def _new_cache() -> Any:
@@ -232,15 +239,15 @@ def _grow_plain(model: Any, prompt: Tokens, growth: _Growth) -> None:
     finished rows repeat their last token, which nobody reads.
     """
     decoder = decoder_of(model)
-    cached = "past_key_values" in inspect.signature(decoder.forward).parameters
+    name = _cache_parameter(decoder)
     ids = torch.as_tensor(prompt).repeat(growth.tokens.shape[0], 1)
     new, cache = ids, None
     while True:
-        extra = {"past_key_values": cache} if cached else {}
-        output = decoder(
-            input_ids=(new if cached else ids).to(decoder.device), use_cache=cached, **extra
-        )
-        cache = output.past_key_values if cached else None
+        if name is None:
+            output = decoder(input_ids=ids.to(decoder.device))
+        else:
+            output = decoder(input_ids=new.to(decoder.device), use_cache=True, **{name: cache})
+            cache = getattr(output, name)
         growth.draw(output.last_hidden_state[:, -1], growth.alive)
         if growth.done:
             return

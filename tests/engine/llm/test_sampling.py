@@ -1,10 +1,13 @@
 """Sampling: the right distribution, the right log-probabilities, whatever the batch."""
 
+import inspect
+
 import pytest
 import torch
 from policy_tools import MAPS, naive_next, recurrent, tiny, worlds
 from tiny_models import ARCHITECTURES
 
+from engine.llm.attention import decoder_of
 from engine.llm.output_head import OutputHead
 from engine.llm.plan_policy import PlanPolicy, move_words
 from engine.llm.prompts import plan_prompt
@@ -68,6 +71,21 @@ def test_a_rows_neighbours_do_not_matter(setting):
     plain = policy.sample(prompts, 5, seeded(2))
     assert torch.equal(plain.tokens, together.tokens)
     assert (plain.log_probs - together.log_probs).abs().max() <= 1e-4
+
+
+def test_tokens_in_the_cache_are_not_run_again(setting, monkeypatch):
+    policy, prompts = setting
+    read, forward = [], decoder_of(policy.model).forward
+
+    def counted(*args, **how):
+        read.append(how["input_ids"].shape[1])
+        return forward(*args, **how)
+
+    counted.__signature__ = inspect.signature(forward)
+    monkeypatch.setattr(decoder_of(policy.model), "forward", counted)
+    policy.packed = False
+    drawn = policy.sample(prompts[:1], 5, seeded(2))
+    assert read == [len(prompts[0])] + [1] * (int(drawn.lengths.max()) - 1)
 
 
 def test_the_generator_decides(setting):
