@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from engine.errors import UserError
 from engine.events import AnyEvent, Evaluation, Metric, Note, Policy
 from engine.learner import State
 from engine.llm import judging, loading
-from engine.llm.action_policy import TOLERANCE, ActionPolicy
+from engine.llm.action_policy import TOLERANCE, ActionPolicy, PutOffError
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.estimates import Estimates, no_estimates
 from engine.llm.judging import Played
@@ -32,10 +33,10 @@ from engine.llm.look import Look, at_observations
 from engine.llm.losses import Sums, metrics
 from engine.llm.optimizer import Optimizer, named
 from engine.llm.prompts import NO_PROMPT, ActionPrompts, action_prompts
-from engine.llm.schedule import is_due
+from engine.llm.schedule import EVERY, is_due
 from engine.llm.telling import action_groups, told_episode, told_policy
 from engine.llm.value_head import ValueHead
-from engine.llm.worlds import Array, WorldSet
+from engine.llm.worlds import SPLITS, Array, WorldSet, mean_of
 from engine.presets import LlmPreset
 from engine.tabular.worlds import summarise
 
@@ -114,8 +115,17 @@ class ActionLearner(LlmLearner):
 
     # ------------------------------------------------------------ looking
 
-    def look(self, worlds: tuple[int, ...], split: WorldSet, keep_graph: bool) -> Look:
-        """π in some worlds of a split; ids of the test split's prompts follow the training ones."""
+    def look(
+        self,
+        worlds: tuple[int, ...],
+        split: WorldSet,
+        keep_graph: bool,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Look:
+        """π in some worlds of a split; ids of the test split's prompts follow the training ones.
+
+        Raises PutOffError, see `ActionPolicy.table`.
+        """
         place_of = self.prompts.row[[split.first + w for w in worlds]]
         rows = tuple(int(row) for row in np.unique(place_of[place_of != NO_PROMPT]))
         place = np.where(place_of == NO_PROMPT, NO_PROMPT, np.searchsorted(rows, place_of))
@@ -126,7 +136,7 @@ class ActionLearner(LlmLearner):
             table = self.policy.forward(self.prompts, rows)
             graph = (table.log_probs, table.hidden)
         else:
-            table = self.policy.table(self.prompts, rows)
+            table = self.policy.table(self.prompts, rows, interrupted)
         self.tokens += sum(len(self.prompts.tokens[row]) for row in rows)
         logits = table.logits.detach().double().cpu() * self.settings.temperature
         pi = torch.softmax(logits, -1).numpy()
@@ -159,7 +169,20 @@ class ActionLearner(LlmLearner):
         notes: list[AnyEvent] = []
         if self.policy.note:
             notes.append(Note(step=0, level="info", text=self.policy.note, term="packed-pass"))
+        if text := self._on_sets():
+            notes.append(Note(step=0, level="info", text=text, term="held-out-mazes"))
         return [*notes, *self._evaluations(), self._shown(None)]
+
+    def _on_sets(self) -> str:
+        """What is to be known about evaluations that take long, or nothing."""
+        parts = [
+            f"the {len(split)} {name} every {EVERY[split.split]} updates"
+            for split, name in ((self.train, "training mazes"), (self.test, "held-out mazes"))
+            if split is not None and len(split) > 1 and not split.from_steps
+        ]
+        if not parts:
+            return ""
+        return f"Exact figures: {' and '.join(parts)}. Each look takes as long as several updates."
 
     def update(self, started: float) -> list[AnyEvent]:
         if self._look is None:
@@ -287,17 +310,34 @@ class ActionLearner(LlmLearner):
     # ------------------------------------------------------------ saying what happened
 
     def _evaluations(self) -> list[Evaluation]:
-        """The exact figures that are due: of one maze at every update, of sets now and then."""
+        """The exact figures of one maze, at every update. Those of sets are owed when due."""
         assert self._look is not None
-        events: list[Evaluation] = []
-        if len(self.here) == 1:
-            figures = self.here.figures(self._look.policy[:1])
-            events.append(self.judged(self.here, figures, more=self._on_all_maps(self._look)))
-        elif is_due(self.clock, "train"):
-            events.append(self.judged(self.train, self._whole(self.train)))
-        if self.test is not None and is_due(self.clock, "test"):
-            events.append(self.test.evaluation(self.clock, self._whole(self.test)))
-        return events
+        alone = len(self.here) == 1
+        self.owed = [
+            split
+            for split in SPLITS
+            if is_due(self.clock, split)
+            and (not alone if split == "train" else self.test is not None)
+        ]
+        if not alone:
+            return []
+        figures = self.here.figures(self._look.policy[:1])
+        return [self.judged(self.here, figures, more=self._on_all_maps(self._look))]
+
+    def pay(self) -> list[AnyEvent]:
+        split = self.owed[0]
+        worlds = self.train if split == "train" else self.test
+        assert worlds is not None
+        try:
+            figures = self._whole(worlds, self.interrupted)
+        except PutOffError:
+            self.yielded = True
+            return []
+        self.owed.pop(0)
+        if split == "test":
+            return [worlds.evaluation(self.clock, figures)]
+        self.diagnosis.evaluated(mean_of(figures, "success_rate"))
+        return [self.judged(worlds, figures)]
 
     def _on_all_maps(self, look: Look) -> dict[str, Metric]:
         """Success on every map met so far, where there was more than one: what is forgotten."""
@@ -316,9 +356,12 @@ class ActionLearner(LlmLearner):
             for n, w in enumerate(met)
         }
 
-    def _whole(self, split: WorldSet) -> dict[str, Array]:
-        """The exact figures [W] in all worlds of a split."""
-        return split.figures(self.look(tuple(range(len(split))), split, keep_graph=False).policy)
+    def _whole(
+        self, split: WorldSet, interrupted: Callable[[], bool] = lambda: False
+    ) -> dict[str, Array]:
+        """The exact figures [W] in all worlds of a split. Raises PutOffError."""
+        everywhere = tuple(range(len(split)))
+        return split.figures(self.look(everywhere, split, False, interrupted).policy)
 
     def _shown(self, played: Played | None) -> Policy:
         assert self._look is not None

@@ -9,7 +9,7 @@ Shapes: `N` prompts, `A` actions, `H` hidden size. Prompts are rows of `ActionPr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,10 @@ class ActionTable(NamedTuple):
     def log_probs(self) -> Tensor:
         """[N, A]"""
         return torch.log_softmax(self.logits, dim=-1)
+
+
+class PutOffError(Exception):
+    """Somebody waits: what was begun is given up, and can be begun again."""
 
 
 class ActionPolicy:
@@ -97,10 +101,22 @@ class ActionPolicy:
         head = OutputHead(self.model, self.temperature, prompts.action_tokens)
         return ActionTable(head.logits(hidden), hidden)
 
-    def table(self, prompts: ActionPrompts, rows: Sequence[int] | None = None) -> ActionTable:
-        """The policy at `rows` without gradients, as rollouts and evaluations read it."""
+    def table(
+        self,
+        prompts: ActionPrompts,
+        rows: Sequence[int] | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> ActionTable:
+        """The policy at `rows` without gradients, as rollouts and evaluations read it.
+
+        `interrupted` is asked between passes; raises PutOffError when somebody waits.
+        """
+        parts: list[ActionTable] = []
         with evaluating(self.model):
-            parts = [self.forward(prompts, part) for part in self.split(prompts, rows)]
+            for part in self.split(prompts, rows):
+                if parts and interrupted():
+                    raise PutOffError
+                parts.append(self.forward(prompts, part))
         logits, hidden = zip(*parts, strict=True)
         return ActionTable(torch.cat(logits), torch.cat(hidden))
 

@@ -66,17 +66,28 @@ class Diagnosis:
 
         `success` is the success on the training mazes if it was evaluated at this update.
         """
-        memory = self._memory
-        if success is not None and math.isfinite(success):
-            memory.success, memory.best = success, max(memory.best, success)
-            self._append("evaluated", success)
+        if success is not None:
+            self.evaluated(success)
         seen = Seen(
-            self.preset, self.settings, step, metrics, memory, lambda: self.optimum, self.limits
+            self.preset,
+            self.settings,
+            step,
+            metrics,
+            self._memory,
+            lambda: self.optimum,
+            self.limits,
         )
         if not seen.warming_up:
             self._remember(seen)
         said = [rule.say(seen) for rule in self.rules if self._speaks(rule, seen)]
         return said + self._nearly_full(seen)
+
+    def evaluated(self, success: float) -> None:
+        """Take note of the success on the training mazes."""
+        if math.isfinite(success):
+            memory = self._memory
+            memory.success, memory.best = success, max(memory.best, success)
+            self._append("evaluated", success)
 
     def new_map(self) -> None:
         """The training maze has changed: success and reward are not comparable with before."""

@@ -11,6 +11,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from engine.llm.memory_use import gpu_memory_limit, memory_metrics
 from engine.llm.optimizer import Optimizer, named, scheduled
 from engine.llm.settings import LlmSettings
 from engine.llm.state import from_json, to_json, under, weights_under
-from engine.llm.worlds import FIGURES, Array, WorldSet, make_sets, mean_of
+from engine.llm.worlds import FIGURES, SPLITS, Array, Split, WorldSet, make_sets, mean_of
 from engine.presets import LlmPreset
 from engine.tabular.tuning import tuned_settings
 
@@ -69,6 +70,8 @@ class LlmLearner(ABC):
         self.interrupted: Callable[[], bool] = lambda: False
         """Asked between micro-batches: whether somebody waits for the update to be put off."""
         self.yielded = False
+        self.owed: list[Split] = []
+        """Sets of mazes whose figures are due at this update and not computed yet."""
         self.say: Callable[[str], None] = lambda text: None
         self._stage = ""
         self._live_steps: tuple[Step, ...] = ()
@@ -186,22 +189,25 @@ class LlmLearner(ABC):
         events: list[AnyEvent] = []
         until = self.clock + limit
         self.yielded = False
-        while self.clock < until and not self.done and not self.yielded:
-            started, self.tokens = time.perf_counter(), 0
-            events += self._guarded_update(started)
+        while (self.owed or self.clock < until) and not self.done and not self.yielded:
+            if self.owed:
+                events += self._guarded(self.pay)
+            else:
+                started, self.tokens = time.perf_counter(), 0
+                events += self._guarded(partial(self.update, started))
         return events
 
-    def _guarded_update(self, started: float) -> list[AnyEvent]:
-        """One update; when a GPU runs out of memory, once more with smaller micro-batches.
+    def _guarded(self, step: Callable[[], list[AnyEvent]]) -> list[AnyEvent]:
+        """One step; when a GPU runs out of memory, once more with smaller micro-batches.
 
-        An update that raises has undone what it did.
+        A step that raises has undone what it did.
         """
         try:
-            return self.update(started)
+            return step()
         except torch.cuda.OutOfMemoryError as error:
             note = self.make_room(error)
         try:
-            return [note, *self.update(started)]
+            return [note, *step()]
         except torch.cuda.OutOfMemoryError as error:
             raise self._too_large(error) from error
 
@@ -226,6 +232,10 @@ class LlmLearner(ABC):
 
         When memory runs out it raises, and has undone what it did.
         """
+
+    def pay(self) -> list[AnyEvent]:
+        """The first evaluation that is owed, or nothing when `yielded`."""
+        raise NotImplementedError
 
     @abstractmethod
     def shrink(self) -> bool:
@@ -347,6 +357,7 @@ class LlmLearner(ABC):
             "settings": to_json(self.settings),
             "rng": to_json(self.rng.bit_generator.state),
             "diagnosis": self.diagnosis.save(),
+            "owed": np.array([SPLITS.index(split) for split in self.owed], np.int64),
             **self.optimizer.state("policy"),
             **{f"best.{name}": weight.numpy() for name, weight in self.best.items()},
             **{f"best_figures.{name}": values for name, values in self.best_figures.items()},
@@ -364,6 +375,8 @@ class LlmLearner(ABC):
         self.rng.bit_generator.state = from_json(state["rng"], dict)
         self.diagnosis.load(state["diagnosis"])
         self.diagnosis.settings = self.settings
+        # Checkpoints of older versions owe nothing.
+        self.owed = [SPLITS[n] for n in state.get("owed", ())]
         self.best, self.frozen = (weights_under(state, prefix) for prefix in ("best.", "frozen."))
         # Checkpoints of older versions have no worlds: theirs are those of the preset.
         if "worlds" in state and not np.array_equal(state["worlds"], self.train.save()):

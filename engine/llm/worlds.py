@@ -25,6 +25,7 @@ from engine.tabular.worlds import summarise
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 FIGURES = (
     "success_rate",

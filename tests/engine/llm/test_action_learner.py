@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,32 @@ def test_an_update_put_off_leaves_no_trace(tiny_model: Tiny) -> None:
     rest = train(made, 2)
     assert not made.yielded
     assert reproducible(rest) == reproducible(train(other, 2))
+
+
+def test_an_evaluation_put_off_comes_later_and_the_same(tiny_model: Tiny) -> None:
+    sets = [*SETS, "model.token_budget=64"]
+    whole = learner(tiny_model("llama"), overrides=sets)
+    events = train(whole, 2)
+    assert [e.split for e in events if isinstance(e, Evaluation)] == ["train", "test"]
+    made = learner(tiny_model("llama"), overrides=sets)
+    made.prepare()
+    told = made.begin()
+    assert made.owed == ["train", "test"]
+    asked = itertools.count()
+    made.interrupted = lambda: next(asked) == 1  # in the middle of the first look
+    assert made.advance(1) == [] and made.yielded and made.clock == 0
+    saved = made.state()
+    made = learner(tiny_model("llama"), overrides=sets)  # a run killed while it is paused there
+    made.load(saved)
+    made.prepare()
+    asked = itertools.count()
+    while made.clock < 2:
+        passes = next(asked) * 3
+        cut = itertools.count()
+        made.interrupted = lambda: next(cut) == passes  # noqa: B023
+        told += made.advance(2 - made.clock)
+    assert next(asked) > 1 and reproducible(told) == reproducible(events)
+    same_state(whole, made)
 
 
 def test_the_kept_adapters_are_the_best_ones(tiny_model: Tiny, tmp_path: Path) -> None:
