@@ -26,7 +26,7 @@ from engine.lab.challenge import (
     Statistic,
 )
 from engine.lab.runner import Job, Task
-from engine.lab.statistics import NOTHING, Estimate, Group, compare, compare_exponents, of_group
+from engine.lab.statistics import NOTHING, Estimate, Group, compare, compare_exponents, is_chance, of_group
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +160,9 @@ def _run(job: Job, challenge: Challenge) -> RunResult:
         agents=job.preset.run.agents,
         figures=job.figures,
         groups={
-            (metric, measure): of_group(np.asarray(job.per_agent[metric], float), measure)
+            (metric, measure): of_group(
+                np.asarray(job.per_agent[metric], float), measure, chance=is_chance(metric)
+            )
             for metric, measure in wanted
             if metric in job.per_agent
         },
@@ -177,8 +179,9 @@ def _compared(claim: Comparison, done: Mapping[Task, Job]) -> Compared:
     if problem := next((p for job in sides if (p := _problem(job, claim.metric))), ""):
         return Compared(claim=claim, problem=problem)
     values = [np.asarray(job.per_agent[claim.metric], float) for job in sides]
-    of, against = (of_group(each, claim.measure) for each in values)
-    found = compare(values[0], values[1], claim.kind, claim.measure)
+    chance = is_chance(claim.metric)
+    of, against = (of_group(each, claim.measure, chance=chance) for each in values)
+    found = compare(values[0], values[1], claim.kind, claim.measure, chance=chance)
     problem = _why_unknown(claim, found, values, sides)
     return Compared(claim=claim, found=found, of=of, against=against, problem=problem)
 

@@ -6,10 +6,14 @@ exponent of a power law. Everything is 95 %, seeded, and needs nothing but NumPy
 - **Medians** are bootstrapped too, with percentile intervals (BCa needs a smooth statistic). They
   are for times until something: NaN, an agent that never got there, counts as infinitely late, so
   that agents are never left out of a comparison because they did badly.
-- **Shares** of agents have exact intervals (Clopper & Pearson 1934). A mean of zeros and ones is a
-  share as well: a bootstrap would give a group in which all agents agree no width at all.
+- **Shares** of agents have exact intervals (Clopper & Pearson 1934). Where every agent succeeds
+  always or never (`is_chance` figures of zeros and ones), their mean is a share as well: a bootstrap
+  would give a group in which all agents agree no width at all.
 - **Differences and ratios with a share** in them combine the two groups' own intervals (MOVER: Zou
   & Donner 2008; for ratios Donner & Zou 2012, equations 9 and 10).
+
+The two groups are taken as independent. Agents of runs with one seed share their random numbers,
+which makes their figures alike, and an interval that ignores it as a rule a little too wide.
 
 Where a resample has no value (a ratio of two infinite medians) both ends count it as the worst.
 Agents that are all alike in a figure that is no share give an interval without width.
@@ -64,23 +68,29 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING = Estimate(value=math.nan, low=math.nan, high=math.nan)
 
 
+def is_chance(metric: str) -> bool:
+    """Whether a figure of one agent is a chance of success: 0 or 1 where nothing is left to luck."""
+    return "success_rate" in metric
+
+
 # ---------------------------------------------------------------- one group
 
 
-def of_group(values: Array, statistic: Statistic, seed: int = 0) -> Group:
-    """Mean, median or share of one group of agents [N].
+def of_group(values: Array, statistic: Statistic, seed: int = 0, *, chance: bool = False) -> Group:
+    """Mean, median or share of one group of agents [N]; `chance` is of `is_chance`.
 
     A mean is NaN when an agent has no figure: leaving it out would flatter the group.
     """
     reached = int(np.count_nonzero(~np.isnan(values)))
-    return Group(estimate=_one(values, statistic, seed), n=values.size, reached=reached)
+    chance = chance or statistic == "share"
+    estimate = _one(*_prepared(values, statistic), seed, chance)
+    return Group(estimate=estimate, n=values.size, reached=reached)
 
 
-def _one(values: Array, statistic: Statistic, seed: int) -> Estimate:
-    values, statistic = _prepared(values, statistic)
+def _one(values: Array, statistic: Statistic, seed: int, chance: bool) -> Estimate:
     if values.size == 0 or np.isnan(values).any():
         return NOTHING
-    if _is_share(values, statistic):
+    if chance and _is_share(values, statistic):
         return exact_share(int(values.sum()), values.size)
     value = float(_statistic(values, statistic))
     if values.size < 2:
@@ -126,13 +136,21 @@ def resample(values: Array, statistic: Statistic, random: np.random.Generator) -
 
 
 def compare(
-    of: Array, against: Array, kind: Kind, statistic: Statistic = "mean", seed: int = 0
+    of: Array,
+    against: Array,
+    kind: Kind,
+    statistic: Statistic = "mean",
+    seed: int = 0,
+    *,
+    chance: bool = False,
 ) -> Estimate:
-    """What stands for the agents `of` [N] minus, or over, what stands for those `against` [M].
+    """What stands for the agents `of` [N] minus, or over, what stands for those `against` [M];
+    `chance` is of `is_chance`.
 
     NaN for means when an agent has no figure, and for ratios of figures below zero, which say
     nothing. Of two infinite medians neither difference nor ratio is known.
     """
+    chance = chance or statistic == "share"
     (of, statistic), (against, _) = _prepared(of, statistic), _prepared(against, statistic)
     both = np.concatenate([of, against])
     if not (of.size and against.size) or np.isnan(both).any():
@@ -142,8 +160,8 @@ def compare(
     value = float(_combined(_statistic(of, statistic), _statistic(against, statistic), kind))
     if min(of.size, against.size) < 2:
         return Estimate(value=value, low=math.nan, high=math.nan)
-    if _is_share(of, statistic) or _is_share(against, statistic):
-        sides = (_one(of, statistic, seed), _one(against, statistic, seed + 1))
+    if chance and (_is_share(of, statistic) or _is_share(against, statistic)):
+        sides = (_one(of, statistic, seed, True), _one(against, statistic, seed + 1, True))
         return _mover_ratio(*sides) if kind == "ratio" else _mover_difference(*sides)
     random = np.random.default_rng(seed)
     drawn = [resample(values, statistic, random) for values in (of, against)]

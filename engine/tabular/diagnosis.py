@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.evaluate import horizon_optimum
+from engine.evaluate import optimal_figures
 from engine.events import Note
 from engine.maze_settings import MazeSettings
 from engine.mdp import MDP
@@ -43,7 +43,7 @@ class Suspicion(NamedTuple):
     score: Array  # float64: the expected score at that time
     since: Array  # int64: the step since which the score is up and success is down; -1: it is not
     changed_at: Array  # int64: the step of the newest change of the map
-    possible: Array  # float64: the success that some policy reaches on this map; NaN: not computed
+    possible: Array  # float64: the success of seeking the prize alone on this map; NaN: not computed
     said: Array  # bool: whether the note was given
 
 
@@ -86,9 +86,10 @@ def look(
     return [Note(step=step, level="warning", text=text, remedy=_remedy(maze), term=TERM)]
 
 
-def possible_success(mdp: MDP) -> float:
-    """The chance of success within the time limit that no policy can beat: backward induction."""
-    return horizon_optimum(replace(mdp, reward=mdp.success.astype(np.float64)), 1.0)
+def possible_success(mdp: MDP, gamma: float) -> float:
+    """The success of the policy that is best where only the prize pays, with the same discount and
+    the same time limit. So what it misses is not the fault of the rewards."""
+    return optimal_figures(replace(mdp, reward=mdp.success.astype(np.float64)), gamma).success_rate
 
 
 # ---------------------------------------------------------------- what is wrong
@@ -125,10 +126,10 @@ def _best_success(step: int, worlds: Worlds) -> float:
 
 
 def _possible(suspicion: Suspicion, step: int, worlds: Worlds) -> float:
-    """The success that is possible whatever is paid; solved once for each map."""
+    """The success of whoever seeks the prize alone; solved once for each map."""
     if np.isnan(suspicion.possible[0]):
         judged = worlds.judged(step)
-        chances = [possible_success(worlds.mdps[w]) for w in judged]
+        chances = [possible_success(worlds.mdps[w], worlds.gamma) for w in judged]
         suspicion.possible[0] = sum(chances) / len(chances)
     return float(suspicion.possible[0])
 
@@ -155,7 +156,7 @@ def _what_is_asked(suspicion: Suspicion, step: int, worlds: Worlds) -> str:
         return ""
     return (
         f" No fault of the learner: the best policy for these rewards reaches it in {best:.0%}, "
-        f"where {possible:.0%} is possible."
+        f"where {possible:.0%} is possible for one that seeks the prize alone."
     )
 
 

@@ -247,7 +247,7 @@ class TabularLearner:
     def _metrics(self, target: Array, exact: dict[str, Array]) -> dict[str, Array]:
         """The learner's own figures since the last recording point, [N] or [1] each."""
         stats = self.agents.stats
-        progressing.book(self.progress, stats, self.worlds.optimal_score(max(self.clock - 1, 0)))
+        progressing.book(self.progress, stats, self.worlds.optimal_return(max(self.clock - 1, 0)))
         self._mark(exact)
         metrics = progressing.online(stats)
         stats[:] = 0.0

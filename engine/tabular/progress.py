@@ -37,7 +37,7 @@ class Progress(NamedTuple):
     optimal_episode: Array  # [N] float64: episodes until then, or NaN
     recovery: Array  # [N] float64: steps from the newest change until it was optimal, or NaN
     changed_at: Array  # [1] int64: the step of the newest change of the map; 0 before the first
-    regret: Array  # [N] float64: Σ over finished episodes of (optimal score − score)
+    regret: Array  # [N] float64: Σ over finished episodes of (optimal return − return)
     falls: Array  # [N] float64
     recent: Array  # [N,N_STATS] float64: the newest interval in which there was anything to count
 
@@ -55,12 +55,12 @@ def make_progress(n: int) -> Progress:
     )
 
 
-def book(progress: Progress, stats: Array, optimal_score: float) -> None:
+def book(progress: Progress, stats: Array, optimal_return: float) -> None:
     """Add what the agents did since the last recording point, `stats` [N,N_STATS].
 
-    `optimal_score` is the undiscounted score per episode of π* where they played.
+    `optimal_return` is the expected discounted return of π* where they played.
     """
-    progress.regret[:] += optimal_score * stats[:, environ.EPISODES] - stats[:, environ.SCORE]
+    progress.regret[:] += optimal_return * stats[:, environ.EPISODES] - stats[:, environ.RETURN]
     progress.falls[:] += stats[:, environ.FALLS]
     np.copyto(progress.recent, stats, where=stats[:, _GATES] > 0)
 

@@ -193,10 +193,10 @@ class Worlds:
             self._optimum[id_] = optimal_figures(mdp, self.gamma)
         return self._optimum[id_]
 
-    def optimal_score(self, step: int) -> float:
-        """The undiscounted score per episode of π* in the worlds that are played at `step`."""
+    def optimal_return(self, step: int) -> float:
+        """The expected discounted return of π* in the worlds that are played at `step`."""
         judged = self.judged(step)
-        return sum(self.optimum(w).expected_score for w in judged) / len(judged)
+        return sum(self.optimum(w).optimal_return for w in judged) / len(judged)
 
     def prepare(self, policy: Array) -> None:
         """Compile the exact figures with a policy [N,O,A]; the result is not kept."""

@@ -323,8 +323,10 @@ def test_regret_and_falls_are_sums_over_what_happened() -> None:
     steps = steps_of(learner)
     ends = [i for i, s in enumerate(steps) if s.terminated or s.truncated]
     finished = steps[: ends[-1] + 1]
-    best = learner.worlds.optimum(0).expected_score
-    regret = best * len(ends) - sum(s.reward for s in finished)
+    best = learner.worlds.optimum(0).optimal_return
+    gamma = learner.worlds.gamma
+    assert gamma < 1.0
+    regret = best * len(ends) - sum(gamma**s.t * s.reward for s in finished)
     assert last.figures["regret"] == pytest.approx([regret])
     assert last.figures["falls_total"].tolist() == [sum(s.fell for s in steps)]
     assert last.figures["env_steps"].tolist() == [1000]

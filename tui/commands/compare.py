@@ -77,7 +77,12 @@ def _differences(
     from engine.lab import statistics
 
     both = [m.name for m in metrics if m.name in of and m.name in against]
-    found = {name: statistics.compare(of[name], against[name], "difference") for name in both}
+    found = {
+        name: statistics.compare(
+            of[name], against[name], "difference", chance=statistics.is_chance(name)
+        )
+        for name in both
+    }
     return {name: each for name, each in found.items() if not math.isnan(each.value)}
 
 

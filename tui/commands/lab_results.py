@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 KEPT, BROKEN = "kept  ", "BROKEN"
 INDENT = " " * 8
 METHOD = """\
-In brackets: 95 % intervals over independent agents (bootstrap; exact for shares of agents).
+In brackets: 95 % intervals over agents (bootstrap; exact for shares of agents), on these mazes: how
+it would be on others they do not say. Two runs are compared as if their agents were independent.
 A claim is kept when the whole interval is within its bounds. A median counts agents that never got
 there as infinitely late."""
 

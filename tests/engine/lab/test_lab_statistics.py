@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from engine.lab import statistics
-from engine.lab.statistics import compare, compare_exponents, exact_share, exponent, of_group
+from engine.lab.statistics import (
+    compare,
+    compare_exponents,
+    exact_share,
+    exponent,
+    is_chance,
+    of_group,
+)
 
 RANDOM = np.random.default_rng(7)
 
@@ -34,8 +41,8 @@ def test_the_ends_for_a_share_make_what_was_seen_a_chance_of_a_fortieth(count: i
 
 def test_a_group_that_agrees_in_a_share_still_has_an_interval() -> None:
     every, none = np.ones(16), np.zeros(16)
-    assert of_group(every, "mean").estimate == exact_share(16, 16)
-    found = compare(every, none, "difference")
+    assert of_group(every, "mean", chance=True).estimate == exact_share(16, 16)
+    found = compare(every, none, "difference", chance=True)
     assert found.value == 1.0
     # MOVER: the two distances combined like independent errors.
     assert found.low == pytest.approx(
@@ -44,10 +51,18 @@ def test_a_group_that_agrees_in_a_share_still_has_an_interval() -> None:
     assert found.high == 1.0
 
 
+def test_a_score_that_happens_to_be_one_is_no_share() -> None:
+    assert is_chance("success_rate_map_0") and not is_chance("expected_score")
+    alike = of_group(np.ones(16), "mean").estimate
+    assert (alike.low, alike.value, alike.high) == (1.0, 1.0, 1.0)
+    found = compare(np.full(16, 2.4), np.ones(16), "ratio")
+    assert (found.low, found.value, found.high) == (2.4, 2.4, 2.4)
+
+
 def test_the_difference_of_shares_is_newcombe_s_with_exact_limits() -> None:
     of, against = np.repeat([1.0, 0.0], [15, 5]), np.repeat([1.0, 0.0], [4, 16])
     a, b = exact_share(15, 20), exact_share(4, 20)
-    found = compare(of, against, "difference")
+    found = compare(of, against, "difference", chance=True)
     assert found.value == pytest.approx(0.55)
     assert found.low == pytest.approx(0.55 - math.hypot(0.75 - a.low, b.high - 0.2))
     assert found.high == pytest.approx(0.55 + math.hypot(a.high - 0.75, 0.2 - b.low))
@@ -57,7 +72,7 @@ def test_the_ratio_of_shares_solves_what_defines_it() -> None:
     """Donner & Zou (2012): each limit θ makes the MOVER interval of p - θq end at zero."""
     of, against = np.repeat([1.0, 0.0], [15, 5]), np.repeat([1.0, 0.0], [4, 16])
     p, q = exact_share(15, 20), exact_share(4, 20)
-    found = compare(of, against, "ratio")
+    found = compare(of, against, "ratio", chance=True)
     assert found.value == pytest.approx(3.75)
     low, high = found.low, found.high
     assert p.value - low * q.value == pytest.approx(
@@ -66,7 +81,8 @@ def test_the_ratio_of_shares_solves_what_defines_it() -> None:
     assert high * q.value - p.value == pytest.approx(
         math.hypot(p.high - p.value, high * (q.value - q.low))
     )
-    of_none, none = compare(of, np.zeros(20), "ratio"), 1 - 0.025 ** (1 / 20)
+    none = 1 - 0.025 ** (1 / 20)
+    of_none = compare(of, np.zeros(20), "ratio", chance=True)
     assert of_none.value == math.inf and of_none.high == math.inf
     assert of_none.low == pytest.approx(math.sqrt(p.low * (2 * p.value - p.low)) / none)
     assert math.isnan(compare(np.zeros(20), np.zeros(20), "ratio").value)
@@ -138,7 +154,7 @@ def test_a_share_is_of_the_agents_that_got_there() -> None:
     times = np.array([10.0, 20.0, math.nan, math.nan])
     assert of_group(times, "share").estimate == exact_share(2, 4)
     found = compare(times, np.full(4, math.nan), "difference", "share")
-    assert found == compare(np.array([1.0, 1, 0, 0]), np.zeros(4), "difference")
+    assert found == compare(np.array([1.0, 1, 0, 0]), np.zeros(4), "difference", chance=True)
 
 
 def test_a_ratio_of_medians_is_zero_when_only_the_other_never_got_there() -> None:
