@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from moments import DOWN, LAKE, LEFT, RIGHT, UP, Stage, lines, moment, policy_of, style_at, walk
 from msgspec.structs import replace
+from textual.geometry import Region
 
 from engine.events import Policy
 from engine.maze import Maze
@@ -350,6 +351,27 @@ async def test_only_rows_that_changed_are_painted_again() -> None:
         drawn(grid)
         after = {row: strips for row, (_, strips) in grid._rows.items()}
         assert [row for row in range(4) if before[row] is not after[row]] == [2]
+
+
+async def test_another_map_is_painted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full picture of the screen would hide it: the terminal gets only what is refreshed."""
+    grid = MazeGrid()
+    async with Stage(grid).run_test(size=(80, 24)):
+        grid.show(moment(LAKE_MAZE))
+        drawn(grid)
+        asked: list[Region] = []
+        refresh = grid.refresh
+
+        def noted(*regions: Region, **how: bool) -> MazeGrid:
+            asked.extend(regions)
+            refresh(*regions, **how)
+            return grid
+
+        monkeypatch.setattr(grid, "refresh", noted)
+        grid.show(moment(Maze(rows=("SFFF", "FFFH", "FFFH", "HFFG"))))
+        height = grid._box.height
+        assert {region.y // height for region in asked if region.height == height} >= {0, 1, 2, 3}
+        assert "○" not in "".join(text_of(grid, 5))
 
 
 async def test_another_theme_means_other_colours() -> None:

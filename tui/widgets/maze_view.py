@@ -229,12 +229,13 @@ class MazeView(ScrollView):
         return (*self._signatures[row], here)
 
     def _refresh_changed(self) -> None:
-        """Ask for a repaint of the visible rows whose look changed, and of the footer."""
+        """Ask for a repaint of the visible rows whose look changed or is not known, and of the
+        footer."""
         height, top = self._box.height, round(self.scroll_y)
         last = min((top + self._view.height) // height + 1, len(self._signatures))
         for row in range(top // height, last):
             cached = self._rows.get(row)
-            if cached is not None and cached[0] != self._signature(row):
+            if cached is None or cached[0] != self._signature(row):
                 self.refresh(Region(0, row * height - top, self.size.width, height))
 
     def _row_strips(self, row: int) -> list[Strip]:
