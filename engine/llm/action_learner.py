@@ -148,12 +148,17 @@ class ActionLearner(LlmLearner):
         log_pi = torch.log_softmax(logits / self.settings.temperature, -1)
         return Look(worlds, rows, place, log_pi, policy, values, graph)
 
-    def _reference(self, rows: tuple[int, ...]) -> Tensor | None:
-        """[N, A] log π of the reference policy, computed once a prompt; None where it would cost
-        much. It is the base model, or the adapters as they were when the map last changed."""
-        if not self.settings.kl and self.per_update > 1:
-            return None
-        missing = [row for row in rows if bool(self.reference[row].isnan().any())]
+    def _reference(self, look: Look) -> Tensor:
+        """[N, A] log π of the reference policy, computed once a prompt. It is the base model, or
+        the adapters as they were when the map last changed. Where nothing pulls towards it and it
+        is only told, one maze of an update has to do: the others are NaN until they were that."""
+        rows = look.rows
+        if self.settings.kl:
+            wanted = rows
+        else:
+            first = look.place[0]
+            wanted = tuple(rows[n] for n in np.unique(first[first != NO_PROMPT]))
+        missing = [row for row in wanted if bool(self.reference[row].isnan().any())]
         if missing and self.frozen:
             with loading.exchanged(self.on.model, self.frozen):
                 self.reference[missing] = self.policy.log_probs(self.prompts, missing).cpu()
@@ -165,8 +170,7 @@ class ActionLearner(LlmLearner):
 
     def first_look(self) -> list[AnyEvent]:
         self._choose_batch()
-        self._look = self.look(self.batch, self.train, keep_graph=True)
-        notes: list[AnyEvent] = []
+        notes = self._look_again()
         if self.policy.note:
             notes.append(Note(step=0, level="info", text=self.policy.note, term="packed-pass"))
         if text := self._on_sets():
@@ -206,8 +210,8 @@ class ActionLearner(LlmLearner):
         self._choose_batch()
         events: list[AnyEvent] = self._look_again()
         if played is not None:
-            self.episodes += len(played.rollouts.length)
-            self.env_steps += int(played.rollouts.length.sum())
+            self.episodes += played.drawn.episodes
+            self.env_steps += played.drawn.steps
             told |= played.metrics
         told["seconds_sampling"] = sampled - started
         told["seconds_training"] = trained - sampled
@@ -232,10 +236,12 @@ class ActionLearner(LlmLearner):
 
     def _learn(self, look: Look, played: Played | None) -> dict[str, float] | None:
         """The gradient passes of one update, and their metrics; None when put off."""
-        reference = self._reference(look.rows)
+        reference = self._reference(look)
         objective: Any = judging.expert(self, look)
         if played is not None:
-            objective = judging.objective(self, look, played, reference)
+            objective = judging.objective(
+                self, look, played, reference if self.settings.kl else None
+            )
         critic = None if played is None else played.critic
         parts = self.policy.split(self.prompts, look.rows)
         first = {row: n for n, row in enumerate(look.rows)}
@@ -378,7 +384,7 @@ class ActionLearner(LlmLearner):
         self._live_steps = episode.steps
         return [*action_groups(self, played), episode]
 
-    def conclude(self) -> list[AnyEvent]:
+    def last_look(self) -> list[AnyEvent]:
         good = self.good_in_a_row
         look = self._look = self.look(self.batch, self.train, keep_graph=False)
         alone = len(self.here) == 1

@@ -5,6 +5,7 @@ Shapes: `B` episodes (completions) in groups of `G`, `W` worlds, `O` observation
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -97,8 +98,12 @@ class LlmAlgorithm(Algorithm):
                 "rewarded, and every token of it gets the same advantage.",
             )
         name = actions[step.action]
+        chance, played = chances[step.action], math.exp(step.log_prob)
+        # Where a share of the moves is random, what was played is not π but a mixture.
+        mixed = abs(played - chance) > 1e-6
+        how = f"played with b({name}) = {played:.4f}" if mixed else f"ln π = {step.log_prob:.4f}"
         numbers = (
-            f"π({name}) = {chances[step.action]:.4f},   ln π = {step.log_prob:.4f}\n"
+            f"π({name}) = {chance:.4f},   {how}\n"
             f"return {step.target:.4g},   compared with {step.before:.4g},   "
             f"advantage used {step.advantage_estimate:+.4g}"
         )

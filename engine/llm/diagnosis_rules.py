@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.events import Note
+from engine.llm.algorithms.grpo import LlmGrpoSettings
 from engine.llm.evidence import SIDE_REWARDS, WINDOW, Seen
 from engine.llm.settings import GroupSettings
 
@@ -282,11 +283,18 @@ def _say_first_pass(seen: Seen) -> Note:
         if passes == 1
         else f"Later passes of an update ({passes} here) move both; these metrics are the last's."
     )
+    # Only GRPO weighs its groups so that advantages add up to nothing, whatever the lengths.
+    cancels = isinstance(seen.settings, LlmGrpoSettings)
+    what = "A clip fraction of 0 and a loss near 0 are" if cancels else "A clip fraction of 0 is"
+    loss = (
+        "advantages cancel out. The gradient is not 0."
+        if cancels
+        else "the loss is no more than minus the mean advantage: it says nothing about progress."
+    )
     return _note(
         seen, "info", "clip",
-        "A clip fraction of 0 and a loss near 0 are right here: on the first pass over a batch the "
-        "policy is still the one that played, so every ratio is 1 and advantages cancel out. The "
-        f"gradient is not 0. {when}",
+        f"{what} right here: on the first pass over a batch the policy is still the one that "
+        f"played, so every ratio is 1 and {loss} {when}",
     )  # fmt: skip
 
 

@@ -47,6 +47,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was played for an update, also what DAPO then left out."""
+
+    first: Rollouts  # the first draw: a fair sample of the behaviour
+    draws: int
+    episodes: int
+    steps: int
+    equal_groups: float  # share of all groups drawn whose episodes are all alike
+
+
+@dataclass(frozen=True, eq=False)
 class Played:
     """An update's episodes and how they were judged."""
 
@@ -60,6 +71,7 @@ class Played:
     mean_advantages: Array  # [W, O, A] 0 where a move was not made
     metrics: dict[str, float]
     critic: Critic | None
+    drawn: Drawn
 
 
 def worlds_of(split: WorldSet, ids: Iterable[int]) -> Worlds:
@@ -83,7 +95,7 @@ def play(learner: ActionLearner, look: Look) -> Played:
     settings: Any = learner.settings
     worlds = worlds_of(learner.train, look.worlds)
     size = learner.algorithm.group_size(settings)
-    rollouts, draws = _sampled(learner, worlds, behaviour(learner, look))
+    rollouts, drawn = _sampled(learner, worlds, behaviour(learner, look))
     returns = rollouts.returns(settings.gamma)
     if getattr(settings, "overlong", 0):
         longest = worlds.max_steps
@@ -117,35 +129,41 @@ def play(learner: ActionLearner, look: Look) -> Played:
         visits=made,
         mean_advantages=np.where(made > 0, total / np.maximum(made, 1), 0.0),
         metrics={
-            "online_return": float(rollouts.returns(settings.gamma).mean()),
-            "online_score": float(rollouts.score.mean()),
-            "online_length": float(rollouts.length.mean()),
-            "online_success_rate": float(rollouts.success.mean()),
+            "online_return": float(drawn.first.returns(settings.gamma).mean()),
+            "online_score": float(drawn.first.score.mean()),
+            "online_length": float(drawn.first.length.mean()),
+            "online_success_rate": float(drawn.first.success.mean()),
             "advantage_std": float(used.std()),
-            "equal_groups": float(all_equal(grouped).mean()),
-            "group_draws": float(draws),
+            "equal_groups": drawn.equal_groups,
+            "group_draws": float(drawn.draws),
         },
+        drawn=drawn,
         critic=critic,
     )
 
 
-def _sampled(learner: ActionLearner, worlds: Worlds, table: Array) -> tuple[Rollouts, int]:
-    """Episodes in groups; for DAPO drawn again until enough groups differ in themselves."""
+def _sampled(learner: ActionLearner, worlds: Worlds, table: Array) -> tuple[Rollouts, Drawn]:
+    """Episodes in groups to learn from; for DAPO drawn again until enough groups differ in
+    themselves."""
     settings: Any = learner.settings
     # Without groups every episode begins anew: only its return is compared with the batch's.
     size = settings.group_size if hasattr(settings, "group_size") else 1
     n_groups = max(1, settings.episodes // size)
+    compared = learner.algorithm.group_size(settings)
     most = getattr(settings, "draws", 1)
     group_world = _revisited(learner, worlds.n_worlds, n_groups)
     kept: list[Rollouts] = []
+    all_drawn: list[Rollouts] = []
     missing = n_groups
     for draw in range(1, most + 1):
         drawn = sample_episodes(
             worlds, table, n_groups, size, learner.rng, settings.random_starts, group_world
         )
-        if most == 1:
-            return drawn, 1
+        all_drawn.append(drawn)
         returns = drawn.returns(settings.gamma).reshape(n_groups, size)
+        if most == 1:
+            kept = all_drawn
+            break
         wanted = np.flatnonzero(groups_to_keep(returns))[:missing]
         if draw == most:  # what is missing now is filled with groups that teach nothing
             others = np.setdiff1d(np.arange(n_groups), wanted)[: missing - len(wanted)]
@@ -154,7 +172,14 @@ def _sampled(learner: ActionLearner, worlds: Worlds, table: Array) -> tuple[Roll
         missing -= len(wanted)
         if missing == 0:
             break
-    return joined(kept), draw
+    equal = [all_equal(d.returns(settings.gamma).reshape(-1, compared)) for d in all_drawn]
+    return joined(kept), Drawn(
+        first=all_drawn[0],
+        draws=len(all_drawn),
+        episodes=sum(len(d.length) for d in all_drawn),
+        steps=sum(int(d.length.sum()) for d in all_drawn),
+        equal_groups=float(np.concatenate(equal).mean()),
+    )
 
 
 def _revisited(learner: ActionLearner, n_worlds: int, n_groups: int) -> Array | None:
@@ -288,16 +313,18 @@ def objective(
 # ---------------------------------------------------------------- what is said of the policy
 
 
-def spread(look: Look, played: Played | None, reference: torch.Tensor | None) -> dict[str, float]:
+def spread(look: Look, played: Played | None, reference: torch.Tensor) -> dict[str, float]:
     """Entropy and KL to the reference of the policy that played, exact in every state, averaged
-    over the moves made (in the warm start over the states)."""
+    over the moves made (in the warm start over the states); the KL where `reference` [N, A] is
+    known."""
     visits: Array = np.ones(len(look.rows))
     if played is not None:
         visits = look.at_rows(played.visits.sum(-1), "sum")
     weights = torch.from_numpy(visits / visits.sum())
     pi = look.log_pi.exp()
-    told = {"entropy": float(-(weights * (pi * look.log_pi).sum(-1)).sum())}
-    if reference is None:
-        return {**told, "reference_kl": float("nan")}
     away = (pi * (look.log_pi - reference)).sum(-1)
-    return {**told, "reference_kl": float((weights * away).sum())}
+    known = weights * ~away.isnan()
+    return {
+        "entropy": float(-(weights * (pi * look.log_pi).sum(-1)).sum()),
+        "reference_kl": float((known * away.nan_to_num()).sum() / known.sum()),
+    }

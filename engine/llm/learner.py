@@ -89,18 +89,25 @@ class LlmLearner(ABC):
         if self.loaded is None:
             model = self.preset.model
             lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
-            self.loaded = loading.load_model(
-                model.name,
-                model.quantization,
-                model.device,
-                lora,
-                seed=self.preset.run.seed,
-                progress=self._prepared_so_far,
-            )
-            weights = named(list(self.loaded.model.named_parameters()))
-            self.optimizer = Optimizer(weights, scheduled(self.settings.learning_rate, 0))
-            self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
-            self.ready()
+            try:
+                self.loaded = loading.load_model(
+                    model.name,
+                    model.quantization,
+                    model.device,
+                    lora,
+                    seed=self.preset.run.seed,
+                    progress=self._prepared_so_far,
+                )
+                weights = named(list(self.loaded.model.named_parameters()))
+                self.optimizer = Optimizer(weights, scheduled(self.settings.learning_rate, 0))
+                self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
+                self.ready()
+            except torch.cuda.OutOfMemoryError as error:
+                raise UserError(
+                    f"The GPU's memory does not hold {model.name} ({model.quantization}); expected "
+                    "a smaller model.name, model.quantization = 'nf4' or model.device = 'cpu'. "
+                    f"`icemaze models` shows what fits. ({error})"
+                ) from error
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self.load_model_state(pending)
@@ -167,10 +174,18 @@ class LlmLearner(ABC):
     @property
     def rate(self) -> float:
         """The learning rate of the next update."""
-        if self.warming_up:
-            assert self.preset.warmup is not None
-            return self.preset.warmup.learning_rate
-        return scheduled(self.settings.learning_rate, self.clock)
+        return self._rate_at(self.clock)
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the update just made."""
+        return self._rate_at(self.clock - 1)
+
+    def _rate_at(self, clock: int) -> float:
+        warmup = self.preset.warmup
+        if warmup is not None and clock < warmup.updates:
+            return warmup.learning_rate
+        return scheduled(self.settings.learning_rate, clock)
 
     # ------------------------------------------------------------ going on
 
@@ -179,11 +194,18 @@ class LlmLearner(ABC):
         if self.test is not None:
             events += self.test.events()
         events.append(Note(step=0, level="info", text=self.on.reason, term="device"))
-        return [*events, *self.first_look()]
+        return [*events, *self._guarded(self.first_look)]
+
+    def conclude(self) -> list[AnyEvent]:
+        return self._guarded(self.last_look)
 
     @abstractmethod
     def first_look(self) -> list[AnyEvent]:
         """What is to be said of the policy before the first update."""
+
+    @abstractmethod
+    def last_look(self) -> list[AnyEvent]:
+        """What is to be said of the policy as the run's last word. It can be repeated."""
 
     def advance(self, limit: int) -> list[AnyEvent]:
         events: list[AnyEvent] = []
@@ -221,7 +243,7 @@ class LlmLearner(ABC):
 
     def _too_large(self, error: BaseException) -> UserError:
         return UserError(
-            f"The GPU ran out of memory at update {self.clock + 1}, even with micro-batches of "
+            f"The GPU ran out of memory after update {self.clock}, even with micro-batches of "
             "half the size; lower model.token_budget, algorithm.episodes or model.lora.rank, or "
             f"set model.quantization to 'nf4'. The last checkpoint is kept. ({error})"
         )
@@ -248,7 +270,7 @@ class LlmLearner(ABC):
         seconds = time.perf_counter() - started
         metrics = {
             **metrics,
-            "learning_rate": self.rate,
+            "learning_rate": self.last_rate,
             "seconds_per_update": seconds,
             "tokens_per_second": self.tokens / seconds,
             **memory_metrics(self.on.device),

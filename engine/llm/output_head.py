@@ -54,8 +54,10 @@ class OutputHead:
             raw = layer(hidden)
         elif isinstance(layer, torch.nn.Linear) and layer.weight.is_floating_point():
             words = words.to(layer.weight.device)
-            bias = None if layer.bias is None else layer.bias[words]
-            raw = torch.nn.functional.linear(hidden, layer.weight[words], bias)
+            bias = None if layer.bias is None else layer.bias[words].float()
+            # In float32 whatever the model computes in: between logits of 8 and 16 the steps of
+            # bfloat16 are a sixteenth wide.
+            raw = torch.nn.functional.linear(hidden.float(), layer.weight[words].float(), bias)
         else:  # an output layer of another kind: all rows, then those asked for
             raw = layer(hidden)[..., words.to(hidden.device)]
         raw = raw.float() * self._scale

@@ -27,7 +27,7 @@ from engine.llm.prompts import ObservationText, PlanPrompt, plan_prompt
 from engine.llm.rewards import Parsed, PlanRewards, Walk, parse_moves, reward_plan, walk
 from engine.llm.routes import distances
 from engine.llm.worlds import Array, WorldSet
-from engine.mdp import Floats
+from engine.mdp import Bools, Floats
 
 Ask = tuple[int, int]
 """A world of a split and the state a route is to begin in."""
@@ -187,6 +187,7 @@ class Batch:
     drawn: int  # completions of all draws
     moves: int  # made in all draws
     tokens: int  # drawn in all draws
+    equal_groups: float  # share of all groups drawn whose routes are all alike
 
     @property
     def worlds(self) -> tuple[int, ...]:
@@ -226,6 +227,7 @@ def draw_batch(
     overlong = getattr(settings, "overlong", 0)
     one_question = len(writer.all_asks(chosen)) == 1
     groups: list[list[Route]] = []  # those that are kept
+    equal: list[Bools] = []
     all_routes: list[Route] = []
     first: tuple[Route, ...] = ()
     greedy: Route | None = None
@@ -246,6 +248,8 @@ def draw_batch(
         all_routes += routes
         cut = [routes[i : i + together] for i in range(0, len(routes), together)]
         keep = np.ones(len(cut), dtype=bool)
+        compared = np.array([route.total for route in routes]).reshape(-1, size)
+        equal.append(all_equal(compared))
         if draw < most:  # in the end what is missing is filled with groups that teach nothing
             keep = groups_to_keep([[route.total for route in group] for group in cut])
         groups += [group for group, kept in zip(cut, keep, strict=True) if kept]
@@ -259,6 +263,7 @@ def draw_batch(
         drawn=len(all_routes),
         moves=sum(len(route.made) for route in all_routes),
         tokens=sum(len(route.tokens) for route in all_routes),
+        equal_groups=float(np.concatenate(equal).mean()),
     )
 
 
@@ -289,17 +294,17 @@ def by_critic(batch: Batch, values: Tensor, gamma: float, lambda_: float) -> tup
 
 
 def batch_metrics(batch: Batch, advantages: Tensor) -> dict[str, float]:
-    """What is said of an update's routes; `advantages` [B] or [B, T], 0 behind the ends."""
-    routes = batch.routes
-    grouped = batch.totals.reshape(-1, batch.group_size)
+    """What is said of an update's routes; `advantages` [B] or [B, T], 0 behind the ends. What DAPO
+    leaves out was written too: but for the advantages, figures are those of the first draw."""
+    routes = batch.first
     mask = np.arange(batch.lengths.max()) < batch.lengths[:, None]
-    used = np.broadcast_to(advantages.numpy().reshape(len(routes), -1), mask.shape)[mask]
+    used = np.broadcast_to(advantages.numpy().reshape(len(batch.routes), -1), mask.shape)[mask]
 
     def mean(of: Callable[[Route], float]) -> float:
         return float(np.mean([of(route) for route in routes]))
 
     return {
-        "online_return": float(batch.totals.mean()),
+        "online_return": mean(lambda r: r.total),
         "online_score": mean(lambda r: sum(r.walked.rewards)),
         "online_length": mean(lambda r: len(r.made)),
         "online_success_rate": mean(lambda r: r.walked.success),
@@ -307,7 +312,7 @@ def batch_metrics(batch: Batch, advantages: Tensor) -> dict[str, float]:
         "cut_off_share": mean(lambda r: r.cut_off),
         "unreadable_share": mean(lambda r: r.unreadable),
         "advantage_std": float(used.std()),
-        "equal_groups": float(all_equal(grouped).mean()),
+        "equal_groups": batch.equal_groups,
         "group_draws": float(batch.draws),
         **{f"reward_{name}": mean(lambda r, n=name: r.parts[n]) for name in routes[0].parts},  # type: ignore[misc]
     }

@@ -242,7 +242,7 @@ class PlanLearner(LlmLearner):
             **batch_metrics(batch, terms.advantages),
         }
         if terms.log_p_ref is None:
-            told["reference_kl"] = math.nan
+            told["reference_kl"] = objective.sampled_kl(terms)
         if self.value_head is not None:
             told["value_loss"] = sum(share.value_loss for share in shares)
         return batch, told, terms.advantages
@@ -334,7 +334,7 @@ class PlanLearner(LlmLearner):
         self._live_policy = made_policy(self, batch, self.clock)
         return [self._live_policy]
 
-    def conclude(self) -> list[AnyEvent]:
+    def last_look(self) -> list[AnyEvent]:
         """The last adapters and the best ones, both judged by routes they were not chosen for. The
         last are a choice too, where the schedule has passed them over."""
         if not is_due(self.clock, "train") and (self.warming_up or not self._fair):
@@ -346,8 +346,9 @@ class PlanLearner(LlmLearner):
             with self.with_best():
                 best = {purpose: self._last_figures(purpose) for purpose in self.writers}
         events: list[AnyEvent] = []
-        for purpose, (figures, stderr) in last.items():
-            of_best = {f"best_{name}": values for name, values in best[purpose][0].items()}
+        for purpose, (figures, _) in last.items():
+            best_figures, stderr = best[purpose]  # the headline figure is that of the best ones
+            of_best = {f"best_{name}": values for name, values in best_figures.items()}
             split: WorldSet = self.writers[purpose].split
             shown = {**figures, **of_best}
             events.append(split.evaluation(self.clock, shown, None, "sampled", stderr))

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.attention import evaluating
 from engine.llm.losses import (
     Clip,
     Sums,
@@ -59,6 +61,10 @@ class Share(NamedTuple):
     loss: float
     value_loss: float
     sums: Sums
+
+
+KL_SAMPLE = 4
+"""How many routes of an update have to do for a KL that is only told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,16 +117,27 @@ class PlanObjective:
         scale = torch.from_numpy(weights).float()
         return Terms(old, advantages, mask, scale, reference, values, targets)
 
-    @torch.no_grad()
+    def sampled_kl(self, terms: Terms) -> float:
+        """KL of the policy that wrote the routes to the reference, the mean of k3 over the tokens
+        of a few of them: to be told where nothing pulls towards the reference."""
+        few = np.unique(np.linspace(0, len(self.written) - 1, KL_SAMPLE).astype(int)).tolist()
+        reference = self.policy.reference_log_probs(
+            [self.prompts[b] for b in few], [self.written[b] for b in few]
+        )
+        own = terms.rows(few, reference.shape[1])
+        away = torch.where(own.mask, reference - own.log_p_old, 0.0)
+        return float((away.exp() - away - 1.0).sum() / own.mask.sum())
+
     def _values(self, mask: Tensor, interrupted: Interrupted) -> Tensor | None:
         """[B, T] what the value head expects where each token was drawn, 0 behind the ends."""
         assert self.value_head is not None
         values = torch.zeros(mask.shape)
-        for part in self.split():
-            scores = self._scores(part)
-            values[part, : scores.mask.shape[1]] = self.value_head(scores.hidden).cpu()
-            if interrupted():
-                return None
+        with evaluating(self.policy.model):
+            for part in self.split():
+                scores = self._scores(part)
+                values[part, : scores.mask.shape[1]] = self.value_head(scores.hidden).cpu()
+                if interrupted():
+                    return None
         return torch.where(mask, values, 0.0)
 
     def _scores(self, part: Sequence[int]) -> Any:

@@ -16,7 +16,7 @@ from engine.errors import UserError
 from engine.evaluate import state_values
 from engine.events import Episode, Group, Member, Policy, Step
 from engine.llm.plan_judging import Batch, Route, RouteWriter
-from engine.llm.telling import KEPT_GROUPS, KEPT_MEMBERS
+from engine.llm.telling import KEPT_GROUPS, listed
 from engine.llm.worlds import uniform_rows
 from engine.mdp import MDP
 
@@ -33,7 +33,7 @@ def plan_groups(learner: PlanLearner, batch: Batch, advantages: Tensor) -> list[
     groups = []
     for index in range(min(KEPT_GROUPS, len(batch.routes) // size)):
         first = index * size
-        kept = range(first, first + min(size, KEPT_MEMBERS))
+        kept = [first + n for n in listed(batch.totals[first : first + size])]
         groups.append(
             Group(
                 step=learner.clock,
@@ -152,7 +152,7 @@ def _step(
         target=route.total,
         error=route.total - mean,
         after=math.nan,
-        step_size=learner.rate,
+        step_size=learner.last_rate,
         gamma=float(learner.settings.gamma),
         advantage_estimate=advantage,
     )

@@ -157,8 +157,9 @@ def sample_episodes(
     """`n_groups` × `group_size` episodes of `behaviour` [O, A] or [W, O, A].
 
     Group i plays in world `group_world[i]`, by default i mod W. All episodes of a group begin in
-    the same cell; in a share `random_starts` of each world's groups that is any cell one can stand
-    in, in the others a start cell. Every episode ends by itself or is truncated after `max_steps`.
+    the same cell; in a share `random_starts` of each world's groups (on average, however few they
+    are) that is any cell one can stand in, in the others a start cell. Every episode ends by itself
+    or is truncated after `max_steps`.
     """
     table = np.asarray(behaviour, dtype=np.float64)
     table = np.broadcast_to(table, (worlds.n_worlds, *table.shape[-2:]))
@@ -166,8 +167,10 @@ def sample_episodes(
         group_world = np.arange(n_groups) % worlds.n_worlds
     same = group_world[:, None] == np.arange(worlds.n_worlds)  # [n_groups, W]
     nth = same.cumsum(axis=0)[same] - 1  # which of its world's groups each is
-    due = (np.stack([nth, nth + 1]) * random_starts).astype(np.int64)
-    anywhere: Bools = due[1] > due[0]  # spread evenly among the others
+    # Spread evenly among the others. Where the share is less than a group, chance says whether.
+    offset = rng.random(worlds.n_worlds)[group_world] if random_starts else 0.0
+    due = np.floor(np.stack([nth, nth + 1]) * random_starts + offset)
+    anywhere: Bools = due[1] > due[0]
     first = np.where(anywhere[:, None], worlds.anywhere[group_world], worlds.start[group_world])
     start = _drawn(first.cumsum(axis=1)[:, :-1], rng)
     group = np.repeat(np.arange(n_groups), group_size)

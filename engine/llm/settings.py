@@ -132,8 +132,9 @@ class LlmSettings(AlgorithmSettings, frozen=True, kw_only=True):
     uniform: Annotated[
         Annotated[float, Meta(ge=0.0, lt=1.0)] | Schedule,
         Meta(
-            description="share of moves drawn at random instead (action policies); their "
-            "importance weights undo the bias",
+            description="share of moves drawn at random instead (action policies); each move is "
+            "weighed with its own π/b, which undoes the bias of estimates by state (credit = "
+            "'state', mpo); with whole-episode returns what random moves later did stays in them",
             extra_json_schema=TUNABLE,
         ),
     ] = 0.0

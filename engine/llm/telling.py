@@ -17,6 +17,7 @@ from engine.llm import judging
 from engine.llm.judging import Played
 from engine.llm.look import Look
 from engine.llm.prompts import NO_PROMPT
+from engine.llm.worlds import Array
 from engine.mdp import MDP
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 KEPT_GROUPS = 4
 KEPT_MEMBERS = 16
 """Of an update's episodes so many are recorded: more than anybody reads."""
+
+
+def listed(totals: Array) -> list[int]:
+    """Which members of a group are recorded, by what they are compared by, [G]: the best, the
+    worst, and between them at even distances in rank."""
+    best_first = np.argsort(-totals, kind="stable")
+    places = np.linspace(0, len(totals) - 1, min(len(totals), KEPT_MEMBERS)).round().astype(int)
+    return sorted(int(n) for n in best_first[places])
 
 
 def action_groups(learner: ActionLearner, played: Played) -> list[Group]:
@@ -38,7 +47,7 @@ def action_groups(learner: ActionLearner, played: Played) -> list[Group]:
         row = learner.prompts.row[learner.train.first + world, rollouts.observation[first, 0]]
         if row != NO_PROMPT:
             prompt = learner.prompts.texts[row]
-        kept = range(first, first + min(size, KEPT_MEMBERS))
+        kept = [first + n for n in listed(played.compared[first : first + size])]
         groups.append(
             Group(
                 step=learner.clock,
@@ -132,7 +141,7 @@ def _step(
         target=total,
         error=total - mean,
         after=math.nan,
-        step_size=learner.rate,
+        step_size=learner.last_rate,
         gamma=float(learner.settings.gamma),
         probabilities=tuple(np.exp(_log_pi(before, w, o)).tolist()),
         probabilities_after=() if after is None else tuple(np.exp(_log_pi(after, w, o)).tolist()),

@@ -309,7 +309,7 @@ class TextLearner(LlmLearner):
         model = self.rounds.model
         return np.zeros(len(features)) if model is None else model.score(features)
 
-    def conclude(self) -> list[AnyEvent]:
+    def last_look(self) -> list[AnyEvent]:
         """The last adapters, looked at by fresh completions."""
         kept = self.tokens
         written = self._write(SAMPLE, LAST)

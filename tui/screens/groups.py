@@ -322,7 +322,7 @@ def _who(group: Group, maze: Maze) -> str:
     starts = {member.states[0] for member in group.members if member.states}
     start = f" from {place(maze, starts.pop())}" if len(starts) == 1 else ""
     listed = len(group.members)
-    some = f", the first {listed} listed" if listed < group.size else ""
+    some = f", {listed} listed from best to worst" if listed < group.size else ""
     what = "completions" if any(member.tokens for member in group.members) else "episodes"
     return f"{group.size} {what}{start}{some}"
 

@@ -12,9 +12,10 @@ import torch
 from learner_tools import learner, metrics, reproducible, same_state, train
 
 from engine.errors import UserError
-from engine.events import Episode, Evaluation, Group, Note, Policy, World
+from engine.events import Episode, Evaluation, Group, Note, Policy, Update, World
 from engine.llm import loading, shelf
 from engine.llm.action_learner import ActionLearner
+from engine.llm.telling import listed
 
 Tiny = Callable[[str], Path]
 
@@ -223,8 +224,52 @@ def test_dynamic_sampling_draws_groups_that_teach(tiny_model: Tiny) -> None:
     few = ["maze.max_steps=3", "algorithm.group_size=2", "algorithm.draws=16"]
     made = learner(tiny_model("llama"), "dapo", overrides=few)
     plain = learner(tiny_model("llama"), "grpo", overrides=few[:2])
-    assert max(metrics(train(made, 3), "equal_groups")) == 0.0
+    events = train(made, 3)
     assert max(metrics(train(plain, 3), "equal_groups")) > 0.0
+    groups = [event for event in events if isinstance(event, Group)]
+    assert groups and all(group.spread > 0.0 for group in groups)
+    # What was left out was played too, and is told.
+    draws, equal = metrics(events, "group_draws"), metrics(events, "equal_groups")
+    assert max(draws) > 1 and all((e > 0) or (d == 1) for d, e in zip(draws, equal, strict=True))
+    counts = [event.episodes for event in events if isinstance(event, Update)]
+    assert np.diff([0, *counts]).tolist() == [32 * draw for draw in draws]
+
+
+def test_the_figures_of_what_was_played_are_not_those_of_chosen_groups(tiny_model: Tiny) -> None:
+    few = ["maze.max_steps=3", "algorithm.group_size=2", "algorithm.episodes=4096"]
+    made = learner(tiny_model("llama"), "dapo", overrides=few)
+    events = train(made, 1)
+    assert metrics(events, "group_draws")[0] > 1
+    (exact, *_) = [e.figures["success_rate"].mean for e in events if isinstance(e, Evaluation)]
+    (played,) = metrics(events, "online_success_rate")
+    assert played == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 4096))
+
+
+def test_the_learning_rate_told_is_the_one_that_was_used(tiny_model: Tiny) -> None:
+    falling = ["algorithm.learning_rate={start=0.01, end=0.0, steps=4}", "warmup={updates=1}"]
+    made = learner(tiny_model("llama"), overrides=[*falling, "warmup.learning_rate=0.5"])
+    used, step = [], made.optimizer.step
+    made.optimizer.step = lambda rate, norm: (used.append(rate), step(rate, norm))[1]  # type: ignore[method-assign]
+    events = train(made, 4)
+    assert metrics(events, "learning_rate") == used
+    assert used == pytest.approx([0.5, 0.0075, 0.005, 0.0025])
+    told = [e.steps[0].step_size for e in events if isinstance(e, Episode)]
+    assert told == used[1:]
+
+
+def test_the_distance_to_the_reference_is_told_although_nothing_pulls(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"), overrides=SETS)
+    found = metrics(train(made, 4), "reference_kl")
+    assert found[0] == pytest.approx(0.0, abs=1e-6) and found[-1] > 1e-4
+    assert made.settings.kl == 0 and made.reference.isnan().any()
+
+
+def test_the_best_and_the_worst_of_a_large_group_are_recorded() -> None:
+    totals = np.zeros(64)
+    totals[63], totals[40] = 1.0, -1.0
+    kept = listed(totals)
+    assert len(kept) == 16 and {40, 63} <= set(kept) and kept == sorted(kept)
+    assert listed(np.array([3.0, 1.0, 2.0])) == [0, 1, 2]
 
 
 def test_only_settings_that_may_change_are_tuned(tiny_model: Tiny) -> None:
@@ -285,6 +330,33 @@ def test_out_of_memory_twice_names_the_settings_to_change(tiny_model: Tiny) -> N
     for name, value in made.state().items():
         if name.startswith("policy."):
             np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("moment", ["first", "set", "last"])
+def test_out_of_memory_while_looking_loses_and_repeats_nothing(
+    tiny_model: Tiny, moment: str
+) -> None:
+    made, other = (learner(tiny_model("llama"), overrides=SETS) for _ in range(2))
+    assert isinstance(made, ActionLearner) and isinstance(other, ActionLearner)
+    if moment == "first":
+        FullGpu(made, times=1)
+    events = made.begin()
+    if moment == "set":
+        FullGpu(made, times=1)  # what is owed comes first
+    events += made.advance(2)
+    if moment == "last":
+        FullGpu(made, times=1)
+    events += made.conclude()
+    assert ["memory" in e.text for e in events if isinstance(e, Note)].count(True) == 1
+    theirs = [*other.begin(), *other.advance(2), *other.conclude()]
+    for name in ("gradient_norm", "online_return"):
+        assert metrics(events, name) == pytest.approx(metrics(theirs, name), rel=1e-3)
+    for kind in (Evaluation, Group, Episode):
+        found = [[e.step for e in told if isinstance(e, kind)] for told in (events, theirs)]
+        assert found[0] == found[1]
+    made.policy.forward = FullGpu(made, times=10)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"model\.token_budget"):
+        made.conclude()
 
 
 def test_dropout_resumes_too_and_never_plays(tiny_model: Tiny) -> None:

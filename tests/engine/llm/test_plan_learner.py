@@ -76,7 +76,7 @@ def test_a_warm_start_shows_shortest_routes(tiny_model: Tiny) -> None:
 
 
 def test_a_value_head_judges_token_by_token() -> None:
-    batch = Batch((route(1.0, 2), route(0.0, 3)), 2, (), None, 1, 2, 2, 5)
+    batch = Batch((route(1.0, 2), route(0.0, 3)), 2, (), None, 1, 2, 2, 5, 0.0)
     values = torch.tensor([[0.5, 0.25, 9.0], [0.5, 0.5, 0.0]])  # 9 stands behind the end
     gamma, lambda_ = 0.9, 0.5
     advantages, targets = by_critic(batch, values, gamma, lambda_)
@@ -143,6 +143,7 @@ def test_gradients_of_micro_batches_add_up(tiny_model: Tiny) -> None:
     [
         ("grpo", ["algorithm.epochs=2", "warmup.updates=2"]),
         ("ppo", ["maze.slip=0.3"]),
+        ("ppo", ["model.lora={rank=4, dropout=0.5}"]),
         ("dapo", ["algorithm.temperature=0.8", "algorithm.group_size=4"]),
     ],
 )
@@ -163,6 +164,15 @@ def test_stopped_and_resumed_equals_never_stopped(
     for name, value in first.state().items():
         if not name.startswith("best"):
             np.testing.assert_array_equal(value, saved[name], err_msg=name)
+
+
+def test_the_distance_to_the_reference_is_told_although_nothing_pulls(tiny_model: Tiny) -> None:
+    told, pulled = (
+        metrics(train(plan_learner(tiny_model("llama"), "grpo", *kl), 4), "reference_kl")
+        for kl in ([], ["algorithm.kl=1e-9"])
+    )
+    assert told[0] == pytest.approx(0.0, abs=1e-6) and told[-1] > 0.0
+    assert told[-1] == pytest.approx(pulled[-1], rel=1.0)  # of a few routes, and of all
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])

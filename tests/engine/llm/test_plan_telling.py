@@ -156,12 +156,14 @@ def test_dynamic_sampling_draws_groups_that_teach(tiny_model: Tiny) -> None:
     made = plan_learner(tiny_model("llama"), "dapo", *few, "algorithm.draws=32")
     plain = plan_learner(tiny_model("llama"), "grpo", *few)
     events = train(made, 2)
-    assert max(metrics(events, "equal_groups")) == 0.0
+    groups = [event for event in events if isinstance(event, Group)]
+    assert groups and all(group.spread > 0.0 for group in groups)
+    assert min(metrics(events, "equal_groups")) > 0.3  # what was left out was written too
     assert min(metrics(events, "group_draws")) > 1 and made.counters.episodes > 64
     assert max(metrics(train(plain, 2), "equal_groups")) > 0.3
     # What is shown of the policy is not what was picked.
     first = next(e for e in events if isinstance(e, Evaluation)).figures["success_rate"].mean
-    assert first < 0.4 and metrics(events, "online_success_rate")[0] == pytest.approx(0.5)
+    assert metrics(events, "online_success_rate")[0] == pytest.approx(first) and first < 0.4
 
 
 def test_long_answers_cost_dapo_something(tiny_model: Tiny) -> None:

@@ -103,6 +103,16 @@ def test_a_share_of_each_worlds_groups_begins_anywhere(share: float) -> None:
         assert set(fixed.tolist()) <= set(np.flatnonzero(mdp.start).tolist())
 
 
+@pytest.mark.parametrize(("n_groups", "share"), [(2, 0.5), (2, 0.9), (4, 0.3), (6, 0.1)])
+def test_the_share_holds_on_average_however_few_groups_there_are(
+    n_groups: int, share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [sample_episodes(WORLDS, TABLE, n_groups, 1, rng, share) for _ in range(2000)]
+    found = np.mean([r.random_start.mean() for r in drawn])
+    assert found == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / (2000 * n_groups)))
+
+
 def test_a_generator_decides_everything() -> None:
     one, same, other = sample(seed=5), sample(seed=5), sample(seed=6)
     np.testing.assert_array_equal(one.action, same.action)
