@@ -24,6 +24,7 @@ import engine
 from engine import presets
 from engine.atomic import replace_file
 from engine.errors import UserError
+from engine.llm.catalog import resolve
 from engine.runs import library, own_algorithm, schema
 from engine.runs.lock import RunLock
 from engine.runs.outcome import last_log_line
@@ -57,22 +58,29 @@ NEEDED = ("torch", "transformers", "peft", "safetensors")
 """The packages of the `llm` extra that every language model needs."""
 
 
-def _check_extra() -> None:
-    """Raise UserError when the packages for language models are not installed."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+"""One of them is there where a GPU may be used (NVIDIA's, WSL's, AMD's): known without torch."""
+
+
+def _checked_model(preset: presets.LlmPreset) -> presets.LlmPreset:
+    """The preset with its model's folder made absolute: the worker runs in the run's folder, where
+    a relative path would lead elsewhere. Raises UserError for what would only fail there."""
+    model = preset.model
+    needed = [*NEEDED, *(["bitsandbytes"] if model.quantization != "none" else [])]
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise UserError(
             f"Training a language model needs {', '.join(missing)}, not installed here: "
             "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')."
         )
-
-
-def _with_absolute_model(preset: presets.LlmPreset) -> presets.LlmPreset:
-    """The worker runs in the run's folder, where a relative path would lead elsewhere."""
-    folder = Path(preset.model.name)
-    if folder.is_absolute() or not folder.is_dir():
+    if model.device == "cuda" and not any(map(os.path.exists, GPU_DEVICES)):
+        raise UserError(
+            "model.device is 'cuda', but this machine has no GPU; set it to 'auto' or 'cpu', or "
+            "see what `icemaze doctor` finds."
+        )
+    source = resolve(model.name)
+    if source.kind != "folder":
         return preset
-    model = msgspec.structs.replace(preset.model, name=str(folder.resolve()))
+    model = msgspec.structs.replace(model, name=source.location)
     return msgspec.structs.replace(preset, model=model)
 
 
@@ -86,8 +94,7 @@ def create_run(
     if seed is not None:
         preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
     if isinstance(preset, presets.LlmPreset):
-        _check_extra()
-        preset = _with_absolute_model(preset)
+        preset = _checked_model(preset)
     name = Path(name).stem if name.endswith(".toml") else name
     run_dir = new_folder(runs_dir or library.runs_dir(), name)
     try:

@@ -467,3 +467,32 @@ def test_a_process_that_dies_is_one_sentence(
     monkeypatch.setattr(asking, "PROGRAM", ("-c", "raise SystemExit('no memory left')"))
     with RunReader(finished) as reader, pytest.raises(UserError, match="no memory left"):
         evaluate_run(reader, [])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.name=smolm2-135m", "Did you mean .smollm2-135m"),
+        ("model.name=./no-such-folder", "no-such-folder: there is no such folder"),
+        ("model.device=cuda", "this machine has no GPU"),
+        ("model.quantization=nf4", "needs bitsandbytes, not installed here"),
+    ],
+)
+def test_what_could_only_fail_in_the_worker_makes_no_run(
+    tiny_model: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(launch, "GPU_DEVICES", (str(tmp_path / "none"),))
+    known = launch.find_spec
+    monkeypatch.setattr(
+        launch, "find_spec", lambda name: None if name == "bitsandbytes" else known(name)
+    )
+    made = preset(tiny_model("llama"))
+    launch.create_run(made, "plain", runs_dir=tmp_path / "runs")
+    with pytest.raises(UserError, match=said):
+        asked = preset(tiny_model("llama"), overrides=[override])
+        launch.create_run(asked, "refused", runs_dir=tmp_path / "runs")
+    assert len(list((tmp_path / "runs").iterdir())) == 1
