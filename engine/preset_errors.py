@@ -55,6 +55,8 @@ def explain(error: msgspec.ValidationError, data: Node, schema: Node) -> str:
     if match := _MISSING.match(body):
         return _missing(_join(path, match[1]), match[1], nodes, schema)
     found = _lookup(data, path)
+    if error.__cause__ is not None:  # what types cannot say: a struct's own check says it itself
+        return f"{path}: found {show(found)}; {body}."
     text = f"{path}: found {show(found)}, expected {_expected(nodes)}."
     choices = [str(value) for node in nodes for value in node.get("enum", [])]
     hint = nearest(found, choices) if isinstance(found, str) and choices else ""

@@ -15,6 +15,15 @@ TUNABLE = {"x-tunable": True}
 """Marks a field that may change while a run is going (`icemaze` calls this tuning)."""
 
 
+def _check_shape(shape: str, start: float, end: float) -> None:
+    """No constant factor leads from or to 0: an exponential that touches it would go straight."""
+    if shape == "exponential" and not (start > 0.0 and end > 0.0):
+        raise ValueError(
+            "an exponential change multiplies, so start and end must both be above 0; otherwise "
+            'take shape = "linear"'
+        )
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A number that moves from `start` to `end` during the first `steps` environment steps."""
 
@@ -24,6 +33,22 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shape: Annotated[
         Literal["linear", "exponential"], Meta(description="straight line, or constant factor")
     ] = "linear"
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, self.start, self.end)
+
+
+class StepSchedule(Schedule, frozen=True, kw_only=True):
+    """A step size that moves. Beyond 1 an update overshoots its target, and values may diverge; it
+    may rise from 0 or fade out, but 0 all the time would teach nothing."""
+
+    start: Annotated[float, Meta(ge=0.0, le=1.0, description="step size at step 0")]
+    end: Annotated[float, Meta(ge=0.0, le=1.0, description="step size from step `steps` on")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start == 0.0 and self.end == 0.0:
+            raise ValueError("nothing is learned with a step size of 0; start or end must be above")
 
 
 class EpsilonGreedy(
@@ -49,6 +74,9 @@ class EpsilonGreedy(
     shape: Annotated[
         Literal["linear", "exponential"], Meta(description="straight line, or constant factor")
     ] = "linear"
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, self.start, self.start if self.end is None else self.end)
 
 
 class Softmax(
@@ -120,11 +148,15 @@ class MovingSettings(AlgorithmSettings, frozen=True, kw_only=True):
     ] = 0.0
 
 
+TableStepSize = Annotated[float, Meta(gt=0.0, le=1.0)] | StepSchedule
+"""How far an update of a table moves a value towards its target: never beyond it."""
+
+
 class TemporalDifferenceSettings(MovingSettings, frozen=True, kw_only=True):
     """What methods that learn action values from experience have in common."""
 
     learning_rate: Annotated[
-        Annotated[float, Meta(gt=0.0, le=1.0)] | Schedule | Literal["1/n"],
+        TableStepSize | Literal["1/n"],
         Meta(
             description="step size α: how far each update moves towards its target; a number, "
             'a schedule, or "1/n" (one over the visits of the pair)',

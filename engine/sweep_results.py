@@ -57,12 +57,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     setting: Setting
     runs: int
+    """How many have finished, …"""
+    of: int
+    """… of how many."""
     success_rate: Interval
     expected_return: Interval
     steps_to_optimum: Interval
     """Over the runs that came near the optimum at all: its `n` says how many did."""
     best: tuple[str, ...] = ()
-    """The measures in which no other setting has a better mean, and some have a worse one."""
+    """The measures in which no other setting has a better mean, and some have a worse one. Only
+    settings all of whose runs have finished are compared: those that did may be the lucky ones."""
 
 
 def outcome_of(reader: RunReader) -> Outcome:
@@ -99,6 +103,7 @@ def results(sweep: Sweep, outcomes: Mapping[Cell, Outcome]) -> list[Result]:
             Result(
                 setting=setting,
                 runs=len(own),
+                of=len(sweep.seeds),
                 success_rate=success,
                 expected_return=returns,
                 steps_to_optimum=steps,
@@ -135,23 +140,23 @@ def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
 
 
 def _with_best(found: list[Result]) -> list[Result]:
-    """Mark in each measure the best mean, ties included.
+    """Mark in each measure the best mean, ties included, of the settings that are complete.
 
     Steps are compared only where as many runs as anywhere came near the optimum: a setting at
     which one lucky run was quick and nine failed is not the fastest.
     """
-    marks: list[list[str]] = [[] for _ in found]
+    marks: dict[int, list[str]] = {i: [] for i, r in enumerate(found) if r.runs == r.of}
     for name in MEASURES:
-        measured = [getattr(result, name) for result in found]
+        measured = [getattr(found[i], name) for i in marks]
         sign = -1.0 if name == "steps_to_optimum" else 1.0
-        most = max(m.n for m in measured) if name == "steps_to_optimum" else 1
+        most = max((m.n for m in measured), default=0) if name == "steps_to_optimum" else 1
         scores = [sign * m.mean if m.n >= max(most, 1) else -math.inf for m in measured]
-        top = max(scores)
+        top = max(scores, default=-math.inf)
         tops = [math.isclose(score, top, rel_tol=SAME) for score in scores]
         if not all(tops):
-            for mark, is_top in zip(marks, tops, strict=True):
+            for mark, is_top in zip(marks.values(), tops, strict=True):
                 mark += [name] if is_top else []
     return [
-        msgspec.structs.replace(result, best=tuple(mark))
-        for result, mark in zip(found, marks, strict=True)
+        msgspec.structs.replace(result, best=tuple(marks.get(i, ())))
+        for i, result in enumerate(found)
     ]

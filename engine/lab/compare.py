@@ -26,7 +26,15 @@ from engine.lab.challenge import (
     Statistic,
 )
 from engine.lab.runner import Job, Task
-from engine.lab.statistics import NOTHING, Estimate, Group, compare, compare_exponents, is_chance, of_group
+from engine.lab.statistics import (
+    NOTHING,
+    Estimate,
+    Group,
+    compare,
+    compare_exponents,
+    is_chance,
+    of_group,
+)
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):

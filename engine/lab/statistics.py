@@ -7,7 +7,7 @@ exponent of a power law. Everything is 95 %, seeded, and needs nothing but NumPy
   are for times until something: NaN, an agent that never got there, counts as infinitely late, so
   that agents are never left out of a comparison because they did badly.
 - **Shares** of agents have exact intervals (Clopper & Pearson 1934). Where every agent succeeds
-  always or never (`is_chance` figures of zeros and ones), their mean is a share as well: a bootstrap
+  always or never (`is_chance`, all zeros and ones), their mean is a share as well: a bootstrap
   would give a group in which all agents agree no width at all.
 - **Differences and ratios with a share** in them combine the two groups' own intervals (MOVER: Zou
   & Donner 2008; for ratios Donner & Zou 2012, equations 9 and 10).
@@ -69,7 +69,7 @@ NOTHING = Estimate(value=math.nan, low=math.nan, high=math.nan)
 
 
 def is_chance(metric: str) -> bool:
-    """Whether a figure of one agent is a chance of success: 0 or 1 where nothing is left to luck."""
+    """Whether a figure of an agent is a chance of success: 0 or 1 where nothing is left to luck."""
     return "success_rate" in metric
 
 

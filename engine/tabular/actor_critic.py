@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from engine.events import Step
 from engine.maze import ACTION_NAMES
-from engine.settings import TUNABLE
+from engine.settings import TUNABLE, TableStepSize
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import scheduled
 from engine.tabular.compiling import kernel
@@ -61,7 +61,7 @@ class ActorCriticSettings(PolicySettings, frozen=True, kw_only=True, tag="actor-
         ),
     ] = 0.3
     value_learning_rate: Annotated[
-        StepSize,
+        TableStepSize,
         Meta(
             description="step size of the critic's V; a number or a schedule",
             extra_json_schema=TUNABLE,

@@ -1,7 +1,8 @@
 """Advantages: how much better a step, or an episode, went than was to be expected.
 
 Generalized advantage estimation: Schulman et al. 2016, equation 16 (equation 11 in the PPO paper).
-Group-relative advantages: Shao et al. 2024, section 4.1.2. R = steps of a rollout, which may hold
+Group-relative advantages: Shao et al. 2024, section 4.1.2, with TRL's sample standard deviation and
+1e-4, as for language models (`engine.llm.advantages`). R = steps of a rollout, which may hold
 several episodes and end in the middle of one; G = episodes of a group.
 """
 
@@ -66,7 +67,8 @@ def standardise(numbers: Array, normalise: bool) -> float:
 
 @kernel
 def group_advantages(returns: Array, normalise: bool, relative: Array) -> tuple[float, float]:
-    """Â_i = (r_i − mean) / (std + 1e-4) of the returns [G]; gives mean and std.
+    """Â_i = (r_i − mean) / (std + 1e-4) of the returns [G], G ≥ 2; gives mean and std, which is
+    that of a sample: √(Σ (r_i − mean)² / (G − 1)).
 
     Returns that are all equal have advantage exactly 0, whatever rounding makes of their mean.
     """
@@ -79,7 +81,7 @@ def group_advantages(returns: Array, normalise: bool, relative: Array) -> tuple[
     mean = returns[0] if low == high else total / size
     for j in range(size):
         squares += (returns[j] - mean) ** 2
-    spread = math.sqrt(squares / size)
+    spread = math.sqrt(squares / (size - 1))
     for j in range(size):
         relative[j] = returns[j] - mean
         if normalise:

@@ -123,7 +123,10 @@ def softmax(values: Array, temperature: float, random: Array) -> tuple[int, bool
 
 @kernel
 def upper_confidence(values: Array, visits: Array, c: float, random: Array) -> tuple[int, bool]:
-    """argmax values[a] + c √(ln n / n_a); actions never tried come first (S&B 2.10)."""
+    """argmax values[a] + c √(ln n / n_a); actions never tried come first (S&B 2.10).
+
+    Exact ties are broken at random.
+    """
     n = 0
     untried = 0
     for a in range(values.size):
@@ -137,12 +140,20 @@ def upper_confidence(values: Array, visits: Array, c: float, random: Array) -> t
                 if chosen == 0:
                     return a, values[a] < top
                 chosen -= 1
-    best = 0
-    bound = -math.inf
+    best, ties = 0, 0
+    bound, log_n = -math.inf, math.log(n)
     for a in range(values.size):
-        hope = values[a] + c * math.sqrt(math.log(n) / visits[a])
+        hope = values[a] + c * math.sqrt(log_n / visits[a])
         if hope > bound:
-            best, bound = a, hope
+            best, bound, ties = a, hope, 0
+        ties += hope == bound
+    if ties > 1:
+        chosen = int(uniform(random) * ties)
+        for a in range(best, values.size):
+            if values[a] + c * math.sqrt(log_n / visits[a]) == bound:
+                if chosen == 0:
+                    return a, values[a] < top
+                chosen -= 1
     return best, values[best] < top
 
 
@@ -169,7 +180,7 @@ def softmax_policy(values: Array, temperature: float = 1.0) -> Array:
 
 
 def upper_confidence_policy(values: Array, visits: Array, c: float) -> Array:
-    """π(a|o) of UCB on [..., A]: certain, but for actions never tried."""
+    """π(a|o) of UCB on [..., A]: certain, but for actions never tried and exact ties."""
     tried = np.maximum(visits, 1)
     bonus = c * np.sqrt(np.log(np.maximum(visits.sum(-1, keepdims=True), 1)) / tried)
     hope = np.where(visits == 0, np.inf, values + bonus)
@@ -197,6 +208,21 @@ def behaviour_log_prob(values: Array, action: int, knob: Array, level: float) ->
     )
     chance = float(policy[action])
     return math.log(chance) if chance > 0 else -math.inf
+
+
+@kernel
+def chance_of(values: Array, action: int, knob: Array, level: float) -> float:
+    """π(a) of an action of the [A] values when it is chosen, as `behaviour_log_prob` has it."""
+    if knob[4] == UCB:
+        return math.nan
+    top, total, ties = highest(values), 0.0, 0
+    for a in range(values.size):
+        total += math.exp((values[a] - top) / level) if knob[4] == SOFTMAX else 0.0
+        ties += values[a] == top
+    if knob[4] == SOFTMAX:
+        return math.exp((values[action] - top) / level) / total
+    share = 1.0 / ties if values[action] == top else 0.0
+    return level / values.size + (1.0 - level) * share
 
 
 LEVEL_NAMES = {EPSILON_GREEDY: "epsilon", SOFTMAX: "temperature", UCB: "ucb_c"}

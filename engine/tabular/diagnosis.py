@@ -43,7 +43,7 @@ class Suspicion(NamedTuple):
     score: Array  # float64: the expected score at that time
     since: Array  # int64: the step since which the score is up and success is down; -1: it is not
     changed_at: Array  # int64: the step of the newest change of the map
-    possible: Array  # float64: the success of seeking the prize alone on this map; NaN: not computed
+    possible: Array  # float64: the success of seeking the prize alone; NaN: not computed
     said: Array  # bool: whether the note was given
 
 

@@ -54,6 +54,7 @@ class Agents(NamedTuple):
     action: Array  # [N] int64: already chosen for the coming step, or -1
     explored: Array  # [N] bool: whether that choice was an exploring one
     level: Array  # [N] float64: ε, τ or c when it was made
+    chance: Array  # [N] float64: π of it then, where it is noted; else NaN
     time: Array  # [N] int64: t within the episode; -1 before the episode has begun
     episode: Array  # [N] int64: episodes finished
     steps: Array  # [N] int64: environment steps taken
@@ -138,6 +139,7 @@ def make_agents(n: int, seed: int) -> Agents:
         action=np.full(n, -1, np.int64),
         explored=np.zeros(n, np.bool_),
         level=np.zeros(n),
+        chance=np.full(n, math.nan),
         time=np.full(n, -1, np.int64),
         episode=np.zeros(n, np.int64),
         steps=np.zeros(n, np.int64),

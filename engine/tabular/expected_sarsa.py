@@ -72,12 +72,15 @@ def expected_value(values: Array, visits: Array, knob: Array, step: int) -> floa
             weight += 1.0
     if weight > 0.0:
         return total / weight
-    best, bound = 0, -math.inf
-    for a in range(values.size):
-        hope = values[a] + level * math.sqrt(math.log(n) / visits[a])
+    bound, log_n = -math.inf, math.log(n)
+    for a in range(values.size):  # exact ties share evenly, as they do when one is drawn
+        hope = values[a] + level * math.sqrt(log_n / visits[a])
         if hope > bound:
-            best, bound = a, hope
-    return float(values[best])
+            bound, total, weight = hope, 0.0, 0.0
+        if hope == bound:
+            total += values[a]
+            weight += 1.0
+    return total / weight
 
 
 @kernel

@@ -9,8 +9,11 @@ language model is a step here, and a completion is an episode:
 
 A group whose episodes all return the same has advantage 0 everywhere, and without the KL term its
 gradient is exactly zero. (Adam's momentum of earlier groups may still move π a little.) An episode
-that the time limit cut counts with what it was paid. When the maze changes in the middle of a
-group, the episodes of the old maze are dropped: they cannot be compared.
+that the time limit cut counts with what it was paid.
+
+Where every episode draws its world, the first of a group draws it for all of them. When the maze is
+replaced in the middle of a group (a planned change, or an edit), the episodes of the old maze are
+dropped: they cannot be compared.
 """
 
 from __future__ import annotations
@@ -135,6 +138,7 @@ class GRPOTables(NamedTuple):
     groups: Array  # [N] int64: groups learned from
     start: Array  # [N] int64: the state the group starts in
     world: Array  # [N] int64: and its world
+    began: Array  # [N] int64: the step count then
     members: Array  # [N] int64: episodes complete
     collected: Array  # [N] int64: steps so far
     lengths: Array  # [N,G] int64
@@ -254,14 +258,16 @@ def tell(tables: GRPOTables, knobs: GRPOKnobs, steps: int, trace: Trace, i: int)
 
 
 @kernel
-def join_group(tables: GRPOTables, agents: Agents, i: int) -> None:
-    """Let the episode that has just begun start where its group does; the first one says where."""
-    if tables.world[i] != agents.world[i]:
-        tables.members[i] = 0
+def join_group(env: Env, tables: GRPOTables, agents: Agents, i: int) -> None:
+    """Let the episode that has just begun start where, and in the world in which, its group does;
+    the first one says where."""
+    for w in range(env.from_step.size):
+        if tables.began[i] < env.from_step[w] <= agents.steps[i]:  # the map has been replaced
+            tables.members[i] = 0
     if tables.members[i] == 0:
-        tables.collected[i] = 0
+        tables.collected[i], tables.began[i] = 0, agents.steps[i]
         tables.start[i], tables.world[i] = agents.state[i], agents.world[i]
-    agents.state[i] = tables.start[i]
+    agents.state[i], agents.world[i] = tables.start[i], tables.world[i]
 
 
 @kernel
@@ -276,7 +282,7 @@ def grpo(
                 break
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
-                join_group(tables, agents, i)
+                join_group(env, tables, agents, i)
             s = env.observation[agents.state[i]]
             probabilities(tables.theta[i, s], pi)
             a, explored = draw_action(pi, random)
@@ -334,7 +340,7 @@ class GRPO(PolicyAlgorithm):
         return GRPOTables(
             **self.learned(size),
             **{name: np.zeros(size.agents, np.int64) for name in ("groups", "start", "world")},
-            **{name: np.zeros(size.agents, np.int64) for name in ("members", "collected")},
+            **{name: np.zeros(size.agents, np.int64) for name in ("began", "members", "collected")},
             lengths=np.zeros(group, np.int64),
             mean=np.zeros(size.agents),
             **{name: np.zeros(group) for name in ("returns", "relative")},

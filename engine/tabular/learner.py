@@ -148,6 +148,8 @@ class TabularLearner:
             if self.done:
                 self.clock = int(self.agents.steps.max())
             if self.clock >= self.next_metrics:
+                if events and self._diverged.any():
+                    break  # what was recorded before is handed over; the next call says the rest
                 events += self._record()
         return events
 
@@ -213,6 +215,26 @@ class TabularLearner:
                 events.append(episode)
         return events
 
+    @property
+    def _diverged(self) -> Array:
+        """[N] whether something an agent has learned is no longer a finite number."""
+        diverged = np.zeros(self.agents.steps.size, bool)
+        for table in self.algorithm.beliefs(self.tables):
+            diverged |= ~np.isfinite(table).reshape(diverged.size, -1).all(1)
+        return diverged
+
+    def _check_finite(self) -> None:
+        """Raise UserError when agents have diverged: nothing true could be recorded of them."""
+        count = int(self._diverged.sum())
+        if count:
+            sizes = ("learning_rate", "value_learning_rate", "trace_decay")
+            names = [f"algorithm.{name}" for name in sizes if getattr(self.settings, name, None)]
+            raise UserError(
+                f"By step {self.clock:,} the values of {count} of {self.agents.steps.size} agents "
+                "have grown without bound, beyond what a number can hold; lower "
+                f"{' or '.join(names) or 'the step size'} and train again."
+            )
+
     def _policies(self) -> tuple[Array, Array]:
         """The target policies and the greedy ones [N,O,A] now."""
         target = self.algorithm.target(self.tables, self.knobs, self.clock)
@@ -231,6 +253,7 @@ class TabularLearner:
     def _look(self) -> tuple[list[AnyEvent], dict[str, Array]]:
         """What is recorded at a recording point, and the same figures for each agent ([N], or [1]
         where they are of all together)."""
+        self._check_finite()
         target, greedy = self._policies()
         exact, evaluations = self._judge(target, greedy)
         metrics = self._metrics(target, exact)
@@ -319,6 +342,8 @@ class TabularLearner:
                 probabilities_after=step.next_values if learned else (),
                 log_prob=math.log(chances[step.action]),
             )
+        if not math.isnan(step.log_prob):  # noted when the action was chosen, before an update
+            return step
         return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step, self.knobs))
 
     def _newest_episode(self) -> Episode | None:

@@ -323,6 +323,9 @@ class LinearActorCritic(ActorCritic):
     def greedy(self, tables: LinearTables) -> Array:
         return greedy(linear_table(tables.active[0], tables.theta))
 
+    def beliefs(self, tables: LinearTables) -> list[Array]:
+        return [tables.theta, tables.w]
+
     def state_values(self, tables: LinearTables, target: Array) -> Array:
         return linear_table(tables.active[0], tables.w)
 

@@ -264,6 +264,9 @@ class LinearQLearning(QTableAlgorithm):
     def values(self, tables: LinearQTables) -> Array:
         return linear_table(tables.active[0], tables.w)
 
+    def beliefs(self, tables: LinearQTables) -> list[Array]:
+        return [tables.w]
+
     def metrics(self, tables: LinearQTables) -> dict[str, Array]:
         figures = {"largest_weight": np.abs(tables.w).max(axis=(1, 2))}
         if tables.rewards.shape[1]:

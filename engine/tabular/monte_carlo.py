@@ -24,7 +24,7 @@ from msgspec import Meta
 from engine.events import Step
 from engine.maze import ACTION_NAMES, build_mazes
 from engine.presets import Preset
-from engine.settings import TUNABLE, Schedule, TemporalDifferenceSettings
+from engine.settings import TUNABLE, TableStepSize, TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, exploration_knob, schedule_knob, step_size
 from engine.tabular.compiling import kernel
@@ -51,7 +51,7 @@ class MonteCarloSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, 
     """Monte Carlo: plays whole episodes and averages the returns that followed each move."""
 
     learning_rate: Annotated[
-        Annotated[float, Meta(gt=0.0, le=1.0)] | Schedule | Literal["1/n"],
+        TableStepSize | Literal["1/n"],
         Meta(
             description='step size α; "1/n" (one over the returns seen) averages all returns, a '
             "number forgets old ones, from when the policy was worse",

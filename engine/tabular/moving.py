@@ -83,8 +83,17 @@ class MovingAlgorithm(Algorithm):
         """V [N,O] of the target policy, as far as it has been learned."""
 
     def log_prob(self, step: Step, knobs: Any) -> float:
-        """log π_behaviour(a|o) as it was when the action of this step was chosen."""
+        """log π_behaviour(a|o) as it was when the action of this step was chosen.
+
+        Asked where the kernel chose from `step.values`; one that chooses ahead, before an update,
+        notes the chance in `agents.chance`.
+        """
         return float("nan")
+
+    def beliefs(self, tables: Any) -> list[Array]:
+        """The tables of learned numbers, N first: a run in which one is not finite has diverged."""
+        q = self.action_values(tables)
+        return [] if q is None else [q]
 
     def layers(self, tables: Any, agent: int) -> dict[str, Array]:
         """Further tables [O] or [O,A] of one agent worth seeing on the grid."""

@@ -22,7 +22,7 @@ from engine.maze import ACTION_NAMES
 from engine.presets import Preset
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
-from engine.tabular.behaviour import choose, step_size
+from engine.tabular.behaviour import chance_of, choose, step_size
 from engine.tabular.compiling import kernel
 from engine.tabular.environment import (
     TERMINAL,
@@ -94,17 +94,23 @@ def n_step_sarsa(
                 agents.action[i], agents.explored[i], agents.level[i] = choose(
                     q[s], visits[s], knobs.exploration, agents.steps[i], random
                 )
+                if i == WATCHED:
+                    agents.chance[i] = chance_of(
+                        q[s], agents.action[i], knobs.exploration, agents.level[i]
+                    )
             a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
 
-            a2, explores, level2, future = -1, False, 0.0, 0.0
+            a2, explores, level2, future, chance = -1, False, 0.0, 0.0, math.nan
             if not flags & TERMINAL:
                 a2, explores, level2 = choose(
                     q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random
                 )
                 future = q[s2, a2]
+                if i == WATCHED and left <= trace.ints.shape[0] + 1:  # the next step may be noted
+                    chance = chance_of(q[s2], a2, knobs.exploration, level2)
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, a2,
@@ -135,6 +141,7 @@ def n_step_sarsa(
 
             finish_step(env, agents, i, landing, r, flags, explored, surprise, gamma)
             agents.action[i], agents.explored[i], agents.level[i] = a2, explores, level2
+            agents.chance[i] = chance
 
 
 class NStepSarsa(QTableAlgorithm):

@@ -16,7 +16,7 @@ from msgspec import Meta
 from engine.evaluate import greedy
 from engine.events import Step
 from engine.maze import ACTION_NAMES
-from engine.settings import TUNABLE, MovingSettings, Schedule
+from engine.settings import TUNABLE, MovingSettings, Schedule, TableStepSize
 from engine.tabular.algorithm import pay_of
 from engine.tabular.behaviour import schedule_knob, scheduled, softmax_policy
 from engine.tabular.compiling import kernel
@@ -25,13 +25,14 @@ from engine.tabular.rng import uniform
 
 Array = np.ndarray[Any, np.dtype[Any]]
 StepSize = Annotated[float, Meta(gt=0.0)] | Schedule
+"""Of logits, which have no target to overshoot, and of Adam, which makes its own steps of it."""
 
 AVERAGE = 0.05
 """How fast the V that is only shown follows: an average over about the last 20 visits."""
 
 
 class PolicySettings(MovingSettings, frozen=True, kw_only=True):
-    """What methods that learn a policy have in common."""
+    """What methods that learn a policy by plain gradient steps have in common."""
 
     learning_rate: Annotated[
         StepSize,
@@ -41,7 +42,7 @@ class PolicySettings(MovingSettings, frozen=True, kw_only=True):
         ),
     ] = 0.1
     value_learning_rate: Annotated[
-        StepSize,
+        TableStepSize,
         Meta(
             description="step size of the state values V, where the method learns any; a number "
             "or a schedule",
@@ -148,6 +149,9 @@ class PolicyAlgorithm(MovingAlgorithm):
     def state_values(self, tables: Any, target: Array) -> Array:
         v: Array = tables.v
         return v
+
+    def beliefs(self, tables: Any) -> list[Array]:
+        return [tables.theta, tables.v]
 
     def layers(self, tables: Any, agent: int) -> dict[str, Array]:
         return {"advantage": tables.advantages[agent].astype(np.float32)}

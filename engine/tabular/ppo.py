@@ -20,7 +20,7 @@ from msgspec import Meta
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.presets import Preset
-from engine.settings import TUNABLE
+from engine.settings import TUNABLE, MovingSettings
 from engine.tabular.adam import adam_step, square_of
 from engine.tabular.advantages import (
     GOES_ON,
@@ -54,7 +54,6 @@ from engine.tabular.environment import (
 from engine.tabular.moving import Size
 from engine.tabular.policy_table import (
     PolicyAlgorithm,
-    PolicySettings,
     StepSize,
     draw_action,
     entropy_of,
@@ -72,7 +71,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 ENTROPY, CLIPPED, KL, NORM, VALUE_LOSS, SPREAD = range(6)
 
 
-class PPOSettings(PolicySettings, frozen=True, kw_only=True, tag="ppo"):
+class PPOSettings(MovingSettings, frozen=True, kw_only=True, tag="ppo"):
     """PPO: several careful passes over each batch of steps, none of them too far."""
 
     learning_rate: Annotated[

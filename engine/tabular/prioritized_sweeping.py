@@ -52,6 +52,15 @@ class PrioritizedSweepingSettings(
 ):
     """Prioritized sweeping: updates first what has changed most, and works backwards from there."""
 
+    planning_steps: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="updates from the queue after every real step; there are no others",
+            extra_json_schema=TUNABLE,
+        ),
+    ] = 10
     threshold: Annotated[
         float,
         Meta(

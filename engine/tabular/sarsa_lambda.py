@@ -7,12 +7,13 @@ up twice in an episode, Monte Carlo with the same step size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from engine.events import Step
 from engine.maze import ACTION_NAMES
 from engine.tabular.algorithm import Explanation
-from engine.tabular.behaviour import choose, step_size
+from engine.tabular.behaviour import chance_of, choose, step_size
 from engine.tabular.compiling import kernel
 from engine.tabular.eligibility import (
     TraceAlgorithm,
@@ -59,6 +60,10 @@ def sarsa_lambda(
                 agents.action[i], agents.explored[i], agents.level[i] = choose(
                     q[s], visits[s], knobs.exploration, agents.steps[i], random
                 )
+                if i == WATCHED:
+                    agents.chance[i] = chance_of(
+                        q[s], agents.action[i], knobs.exploration, agents.level[i]
+                    )
             a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
@@ -69,12 +74,14 @@ def sarsa_lambda(
             count = mark(e, listed, count, s, a, knobs.replacing)  # e(S,A) ← 1 or e(S,A) + 1
             tables.n_listed[i] = count
 
-            a2, explores, level2, future = -1, False, 0.0, 0.0
+            a2, explores, level2, future, chance = -1, False, 0.0, 0.0, math.nan
             if not flags & TERMINAL:
                 a2, explores, level2 = choose(
                     q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random
                 )
                 future = q[s2, a2]
+                if i == WATCHED and left <= trace.ints.shape[0] + 1:  # the next step may be noted
+                    chance = chance_of(q[s2], a2, knobs.exploration, level2)
             target = r + gamma * future
             error = target - q[s, a]
             if i == WATCHED and left <= trace.ints.shape[0]:
@@ -91,6 +98,7 @@ def sarsa_lambda(
             agents.updates[i] += 1
             finish_step(env, agents, i, landing, r, flags, explored, error, gamma)
             agents.action[i], agents.explored[i], agents.level[i] = a2, explores, level2
+            agents.chance[i] = chance
 
 
 class SarsaLambda(TraceAlgorithm):

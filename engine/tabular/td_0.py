@@ -26,7 +26,7 @@ from engine.events import Step
 from engine.learner import Learner
 from engine.maze import ACTION_NAMES
 from engine.presets import Preset
-from engine.settings import TUNABLE, MovingSettings, Schedule
+from engine.settings import TUNABLE, MovingSettings, TableStepSize
 from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import ONE_OVER_N, schedule_knob, scheduled, step_size
 from engine.tabular.compiling import kernel
@@ -77,7 +77,7 @@ class TD0Settings(MovingSettings, frozen=True, kw_only=True, tag="td-0"):
         ),
     ] = None
     learning_rate: Annotated[
-        Annotated[float, Meta(gt=0.0, le=1.0)] | Schedule | Literal["1/n"],
+        TableStepSize | Literal["1/n"],
         Meta(
             description="step size α: how far each update moves towards its target; a number, a "
             'schedule, or "1/n" (one over the updates of the state)',
@@ -267,6 +267,9 @@ class TD0(MovingAlgorithm):
     def state_values(self, tables: Any, target: Array) -> Array:
         values: Array = tables.values
         return values
+
+    def beliefs(self, tables: Any) -> list[Array]:
+        return [tables.values]
 
     def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
         if knobs.alpha[0] == ONE_OVER_N:

@@ -27,7 +27,7 @@ class Trace(NamedTuple):
     """Ring buffers of M steps; row `step % M` holds the step that ended at count `step`."""
 
     ints: Array  # [M,10] int64
-    floats: Array  # [M,9] float64
+    floats: Array  # [M,10] float64
     values: Array  # [M,2,A] float64: action values here and there, before it; for methods that
     # learn a policy, its probabilities here before and after it
 
@@ -38,7 +38,7 @@ INTS = (
 )
 FLOATS = (
     *("reward", "before", "target", "step_size", "exploration", "bootstrap"),
-    *("advantage", "policy_step_size", "extra"),
+    *("advantage", "policy_step_size", "extra", "chance"),
 )
 
 
@@ -99,6 +99,7 @@ def note(
     floats[6] = math.nan
     floats[7] = math.nan
     floats[8] = extra_pay(env, agents, i, next_state, flags)
+    floats[9] = agents.chance[i]
     for a in range(values.size):
         trace.values[row, 0, a] = values[a]
         trace.values[row, 1, a] = next_values[a]
@@ -167,7 +168,7 @@ def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) 
 
 
 def shown(trace: Trace) -> tuple[Array, Array]:
-    """The step counts [M] and numbers [M,9] of the ring now, to be given to `changed_steps`."""
+    """The step counts [M] and numbers [M,10] of the ring now, to be given to `changed_steps`."""
     return trace.ints[:, 0].copy(), trace.floats.copy()
 
 
@@ -196,7 +197,7 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
     step, world, episode, t, state, action, next_state, next_action, flags, planned = (
         int(value) for value in trace.ints[row]
     )
-    paid, before, target, alpha, exploration, bootstrap, advantage, policy_step, extra = (
+    paid, before, target, alpha, exploration, bootstrap, advantage, policy_step, extra, chance = (
         float(value) for value in trace.floats[row]
     )
     error = target - before
@@ -231,6 +232,7 @@ def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
         planned=planned,
         values=tuple(trace.values[row, 0].tolist()),
         next_values=tuple(trace.values[row, 1].tolist()),
+        log_prob=math.log(chance) if chance > 0.0 else math.nan,
         policy_step_size=policy_step,
         advantage_estimate=advantage,
     )

@@ -9,6 +9,7 @@ import torch
 
 from engine import factory, presets
 from engine.events import Step
+from engine.llm.advantages import grpo_advantages
 from engine.tabular import clipped_surrogate, grpo, policy_table, ppo
 from engine.tabular.advantages import (
     GOES_ON,
@@ -125,8 +126,10 @@ def test_standardised_advantages_have_mean_0_and_spread_1() -> None:
 def test_a_group_is_measured_against_itself() -> None:
     returns, relative = np.array([1.0, 0.0, 0.25, 0.0]), np.zeros(4)
     mean, spread = group_advantages(returns, True, relative)
-    assert (mean, spread) == pytest.approx((returns.mean(), returns.std()))
-    np.testing.assert_allclose(relative, (returns - returns.mean()) / (returns.std() + 1e-4))
+    assert (mean, spread) == pytest.approx((returns.mean(), returns.std(ddof=1)))
+    expected = (returns - returns.mean()) / (returns.std(ddof=1) + 1e-4)
+    np.testing.assert_allclose(relative, expected)
+    np.testing.assert_allclose(relative, grpo_advantages(returns[None])[0])  # that of LLMs
     group_advantages(returns, False, relative)
     np.testing.assert_allclose(relative, returns - returns.mean())
 

@@ -335,6 +335,52 @@ def test_a_group_that_the_maze_changed_under_is_played_anew() -> None:
     assert [not math.isnan(e[0].advantage_estimate) for e in new[:5]] == [True] * 5
 
 
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""\nmax_steps = 40\n'
+        "randomize = {slip = [0.0, 0.6], worlds = 6}",
+        "max_steps = 40\nobservation = 'neighbourhood+prize'\ntrain = {size = 4, count = 64}",
+    ],
+)
+def test_a_group_stays_in_the_world_its_first_episode_drew(drawn: str) -> None:
+    maze = f"{drawn}\nrewards = {{step = -0.01, hole = -0.5}}"
+    settings = "group_size = 4\nrandom_starts = 0.5"
+    learner = make("grpo", maze, agents=2, settings=settings, budget="env_steps = 2500")
+    run(learner)
+    episodes = episodes_of(learner.live(0).steps)
+    first = next(i for i, e in enumerate(episodes) if e[0].episode % 4 == 0)
+    groups = [episodes[i : i + 4] for i in range(first, len(episodes) - 3, 4)]
+    for group in groups:
+        assert len({(episode[0].world_id, episode[0].state) for episode in group}) == 1
+        assert not any(math.isnan(s.advantage_estimate) for episode in group for s in episode)
+    assert len({group[0][0].world_id for group in groups}) > 4
+    state = learner.state()
+    assert (state["agents.updates"] == 4 * (state["agents.episode"] // 4)).all()  # four epochs each
+
+
+def test_grpo_learns_where_every_episode_draws_its_world() -> None:
+    maze = MAZES["4x4"] + "\nrandomize = {slip = [0.0, 0.6], worlds = 6}"
+    events = run(make("grpo", maze, "env_steps = 40_000", 8, 0, "group_size = 16"))
+    first, *_, last = of(Evaluation, events)
+    assert last.figures["success_rate"].mean > first.figures["success_rate"].mean + 0.4
+
+
+def test_worlds_met_before_do_not_break_groups_but_a_change_of_the_map_does() -> None:
+    """With `revisit` a group may play an old map after the change; only the change restarts it."""
+    change = '\nrevisit = 0.5\nchanges = [{step = 110, map = "SFFF\\nFHFH\\nFFFH\\nHGFF"}]'
+    settings = "group_size = 5"
+    learner = make("grpo", SLIPPERY + change, "env_steps = 900", 1, settings=settings)
+    run(learner)
+    episodes = episodes_of(learner.live(0).steps)
+    before = sum(episode[0].step <= 110 for episode in episodes)
+    assert before % 5 > 0  # a group was being played
+    after = episodes[before:]
+    groups = [after[i : i + 5] for i in range(0, len(after) - 4, 5)]
+    assert all(len({episode[0].world_id for episode in group}) == 1 for group in groups)
+    assert {group[0][0].world_id for group in groups} == {0, 1}
+
+
 def test_ppos_first_pass_clips_nothing() -> None:
     one = "rollout_steps = 24\nminibatches = 1\nlearning_rate = 0.3\nepochs = "
     once, often = make("ppo", settings=one + "1"), make("ppo", settings=one + "8")

@@ -263,7 +263,7 @@ def test_a_failed_run_says_why_and_the_others_go_on(
         (failed,) = (job for job in ended if job.status == "failed")
         assert "the ice broke" in failed.error and failed.cell.setting == 1
         found = results(runner.sweep, {j.cell: j.outcome for j in runner.jobs if j.outcome})
-        assert [result.runs for result in found] == [1, 0]
+        assert [(result.runs, result.of) for result in found] == [(1, 1), (0, 1)]
     monkeypatch.setenv("FAKE_FAIL_AT", "-1")
     with SweepRunner(runner.folder, runner.sweep, 1, program=FAKE_WORKER) as again:
         poll(again)
@@ -347,6 +347,18 @@ def test_the_best_setting_is_marked_in_each_measure(preset: str) -> None:
     ]  # fmt: skip
     assert [result.steps_to_optimum.n for result in found] == [2, 2, 1]
     assert json.loads(json.dumps([result.setting for result in found])) == sweep.settings
+
+
+def test_a_setting_whose_runs_did_not_all_finish_is_not_ranked(preset: str) -> None:
+    """The runs that were left over may be the lucky ones."""
+    sweep = sweeps.plan(preset, "0-1", ["algorithm.gamma=0.9,0.8,0.7"])
+    outcomes = {Cell(i, s): Outcome(0.5 + 0.1 * i, 0.3, 9.0 - i) for i in range(3) for s in (0, 1)}
+    del outcomes[Cell(2, 1)]
+    found = results(sweep, outcomes)
+    assert [(result.runs, result.of) for result in found] == [(2, 2), (2, 2), (1, 2)]
+    assert [result.best for result in found] == [(), ("success_rate", "steps_to_optimum"), ()]
+    del outcomes[Cell(1, 1)], outcomes[Cell(0, 0)]
+    assert [result.best for result in results(sweep, outcomes)] == [(), (), ()]
 
 
 def test_nothing_is_best_where_all_are_equal(preset: str) -> None:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,12 @@ from engine.events import (
     decode,
     encode,
 )
+from engine.runs import launch
+from engine.runs.reader import RunReader
+from engine.runs.session import Session
+from engine.runs.store import RunWriter
 from engine.solve import solve
+from engine.tabular.behaviour import epsilon_greedy_policy, softmax_policy
 from engine.tabular.exact import ExactFigures
 from engine.tabular.worlds import next_point
 
@@ -176,6 +182,100 @@ def test_log_probabilities_are_those_of_the_behaviour_policy() -> None:
         chance = 0.1 + 0.6 * best[step.action] / sum(best)
         assert step.log_prob == pytest.approx(math.log(chance))
         assert step.explored or best[step.action]
+
+
+@pytest.mark.parametrize("rule", ["epsilon-greedy", "softmax"])
+@pytest.mark.parametrize("name", ["sarsa", "sarsa-lambda", "n-step-sarsa"])
+def test_log_probabilities_of_moves_chosen_before_the_update(name: str, rule: str) -> None:
+    """SARSA draws A′ first and learns then: π of that draw is that of the table before."""
+    settings = f'learning_rate = 0.5\nexploration = {{kind = "{rule}", start = 0.4}}'
+    learner = make(name, "env_steps = 400", agents=1, settings=settings)
+    learner.begin()
+    before = now = learner.state()["tables.q"][0].copy()
+    steps, moved = [], 0
+    while not learner.done:
+        learner.advance(1)
+        (step,) = learner.live(learner.counters.step - 1).steps
+        policies = [
+            softmax_policy(q[step.observation], 0.4)
+            if rule == "softmax"
+            else epsilon_greedy_policy(q[step.observation], 0.4)
+            for q in (before, now)
+        ]
+        policy = policies[1] if step.t == 0 else policies[0]
+        moved += step.t > 0 and policies[0][step.action] != policies[1][step.action]
+        assert math.exp(step.log_prob) == pytest.approx(policy[step.action])
+        before, now = now, learner.state()["tables.q"][0].copy()
+        steps.append(step)
+    assert moved > 5
+    whole = make(name, "env_steps = 400", agents=1, settings=settings)
+    whole.begin()
+    whole.advance(400)
+    assert [step.log_prob for step in whole.live(0).steps] == [step.log_prob for step in steps]
+
+
+# ---------------------------------------------------------------- values without a bound
+
+
+def diverging() -> presets.Preset:
+    """Traces of pairs met often are far above 1, so with α = 1 each update overshoots."""
+    settings = 'learning_rate = 1.0\ntrace_decay = 1.0\ntraces = "accumulating"'
+    settings += '\nexploration = {kind = "epsilon-greedy", start = 1.0}'
+    text = PRESET.format(
+        name="sarsa-lambda", budget="env_steps = 100_000", agents=4, settings=settings
+    )
+    overrides = ['maze.map="SFFFF\\nFFFFF\\nFFFFF\\nFFFFG"', "maze.max_steps=1000"]
+    return presets.parse(text, overrides=overrides)
+
+
+def test_values_that_grow_without_bound_end_the_run() -> None:
+    learner = factory.make_learner(diverging())
+    events = learner.begin()
+    with pytest.raises(UserError, match=r"agents have grown without bound.*algorithm\.trace_dec"):
+        while not learner.done:
+            events += learner.advance(10**6)
+    updates = of(Update, events)
+    assert len(updates) > 20  # what came before was handed over, and all of it is of all agents
+    assert all(update.metrics["td_error"].n == 4 for update in updates[-5:])
+    for evaluation in of(Evaluation, events):
+        assert all(f.n == 4 and math.isfinite(f.mean) for f in evaluation.figures.values())
+    with pytest.raises(UserError, match="without bound"):  # nor is there a last word
+        learner.conclude()
+
+
+def test_a_run_that_diverges_fails_and_keeps_what_it_recorded(tmp_path: Path) -> None:
+    run_dir = launch.create_run(diverging(), "diverging", runs_dir=tmp_path)
+    writer = RunWriter(run_dir)
+    assert not Session(writer, factory.make_learner).run()
+    writer.close()
+    with RunReader(run_dir) as reader:
+        head = reader.head()
+        assert head.state == "failed"
+        error = reader.error()
+        assert "without bound" in error and "lower algorithm.learning_rate" in error
+        assert reader.curves(["td_error"])["td_error"].x.size > 20
+
+
+def test_a_tuned_step_size_has_the_same_bounds() -> None:
+    learner = make(settings="learning_rate = {start = 0.5, end = 0.1, steps = 100}")
+    with pytest.raises(UserError, match=r"learning_rate\.start: found 5"):
+        learner.tune("algorithm.learning_rate.start", 5.0)
+    with pytest.raises(UserError, match=r"start and end must both be above 0"):
+        learner.tune("algorithm.learning_rate", {"start": 1, "end": 0, "steps": 9,
+                                                 "shape": "exponential"})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("q-learning", "initial_value = 1e6"),
+        ("double-q-learning", "initial_value = -1e30"),
+        ("linear-q-learning", 'features = "tiles"\nlearning_rate = 1.0'),
+        ("ppo", "rollout_steps = 16"),
+    ],
+)
+def test_what_is_large_or_unknown_yet_has_not_diverged(name: str, settings: str) -> None:
+    run(make(name, "env_steps = 300", settings=settings))
 
 
 def test_recorded_episodes_are_whole_and_add_up() -> None:

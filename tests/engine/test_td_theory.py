@@ -10,8 +10,16 @@ import pytest
 from engine import factory, presets
 from engine.evaluate import state_values
 from engine.settings import EpsilonGreedy, Exploration, Softmax, UpperConfidenceBound
-from engine.tabular.behaviour import behaviour_policy, exploration_knob
+from engine.tabular.behaviour import (
+    behaviour_policy,
+    exploration_knob,
+    upper_confidence,
+    upper_confidence_policy,
+)
+from engine.tabular.compiling import compiled
 from engine.tabular.expected_sarsa import expected_value
+from engine.tabular.rng import seed_streams
+from engine.tabular.trace import FLOATS
 
 SLIPPERY = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nslip = 0.3\nmax_steps = 20\nrewards = {step = -0.01}'
 EXPLORATIONS = {
@@ -79,6 +87,8 @@ seed = 3
 def assert_same(first: Any, second: Any, *more: str) -> None:
     """Tables, random numbers and `more` of two learners are the same bits."""
     ours, theirs = first.state(), second.state()
+    for state in (ours, theirs):  # only methods that choose ahead of an update note their chance
+        state["trace.floats"] = np.delete(state["trace.floats"], FLOATS.index("chance"), axis=1)
     assert ours["agents.episode"].min() > 20
     for key in ("tables.q", "tables.visits", "agents.random", "agents.stats", *more):
         assert ours[key].tobytes() == theirs[key].tobytes(), key
@@ -192,3 +202,38 @@ def test_on_policy_methods_learn_the_values_of_a_random_policy(layered: str) -> 
         values = learner.state()["tables.q"].mean(axis=2)
         errors[name] = np.abs(values - exact)[:, :END].max()
     assert max(errors.values()) < 0.15, errors
+
+
+@pytest.mark.parametrize(
+    ("values", "visits", "chances"),
+    [
+        ([0.5, 0.5, 0.2, 0.5], [3, 3, 3, 3], [1 / 3, 1 / 3, 0.0, 1 / 3]),
+        ([0.0, 0.0, 0.0, 0.0], [1, 5, 1, 5], [0.5, 0.0, 0.5, 0.0]),
+        ([0.9, 0.1, 0.2, 0.3], [4, 4, 4, 4], [1.0, 0.0, 0.0, 0.0]),
+        ([0.9, 0.1, 0.2, 0.3], [4, 0, 4, 0], [0.0, 0.5, 0.0, 0.5]),
+    ],
+)
+def test_ucb_draws_among_exact_ties_as_its_policy_says(
+    values: list[float], visits: list[int], chances: list[float]
+) -> None:
+    q, counts, random = np.array(values), np.array(visits), seed_streams(4, 1)[0]
+    np.testing.assert_allclose(upper_confidence_policy(q, counts, 0.7), chances)
+    before = random.copy()
+    drawn = [compiled(upper_confidence)(q, counts, 0.7, random)[0] for _ in range(3000)]
+    shares = np.bincount(drawn, minlength=4) / 3000
+    np.testing.assert_allclose(shares, chances, atol=0.04)
+    assert (random == before).all() == (max(chances) == 1.0)  # only a tie costs a random number
+    knob = exploration_knob(UpperConfidenceBound(c=0.7))
+    assert expected_value(q, counts, knob, 0) == pytest.approx(float(np.dot(chances, q)))
+
+
+def test_the_mean_over_ucb_ties_of_unlike_values_is_that_of_the_draw() -> None:
+    """Equal bounds of unlike values and visits: c √(ln 8 / 2) − c √(ln 8 / 6) makes up for it."""
+    c, counts = 0.5, np.array([2, 6])
+    bonus = c * np.sqrt(np.log(8) / counts)
+    values = np.array([0.25, 0.25 + bonus[0] - bonus[1]])
+    values[1] += (values[0] + bonus[0]) - (values[1] + bonus[1])  # the last bit
+    policy = upper_confidence_policy(values, counts, c)
+    assert policy.tolist() == [0.5, 0.5]
+    knob = exploration_knob(UpperConfidenceBound(c=c))
+    assert expected_value(values, counts, knob, 0) == pytest.approx(values.mean())

@@ -77,7 +77,37 @@ BAD = {
     ),
     "key missing in a nested table": (
         algorithm("learning_rate = {start = 1.0, steps = 5}"),
-        "algorithm.learning_rate.end is missing", "expected a number of at least 0",
+        "algorithm.learning_rate.end is missing", "expected a number from 0 to 1",
+    ),
+    "a step size that starts beyond its target": (
+        algorithm("learning_rate = {start = 5.0, end = 0.1, steps = 5}"),
+        "algorithm.learning_rate.start: found 5.0, expected a number from 0 to 1", "",
+    ),
+    "a step size that is always 0": (
+        algorithm("learning_rate = {start = 0, end = 0.0, steps = 5}"),
+        "algorithm.learning_rate: found {", "nothing is learned with a step size of 0",
+    ),
+    "a step size of V beyond its target": (
+        change(ALGORITHM, 'name = "actor-critic"\nvalue_learning_rate = 1.5'),
+        "algorithm.value_learning_rate: found 1.5", "expected a number above 0 and at most 1",
+    ),
+    "a factor that leads to 0": (
+        algorithm("learning_rate = {start = 0.5, end = 0.0, steps = 5, shape = 'exponential'}"),
+        "algorithm.learning_rate: found {", "start and end must both be above 0",
+    ),
+    "exploring that shrinks by a factor to 0": (
+        algorithm(
+            "exploration = {kind = 'epsilon-greedy', end = 0.0, steps = 9, shape = 'exponential'}"
+        ),
+        "algorithm.exploration: found {", 'otherwise take shape = "linear"',
+    ),
+    "exploring that grows by a factor from 0": (
+        algorithm("exploration = {kind = 'epsilon-greedy', start = 0.0, shape = 'exponential'}"),
+        "algorithm.exploration: found {", "start and end must both be above 0",
+    ),
+    "sweeping without updates": (
+        change(ALGORITHM, 'name = "prioritized-sweeping"\nplanning_steps = 0'),
+        "algorithm.planning_steps: found 0", "expected a whole number from 1 to 10000",
     ),
     "text for a number": (
         change("1000", '"many"'), 'budget.env_steps: found "many"',
@@ -168,6 +198,13 @@ BAD = {
 
 def test_the_good_preset_is_good() -> None:
     assert presets.parse(GOOD).title == "A good preset"
+
+
+def test_step_sizes_that_are_fine_are_let_through() -> None:
+    fading = "algorithm.learning_rate={start = 1.0, end = 0.0, steps = 5}"
+    assert presets.parse(GOOD, overrides=[fading])
+    adam = ["algorithm.name=ppo", "algorithm.value_learning_rate={start = 2, end = 0, steps = 5}"]
+    assert presets.parse(GOOD, overrides=adam)  # Adam's steps have another scale
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -102,13 +102,14 @@ def test_ctrl_c_checkpoints_and_resume_does_what_is_missing(runs_dir: Path) -> N
     lines = objects(done.stdout)
     again = {line["run"] for line in lines if line["event"] == "run"}
     assert done.returncode == 0 and {run["run"] for run in stopped} < again and len(again) == 3
-    assert lines[-1]["results"][0]["runs"] == 3
+    assert (lines[-1]["results"][0]["runs"], lines[-1]["results"][0]["of"]) == (3, 3)
 
 
 BAD = {
     "no preset": ([], "sweep needs a PRESET"),
     "an unknown preset": (["q-lerning"], "Did you mean 'q-learning'?"),
     "seeds that are none": ([LAKE, "--seeds", "0..9"], "--seeds 0..9: found '0..9'"),
+    "seeds left empty": ([LAKE, "--seeds", ""], "--seeds : found ''; expected whole numbers"),
     "a bad value among good ones": (
         [LAKE, "--set", "algorithm.gamma=0.9,1.9"], "algorithm.gamma: found 1.9, expected a number",
     ),
@@ -139,7 +140,7 @@ def test_lines_for_a_person(runs_dir: Path) -> None:
     assert lines[headings].startswith("budget.env_steps  runs  ")
     assert lines[headings].endswith("steps to 5 %")
     long, short = (line.split() for line in lines[headings + 1 : headings + 3])
-    assert long[:6] == ["3000", "1", "100.0%", "*", "0.590", "*"]
+    assert long[:6] == ["3000", "1/1", "100.0%", "*", "0.590", "*"]
     assert short[0] == "30" and short[-2:] == ["-", "(0/1)"]
     assert "95 % t interval" in done.stdout
 

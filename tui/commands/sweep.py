@@ -84,7 +84,7 @@ def _choose(
             raise UserError(
                 "sweep needs a PRESET (`icemaze presets list` shows them), or --resume SWEEP."
             )
-        planned = sweeps.plan(preset, seeds or "0-4", settings or [])
+        planned = sweeps.plan(preset, "0-4" if seeds is None else seeds, settings or [])
         for name in planned.own:
             complain(f"Loaded your own algorithm {name} from {planned.folder} (trusted code).")
         return sweeps.create(planned), planned

@@ -19,8 +19,9 @@ STATUSES = {0: "finished", 1: "failed", 130: "stopped"}
 STEPS_HEADING = "steps to 5 %"
 FOOTNOTE = (
     "Means over seeds ± half of the 95 % t interval; * is the best. Exact figures of the target "
-    f"policy at the end. {STEPS_HEADING}: steps of each agent (or sweeps) until the return was "
-    "within 5 % of that of π*, over the runs that got there (n/of)."
+    "policy at the end. runs: finished/of; a setting some of whose runs did not finish is not "
+    f"compared, for the others may be the lucky ones. {STEPS_HEADING}: steps of each agent (or "
+    "sweeps) until the return was within 5 % of that of π*, over the runs that got there (n/of)."
 )
 
 
@@ -239,7 +240,8 @@ def _row(result: Result, varied: list[str]) -> tuple[str, ...]:
         "steps_to_optimum": _mean(steps, lambda x: f"{x:,.0f}") + reached,
     }
     marked = [f"{text}{' *' if name in result.best else '  '}" for name, text in cells.items()]
-    return (*(result.setting[key] for key in varied), str(result.runs), *marked)
+    runs = f"{result.runs}/{result.of}"
+    return (*(result.setting[key] for key in varied), runs, *marked)
 
 
 def _mean(interval: Interval, write: Callable[[float], str]) -> str:
