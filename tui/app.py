@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
 from textual.app import App, ComposeResult, SystemCommand
@@ -89,6 +89,13 @@ class IceMazeApp(App[None]):
         self._first_compared = tuple(compare)
         self._typed_ahead: list[str] = []
         self._at_home = False
+
+    def run(self, *args: Any, **named: Any) -> Any:
+        """Run until the user leaves. After a crash the shell sees that there was one."""
+        super().run(*args, **named)
+        if self.return_code:
+            raise SystemExit(self.return_code)
+        return self.return_value
 
     def compose(self) -> ComposeResult:
         """The first picture, until the library has been read."""

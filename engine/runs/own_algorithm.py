@@ -12,6 +12,8 @@ from typing import Any
 
 from engine import presets
 from engine.errors import UserError
+from engine.tabular import own_blame
+from engine.tabular.own import OwnFileError
 from engine.tabular.registry import OWN
 
 META_KEY = "algorithm_file"
@@ -58,3 +60,43 @@ def note(meta: dict[str, Any] | None) -> str:
         f"Loaded your own algorithm {meta['name']} from {meta['from']} (trusted code, SHA-256 "
         f"{meta['sha256'][:12]}…; a copy is in the run's folder)."
     )
+
+
+def failure(error: Exception, meta: dict[str, Any] | None, run_dir: Path) -> tuple[str, str]:
+    """What a run that failed says, and what to do about it.
+
+    A resume runs the run's copy again, so it cannot help where the user's own file is to blame.
+    """
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    log = "worker.log in the run's folder says more."
+    resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
+    if not meta:
+        return text, f"{log} {resume}"
+    if isinstance(error, OwnFileError):
+        return text, f"{log} {remedy(meta)}"
+    if own_blame.is_to_blame(error):
+        told = own_blame.told(error, meta["name"], _source(run_dir, meta))
+        return f"{told}.", f"{log} {remedy(meta)}"
+    if isinstance(error, UserError):
+        return text, f"{log} {resume}"
+    # The engine may have stumbled over what a method of the file gave it.
+    return text, f"{log} {resume} Or, if {meta['name']} is to blame: {remedy(meta)}"
+
+
+def remedy(meta: dict[str, Any]) -> str:
+    """What helps a run that failed by the user's own algorithm."""
+    return (
+        f"Mend {meta['from']} and start a new run: this one keeps its copy of the file as it was."
+    )
+
+
+def instead_of_resume(meta: dict[str, Any] | None, told: str) -> str:
+    """What helps a failed run that need not be resumed, by the remedy it told; else nothing."""
+    return remedy(meta) if meta and remedy(meta) in told and "--resume" not in told else ""
+
+
+def _source(run_dir: Path, meta: dict[str, Any]) -> bytes:
+    try:
+        return Path(run_dir, meta["name"]).read_bytes()
+    except OSError:
+        return b""

@@ -16,6 +16,7 @@ from engine.runs import commands, outcome, own_algorithm
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
+from engine.tabular.own import OwnFileError
 
 Status = Literal["finished", "stopped"]
 MakeLearner = Callable[[presets.Preset], Learner]
@@ -71,6 +72,7 @@ class Session:
         self.clock, self.sleep = clock, sleep
         self.stop_asked = False
         self.budget_seconds: float | None = None
+        self.own = writer.meta(own_algorithm.META_KEY)
         self.paused = bool(writer.meta("paused", False))
         self.pacer = Pacer(clock, writer.meta("pace"))
         self.stopwatch = Stopwatch(clock, writer.meta("seconds", 0.0))
@@ -89,17 +91,16 @@ class Session:
             status = self._loop()
             self._finish(status)
         except Exception as error:
-            expected = isinstance(error, UserError)
+            expected = isinstance(error, UserError) and not isinstance(error, OwnFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
-            self._fail(str(error) if expected else f"{type(error).__name__}: {error}")
+            self._fail(*own_algorithm.failure(error, self.own, self.writer.run_dir))
             return False
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
 
     def _begin(self) -> None:
         text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
-        own = self.writer.meta(own_algorithm.META_KEY)
-        own_algorithm.check(self.writer.run_dir, own)
+        own_algorithm.check(self.writer.run_dir, self.own)
         preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
         self.budget_seconds = preset.budget.seconds
         learner = self.make_learner(preset)
@@ -112,7 +113,7 @@ class Session:
             learner.interrupted = self._somebody_waits
             learner.say = self._say_at_once
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
-        notes = (own_algorithm.note(own), self.writer.journal_note, learner.preparation())
+        notes = (own_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
             if text:
                 self._note("info", text)
@@ -167,12 +168,8 @@ class Session:
         self.writer.write([self._last_word(status, self.learner.counters)])
         self.recorder.commit()
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, remedy: str) -> None:
         counters = self.learner.counters if hasattr(self, "learner") else Counters()
-        remedy = (
-            "worker.log in the run's folder says more. "
-            f"`icemaze train --resume {self.writer.run_dir.name}` goes on from the last checkpoint."
-        )
         self.stopwatch.stop()
         # First with what was said before the failure; without it if just that cannot be written.
         for attempt in (1, 2):

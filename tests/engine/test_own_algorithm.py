@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_tools import launched, wait_for
+from run_tools import launched, run_here, wait_for
 
 from engine import factory, presets
 from engine.errors import UserError
+from engine.events import Step
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run
 from engine.runs.reader import RunReader
@@ -78,8 +79,18 @@ def test_mistakes_in_the_preset_are_told_as_for_any_algorithm(
 
 
 END = "ALGORITHM = MyQ()"
-LAST = CODE.count("\n", 0, CODE.index(END)) + 1
-"""The number of the line that says so."""
+KNOBS = "    def make_knobs(self, settings: Any) -> Any:\n"
+CLASS = "class MyQ(QTableAlgorithm):\n"
+SETTING = "    bad_news: Annotated[\n"
+
+
+def line_of(text: str, code: str = CODE) -> int:
+    """The number of the line where a text that stands there once begins."""
+    assert code.count(text) == 1
+    return code.count("\n", 0, code.index(text)) + 1
+
+
+LAST = line_of(END)
 BAD = {
     "no ALGORITHM": (END, "", "the file has no ALGORITHM"),
     "the class": (END, "ALGORITHM = MyQ", "is the class MyQ; write ALGORITHM = MyQ()"),
@@ -91,6 +102,42 @@ BAD = {
     "no title": ('    title = "Hysteretic Q-learning"\n', "", "MyQ does not say its title"),
     "wrong settings": ("settings = MyQSettings", "settings = dict", "settings is <class 'dict'>"),
     "no kernel": ("@kernel\n", "", "its kernel is no function marked with @kernel"),
+    "an interrupt": (END, "raise KeyboardInterrupt", f"line {LAST}: KeyboardInterrupt."),
+    "a title that is none": ('title = "Hysteretic', 'title = 1 or "Hysteretic', "title is 1; exp"),
+    "a formula that is none": ('formula = "', 'formula = 3 or "', "formula is 3; expected a text"),
+    "no such kind of policy": (
+        '"off-policy"',
+        '"off"',
+        "policy_type is 'off'; expected one of 'on",
+    ),
+    "no such family": (CLASS, f"{CLASS}    family = 'values'\n", "family is 'values'; expected o"),
+    "names as one text": (CLASS, f"{CLASS}    figure_names = 'abc'\n", "figure_names is 'abc'; e"),
+    "no method": (CLASS, f"{CLASS}    check = 3\n", "check is 3; expected a method: def check(s"),
+    "a failing property": (
+        CLASS,
+        f"{CLASS}    idea = property(lambda self: 1 / 0)\n",
+        f"line {line_of(CLASS) + 1}: ZeroDivisionError: division by zero",
+    ),
+    "an exception without words": (
+        END,
+        "class Odd(Exception):\n    def __str__(self): return 1\nraise Odd",
+        f"line {LAST + 2}: Odd. Mend",
+    ),
+    "an unknown type of a setting": (
+        SETTING,
+        f"    worse: Floaty = 1\n{SETTING}",
+        f"line {line_of(SETTING)}: the setting 'worse': NameError: name 'Floaty' is not defined",
+    ),
+    "a setting of no type of TOML's": (
+        SETTING,
+        f"    worse: complex = 1j\n{SETTING}",
+        f"line {line_of(SETTING)}: the setting 'worse': TypeError: type <class 'complex'> is",
+    ),
+    "a setting of two types that cannot be told apart": (
+        SETTING,
+        f"    worse: list[int] | tuple[int, ...] = ()\n{SETTING}",
+        f"line {line_of(SETTING)}: the setting 'worse': TypeError: Type unions may not contain",
+    ),
 }
 
 
@@ -103,6 +150,83 @@ def test_what_is_wrong_with_the_file_is_one_sentence(folder: Path, mistake: str)
         load(folder)
     text = str(error.value)
     assert says in text and str(folder / "my_q.py") in text and "\n" not in text
+
+
+def changed(folder: Path, old: str, new: str) -> None:
+    """The user's file with one change."""
+    assert CODE.count(old) == 1
+    (folder / "my_q.py").write_text(CODE.replace(old, new), "utf-8")
+
+
+CHECK = "    def check(self, preset):\n        "
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise ValueError('no\\nway')", "ValueError: no way (in check)."),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt (in check)."),
+        ("raise SystemExit", "SystemExit (in check)."),
+    ],
+)
+def test_a_check_that_fails_names_the_line(folder: Path, body: str, says: str) -> None:
+    changed(folder, KNOBS, f"{CHECK}{body}\n\n{KNOBS}")
+    with pytest.raises(UserError) as error:
+        load(folder)
+    assert f"my_q.py, line {line_of(KNOBS) + 1}: {says}" in str(error.value)
+
+
+def test_a_check_of_other_arguments_is_told_without_a_line(folder: Path) -> None:
+    changed(folder, KNOBS, f"    def check(self):\n        pass\n\n{KNOBS}")
+    with pytest.raises(
+        UserError, match=r"my_q\.py: TypeError: .*check\(\) takes 1 .*\(in check\)\."
+    ):
+        load(folder)
+
+
+def test_what_a_check_refuses_is_told_as_it_is(folder: Path) -> None:
+    changed(
+        folder,
+        KNOBS,
+        f"{CHECK}from engine.errors import UserError\n"
+        f"        raise UserError('algorithm.bad_news: not on this map.')\n\n{KNOBS}",
+    )
+    with pytest.raises(UserError, match=r"my-q\.toml: algorithm\.bad_news: not on this map\.$"):
+        load(folder)
+
+
+def test_ctrl_c_while_the_file_is_run_is_still_ctrl_c(folder: Path) -> None:
+    press = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(9): pass"
+    changed(folder, END, press)
+    with pytest.raises(KeyboardInterrupt):
+        load(folder)
+
+
+STEP = Step(
+    kind="real", step=1, episode=0, t=0, state=0, observation=0, action=1, reward=0.0,
+    next_state=1, next_observation=1, before=0.0, target=0.0, error=0.0, after=0.0, step_size=0.1,
+    gamma=0.9,
+)  # fmt: skip
+EXPLAIN = "        return explain_update(\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (
+            "raise ValueError('boom')",
+            f"my_q.py, line {line_of(EXPLAIN)}: ValueError: boom (in expl",
+        ),
+        ("return 'words'", "my_q.py: TypeError: it gave 'words'; expected an Explanation (in expl"),
+        ("return Explanation('', '', 3)", "my_q.py: TypeError: the words of its Explanation is 3;"),
+    ],
+)
+def test_an_explanation_that_fails_is_a_user_error(folder: Path, body: str, says: str) -> None:
+    changed(folder, EXPLAIN, f"        {body}\n{EXPLAIN}")
+    algorithm = presets.algorithm_of(load(folder))
+    with pytest.raises(UserError) as error:
+        algorithm.explain(STEP)
+    assert str(error.value).startswith(says)
 
 
 def test_a_preset_of_the_library_may_not_use_one(
@@ -202,6 +326,62 @@ def test_a_run_keeps_a_copy_and_goes_on_with_it(folder: Path, tmp_path: Path) ->
         launch.start_worker(run_dir, resume=True, overrides=[f"budget.env_steps={before + 1000}"])
         assert wait_for(reader, lambda head: head.ended).state == "finished"
         assert reader.head().step == before + 1000
+
+
+FAILING = {
+    "a method": ("return MyQKnobs(", "return MyKnobs(", "NameError: name 'MyKnobs' is not d"),
+    "a method later on": (
+        KNOBS, f"    def target(self, *_):\n        return self.it\n\n{KNOBS}", "AttributeError: "
+    ),
+    "a name in the kernel": (
+        "gamma = knobs.gamma", "gamma = nothing", "NameError: name 'nothing' is not defined."
+    ),
+    "a type in the kernel": (
+        "gamma = knobs.gamma", "gamma = knobs.gama", "TypingError: Unknown attribute 'gama' of ty"
+    ),
+}  # fmt: skip
+
+
+def failed(folder: Path, runs: Path) -> tuple[str, str, Path]:
+    """What a run of the user's file says when it has failed, what would help, and its folder."""
+    run_dir = launch.create_run(load(folder), "my-q", runs_dir=runs)
+    assert not run_here(run_dir, factory.make_learner)
+    with RunReader(run_dir) as reader:
+        note = reader.notes()[-1]
+        assert reader.state() == "failed" and reader.error() == note.text
+    return note.text, note.remedy, run_dir
+
+
+@pytest.mark.parametrize("where", FAILING)
+def test_a_run_that_fails_in_the_file_names_the_line_and_what_helps(
+    folder: Path, tmp_path: Path, where: str
+) -> None:
+    old, new, says = FAILING[where]
+    changed(folder, old, new)
+    text, remedy, _ = failed(folder, tmp_path / "runs")
+    line = line_of(old) + (1 if where == "a method later on" else 0)
+    assert text.startswith(f"my_q.py, line {line}: {says}") and "\n" not in text
+    assert f"Mend {folder / 'my_q.py'} and start a new run" in remedy and "--resume" not in remedy
+
+
+def test_an_error_of_compiled_code_names_the_kernel(folder: Path, tmp_path: Path) -> None:
+    changed(folder, "target = r + gamma", "target = r + 1 / (s - s) + gamma")
+    text, remedy, _ = failed(folder, tmp_path / "runs")
+    assert text.startswith("my_q.py, in the kernel (") and "ZeroDivisionError" in text
+    assert "Mend" in remedy and "--resume" not in remedy
+
+
+def test_a_failure_outside_the_file_may_be_resumed(folder: Path, tmp_path: Path) -> None:
+    def make(preset: presets.Preset) -> Any:
+        raise MemoryError("no room")
+
+    run_dir = launch.create_run(load(folder), "my-q", runs_dir=tmp_path / "runs")
+    assert not run_here(run_dir, make)
+    with RunReader(run_dir) as reader:
+        note = reader.notes()[-1]
+    assert note.text == "MemoryError: no room"
+    assert f"--resume {run_dir.name}` goes on" in note.remedy
+    assert "if my_q.py is to blame: Mend" in note.remedy
 
 
 def test_a_copy_that_was_changed_is_not_run(folder: Path, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ async def test_help_and_palette_of_the_library(tmp_path: Path) -> None:
         assert len(offered) == len(set(offered))
         assert {"Choose", "Find", "Quit", "Help", "Theme", "Screenshot"} <= set(offered)
         keys = active_keys(app.screen)
+        assert "Copy selected text" not in {key.name for key in keys}
         await pilot.press("question_mark")
         await pilot.pause()
         assert isinstance(app.screen, HelpScreen)
@@ -134,3 +135,26 @@ async def test_the_first_picture_comes_before_the_library(tmp_path: Path) -> Non
         default = app.screen_stack[0]
         assert "Enter chooses a preset" in str(default.query_one(Static).content)
         await at_home(pilot)
+
+
+def test_after_a_crash_the_shell_sees_that_there_was_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Crashing(IceMazeApp):
+        def on_mount(self) -> None:
+            raise RuntimeError("through the ice")
+
+    with pytest.raises(SystemExit) as end:
+        Crashing(runs_dir=tmp_path).run(headless=True)
+    assert end.value.code == 1
+    assert "through the ice" in capsys.readouterr().err
+
+
+def test_an_app_that_is_left_returns(tmp_path: Path) -> None:
+    class Left(IceMazeApp):
+        def on_mount(self) -> None:
+            self.exit()
+
+    app = Left(runs_dir=tmp_path)
+    app.run(headless=True)
+    assert app.return_code == 0

@@ -17,6 +17,7 @@ from engine.events import Update
 from engine.maze import MazeSettings
 from engine.presets import Budget, Run
 from engine.tabular import registry
+from engine.tabular.behaviour import LEVEL_NAMES
 from tui.glossary import load
 from tui.glossary.entries import PANELS, Entry, normal
 from tui.glossary.render import plain, plain_listing, render_entry, render_listing, to_ascii
@@ -55,13 +56,37 @@ def test_a_term_of_the_guide_or_the_screens_has_an_entry(term: str) -> None:
     assert load().for_label(term) is not None
 
 
-def test_no_two_entries_share_a_name() -> None:
-    symbols = [symbol for entry in load() for symbol in entry.symbols]
-    assert len(symbols) == len(set(symbols))
-    owners: dict[str, str] = {}
+SHARED = {
+    "θ": ["tolerance", "priority-queue", "logits"],
+    "τ": ["trajectory", "softmax-exploration"],
+    "temperature": ["temperature", "softmax-exploration"],
+}
+"""Names the field itself uses for several things, with the entry it leads to first."""
+
+
+def test_only_names_of_several_things_are_shared() -> None:
+    owners: dict[str, list[str]] = {}
     for entry in load():
-        for name in (entry.slug, entry.title, *entry.aliases):
-            assert owners.setdefault(normal(name), entry.slug) == entry.slug
+        words = {normal(name) for name in (entry.slug, entry.title, *entry.aliases)}
+        for name in (*dict.fromkeys(entry.symbols), *words):
+            owners.setdefault(name, []).append(entry.slug)
+    shared = {name: sorted(slugs) for name, slugs in owners.items() if len(slugs) > 1}
+    assert shared == {name: sorted(slugs) for name, slugs in SHARED.items()}
+    assert len({entry.slug for entry in load()}) == len(load())
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_name_of_several_things_leads_to_one_that_names_the_others(name: str) -> None:
+    first, *others = SHARED[name]
+    entry = load().find(name)
+    assert entry.slug == first
+    (line,) = [line for line in plain(entry, 200).split("\n") if line.startswith(f"{name} is al")]
+    assert all(f"({slug})" in line for slug in others)
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    console.print(render_entry(entry))
+    assert line in console.file.getvalue()
+    found = [each.slug for each in load().search(name)[: len(others) + 1]]
+    assert sorted(found) == sorted(SHARED[name])
 
 
 def test_related_entries_exist_and_are_others() -> None:
@@ -132,6 +157,11 @@ def test_every_setting_of_a_preset_has_an_entry() -> None:
     assert [name for name in sorted(fields) if load().for_label(name) is None] == []
 
 
+def test_the_number_of_every_exploration_has_an_entry() -> None:
+    entries = [load().for_label(name) for name in LEVEL_NAMES.values()]
+    assert [entry and entry.slug for entry in entries] == ["epsilon", "temperature", "ucb"]
+
+
 LEARNERS = {
     "q-learning": "changes = [{step = 2, map = 'SGF'}]\nshield = {}\nfall_budget = {}\n"
     "[deploy]\nmap = 'SGF'",
@@ -171,6 +201,14 @@ def test_every_metric_of_the_learners_has_an_entry(name: str) -> None:
         ("V*", "optimal-state-value"),
         ("Band", "band"),
         ("Goal", "goal"),
+        ("UCB", "ucb"),
+        ("c", "ucb"),
+        ("upper confidence bound", "ucb"),
+        ("softmax", "softmax-exploration"),
+        ("Boltzmann", "softmax-exploration"),
+        ("planning", "planning-update"),
+        ("theta", "logits"),
+        ("θ(s,a)", "logits"),
         ("exploration start", None),
         ("", None),
     ],

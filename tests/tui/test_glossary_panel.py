@@ -94,6 +94,17 @@ async def test_typing_finds_and_enter_opens_the_best_match() -> None:
         assert not matches.display
 
 
+async def test_an_entry_says_what_else_its_symbol_stands_for() -> None:
+    app = Host()
+    async with app.run_test(size=WIDE) as pilot:
+        app.panel.open("tolerance")
+        await pilot.pause()
+        assert "θ is also: Priority queue (priority-queue), Logits (logits)" in app.text_of("also")
+        app.panel.open("reward")
+        await pilot.pause()
+        assert not app.query_one("#glossary-also").display
+
+
 async def test_nothing_typed_lists_everything_and_arrows_reach_it() -> None:
     app = Host()
     async with app.run_test(size=NARROW) as pilot:

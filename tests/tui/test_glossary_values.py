@@ -358,6 +358,46 @@ def test_values_say_what_the_run_says() -> None:
     assert said("expectation", run) == "success_rate at least 0.99"
 
 
+EXPLORING = 'exploration = {kind = "epsilon-greedy", start = 1.0, end = 0.05, steps = 5000}'
+
+
+def exploring(rule: str) -> Snapshot:
+    """The run of Q-learning, exploring by another rule; its newest step was at 0.2."""
+    run = learning()
+    assert EXPLORING in Q_LEARNING
+    text = Q_LEARNING.replace(EXPLORING, f"exploration = {rule}")
+    return replace(run, preset=presets.parse(text))
+
+
+def test_softmax_and_its_temperature_are_shown_where_they_are_used() -> None:
+    run = exploring('{kind = "softmax", start = 2.0, end = 0.1, steps = 5000}')
+    told = "τ = 0.2 now (2 → 0.1 over 5,000 steps)"
+    assert said("softmax-exploration", run) == said("temperature", run) == told
+    assert said("schedule", run).startswith("τ 2 → 0.1 over 5,000 steps; α")
+    for other in ("epsilon", "epsilon-greedy", "ucb"):
+        assert said(other, run) == "not in this run: it explores by softmax"
+    assert said("softmax-exploration", learning()) == "not in this run: it explores ε-greedily"
+    assert said("temperature", learning()) == ""
+
+
+def test_the_bonus_of_ucb_is_shown_where_it_is_used() -> None:
+    run = exploring('{kind = "ucb", c = 0.2}')
+    visits = run.policy.visits.copy()  # type: ignore[union-attr]
+    visits[1] = [1, 4, 0, 5]
+    fresh = replace(run, policy=msgspec.structs.replace(run.policy, visits=visits))
+    assert said("ucb", fresh) == "c = 0.2 now (always 0.2); not tried yet here: right →"
+    visits[1] = [1, 4, 9, 6]  # of 20
+    left, down = 0.2 * np.sqrt(np.log(20)), 0.2 * np.sqrt(np.log(20) / 4)
+    assert said("ucb", fresh).startswith(
+        f"c = 0.2 now (always 0.2); its bonus here: left {left:.4g}, down {down:.4g}, right "
+    )
+    assert said("ucb", replace(run, policy=None)) == "c = 0.2 now (always 0.2)"
+    assert said("ucb", replace(run, policy=None, steps=(), at=0)) == "c = 0.2"
+    assert said("schedule", run).startswith("c always 0.2; α")
+    assert said("epsilon", run) == "not in this run: it explores by upper confidence bounds"
+    assert said("explore-exploit", run) == ""
+
+
 def test_the_kind_of_policy_follows_the_algorithm() -> None:
     assert said("on-policy", learning("sarsa")).endswith(
         "target the behaviour policy itself: on-policy"

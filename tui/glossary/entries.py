@@ -1,7 +1,9 @@
 """The glossary's entries: read from `terms/*.toml`, looked up by name, searched by words.
 
-Names are the slug, the title, the symbols and the aliases of an entry; no two entries share one.
-Symbols are told apart by case (`A` is the advantage, `a` an action), all other names are not.
+Names are the slug, the title, the symbols and the aliases of an entry. Symbols are told apart by
+case (`A` is the advantage, `a` an action), all other names are not. The field uses some names for
+several things (`θ`, `temperature`): the entry that has it as slug or title comes first, then the
+one taught first, and each says what else the name stands for.
 """
 
 from __future__ import annotations
@@ -135,17 +137,41 @@ class Glossary:
         found = [(rank, entry) for rank, entry in ranks if rank is not None]
         return sorted(found, key=lambda item: item[0])
 
+    def also(self, entry: Entry) -> dict[str, list[Entry]]:
+        """What other entries are called by a name of this one: by that name."""
+        words = {normal(name): name for name in (*entry.aliases, entry.title, entry.slug)}
+        called = {name: self._by_symbol[name] for name in entry.symbols}
+        called |= {name: self._by_word[word] for word, name in words.items()}
+        shared = {name: [e for e in all_ if e is not entry] for name, all_ in called.items()}
+        return {name: others for name, others in shared.items() if others}
+
     @cached_property
     def _symbols(self) -> dict[str, Entry]:
-        return {symbol: entry for entry in self.entries for symbol in entry.symbols}
+        return {symbol: entries[0] for symbol, entries in self._by_symbol.items()}
 
     @cached_property
     def _words(self) -> dict[str, Entry]:
-        return {
-            normal(name): entry
-            for entry in self.entries
-            for name in (entry.slug, entry.title, *entry.aliases)
-        }
+        return {word: entries[0] for word, entries in self._by_word.items()}
+
+    @cached_property
+    def _by_symbol(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            for symbol in entry.symbols:
+                found.setdefault(symbol, []).append(entry)
+        return found
+
+    @cached_property
+    def _by_word(self) -> dict[str, list[Entry]]:
+        """By name in the form of `normal`: first the entries that have it as slug or title."""
+        found: dict[str, list[Entry]] = {}
+        first = [(name, entry) for entry in self.entries for name in (entry.slug, entry.title)]
+        then = [(name, entry) for entry in self.entries for name in entry.aliases]
+        for name, entry in (*first, *then):
+            entries = found.setdefault(normal(name), [])
+            if entry not in entries:
+                entries.append(entry)
+        return found
 
 
 def normal(name: str) -> str:

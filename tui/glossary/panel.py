@@ -21,7 +21,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option, OptionDoesNotExist
 
 from tui.glossary.entries import Entry, load
-from tui.glossary.render import to_ascii
+from tui.glossary.render import also_lines, to_ascii
 from tui.glossary.source import Excerpt, resolve
 from tui.glossary.source_view import SourceView
 from tui.glossary.values import VALUES, current_value
@@ -77,6 +77,7 @@ class EntryView(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         yield Static(id="glossary-title")
+        yield Static(id="glossary-also")
         yield Static(id="glossary-meaning")
         yield Static(id="glossary-formula")
         yield Static("On screen", classes="heading")
@@ -88,7 +89,10 @@ class EntryView(VerticalScroll):
 
     def show(self, entry: Entry, related: list[Entry]) -> None:
         """Show this entry, from its top."""
+        also = also_lines(entry)
+        self.query_one("#glossary-also").display = bool(also)
         for part, text in (
+            ("also", "\n".join(also)),
             ("meaning", entry.meaning),
             ("formula", entry.formula),
             ("where", "\n".join(entry.where)),
@@ -130,6 +134,7 @@ class GlossaryPanel(Widget):
             scrollbar-size-vertical: 1;
         }
         EntryView { width: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+        #glossary-also { color: $text-muted; }
         #glossary-meaning { margin-top: 1; }
         #glossary-formula { margin: 1 0 0 2; color: $text-accent; }
         .heading { margin-top: 1; color: $text-muted; text-style: bold; }

@@ -54,12 +54,21 @@ def plain(entry: Entry, width: int = 80, ascii_only: bool = False) -> str:
     lines = [f"{entry.title}  [{entry.group}]"]
     if entry.symbols:
         lines.append(f"Symbols: {', '.join(entry.symbols)}")
+    lines += [paragraph(line) for line in also_lines(entry)]
     lines += ["", paragraph(entry.meaning), "", f"  {entry.formula}", ""]
     lines += ["On screen:", *(paragraph(place, "  ") for place in entry.where)]
     lines += ["Source:", *(f"  {place}" for place in source_places(entry))]
     lines += ["Related:", paragraph(", ".join(entry.related), "  ")]
     text = "\n".join(lines)
     return to_ascii(text) if ascii_only else text
+
+
+def also_lines(entry: Entry) -> list[str]:
+    """What else a symbol or word of the entry stands for: `θ is also: Logits (logits)`."""
+    return [
+        f"{name} is also: {', '.join(f'{other.title} ({other.slug})' for other in others)}"
+        for name, others in load().also(entry).items()
+    ]
 
 
 def source_places(entry: Entry) -> list[str]:
@@ -81,6 +90,7 @@ def render_entry(entry: Entry) -> RenderableType:
     if entry.symbols:
         heading.append("   " + "  ".join(entry.symbols), style="bold cyan")
     heading.append(f"   {entry.group}", style="dim")
+    also = [Text(line, style="dim") for line in also_lines(entry)]
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -88,7 +98,7 @@ def render_entry(entry: Entry) -> RenderableType:
     facts.add_row("Source", Text("\n".join(source_places(entry))))
     facts.add_row("Related", Text(", ".join(entry.related)))
     formula = Padding(Text(entry.formula, style="cyan"), (1, 2))
-    return Group(heading, Text(), Text(entry.meaning), formula, facts)
+    return Group(heading, *also, Text(), Text(entry.meaning), formula, facts)
 
 
 def render_listing(glossary: Glossary | None = None) -> RenderableType:

@@ -11,10 +11,11 @@ from rich.text import Text
 from textual import events
 from textual.widget import Widget
 
+from engine.errors import UserError
 from engine.events import Step
 from engine.llm.algorithm import LlmAlgorithm
 from engine.maze import Maze
-from engine.tabular.algorithm import Algorithm
+from engine.tabular.algorithm import Algorithm, Explanation
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.llm_words import choice, learned
@@ -88,14 +89,14 @@ class ExplainView(Widget):
         if self._told is None:
             return Group()
         step, algorithm, maze = self._told
-        told = algorithm.explain(step, maze.actions)
+        told = explained(step, algorithm, maze)
         parts = (
             ("title", f"{algorithm.title}: {algorithm.source}"),
             ("formula", told.formula),
             ("numbers", told.numbers),
             ("words", told.words),
         )
-        paragraphs = [self._text(clean(text, lines=True), part) for part, text in parts]
+        paragraphs = [self._text(clean(text, lines=True), part) for part, text in parts if text]
         spaced = [line for paragraph in paragraphs for line in (paragraph, Text())]
         return Group(*spaced, self._facts(facts(step, algorithm, maze, self._glyphs)))
 
@@ -114,6 +115,21 @@ class ExplainView(Widget):
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)
+
+
+def explained(step: Step, algorithm: Algorithm, maze: Maze) -> Explanation:
+    """What the algorithm says of a step; if it is the user's own and fails, what is wrong with it.
+
+    The rest of the dialog is worth reading all the same.
+    """
+    try:
+        return algorithm.explain(step, maze.actions)
+    except UserError as error:
+        words = (
+            f"Your algorithm could not explain this update: {error} Mend your file and start a new "
+            "run: this one keeps its copy as it was."
+        )
+        return Explanation(formula=algorithm.formula, numbers="", words=words)
 
 
 def facts(step: Step, algorithm: Algorithm, maze: Maze, glyphs: Glyphs) -> list[Fact]:

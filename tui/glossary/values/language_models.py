@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.llm.settings import GroupSettings
 from engine.presets import LlmPreset
-from tui.glossary.values.learning import described
+from tui.glossary.values.learning import described, temperature
 from tui.glossary.values.policy_gradient import curve, either, learned_step, setting
 from tui.glossary.values.words import Value, action, latest, number, per_action, place, plural
 
@@ -246,7 +246,7 @@ VALUES: dict[str, Value] = {
             curve("completion_tokens", "{} tokens on average lately"),
         )
     ),
-    "temperature": of_llm(setting("temperature")),
+    "temperature": either(of_llm(setting("temperature")), temperature),
     "token-probability": of_llm(token_probability),
     "action-policy": policy_form("action"),
     "plan-policy": policy_form("plan"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from engine.settings import EpsilonGreedy, Schedule
+import numpy as np
+
+from engine.settings import EpsilonGreedy, Schedule, Softmax, UpperConfidenceBound
 from tui.glossary.values.words import (
     Value,
     action,
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
     from tui.snapshot import Snapshot
 
 
+LEVELS: dict[type, str] = {Softmax: "τ", UpperConfidenceBound: "c"}
+"""The number of an exploration rule that is not ε-greedy."""
 GIVEN = "none: the policy is given and only judged"
 
 
 def described(setting: object) -> str:
     """A setting that may be a number, a schedule or "1/n", in words."""
-    if isinstance(setting, Schedule | EpsilonGreedy):
+    if isinstance(setting, UpperConfidenceBound):
+        return f"always {number(setting.c)}"
+    if isinstance(setting, Schedule | EpsilonGreedy | Softmax):
         end = setting.start if setting.end is None else setting.end
         if end == setting.start:
             return f"always {number(end)}"
@@ -193,23 +199,54 @@ def greedy(snapshot: Snapshot) -> str | None:
     return f"{names} at {place(snapshot, shown_state(snapshot))}"
 
 
+def exploration_rule(snapshot: Snapshot) -> object:
+    """How this run explores on its table, by the preset; None for a method without a rule."""
+    return getattr(snapshot.preset.algorithm, "exploration", None)
+
+
 def current_epsilon(snapshot: Snapshot) -> float | None:
-    """ε of the step shown, else of the newest recording point."""
+    """ε now; None where the run explores by another rule, or not at all."""
+    if isinstance(exploration_rule(snapshot), Softmax | UpperConfidenceBound):
+        return None
+    return current_level(snapshot, "epsilon")
+
+
+def current_level(snapshot: Snapshot, metric: str) -> float | None:
+    """ε, τ or c of the step shown, else of the newest recording point."""
     step = real_step(snapshot)
     if step is not None and not math.isnan(step.exploration):
         return step.exploration
-    return latest(snapshot, "epsilon")
+    return latest(snapshot, metric)
+
+
+def told_level(snapshot: Snapshot, metric: str) -> str:
+    """The same in words, with what the setting says."""
+    now, setting = current_level(snapshot, metric), described(exploration_rule(snapshot))
+    return setting if now is None else f"{number(now)} now ({setting})"
+
+
+def other_rule(snapshot: Snapshot) -> str | None:
+    """By what the run explores, where somebody asks for another rule."""
+    match exploration_rule(snapshot):
+        case EpsilonGreedy():
+            return "not in this run: it explores ε-greedily"
+        case Softmax():
+            return "not in this run: it explores by softmax"
+        case UpperConfidenceBound():
+            return "not in this run: it explores by upper confidence bounds"
+    return None
 
 
 def epsilon(snapshot: Snapshot) -> str | None:
-    setting = getattr(snapshot.preset.algorithm, "exploration", None)
-    if setting is None:
-        return None
-    now = current_epsilon(snapshot)
-    return described(setting) if now is None else f"{number(now)} now ({described(setting)})"
+    rule = exploration_rule(snapshot)
+    if rule is None or isinstance(rule, Softmax | UpperConfidenceBound):
+        return other_rule(snapshot)
+    return told_level(snapshot, "epsilon")
 
 
 def epsilon_greedy(snapshot: Snapshot) -> str | None:
+    if isinstance(exploration_rule(snapshot), Softmax | UpperConfidenceBound):
+        return other_rule(snapshot)
     now = current_epsilon(snapshot)
     if now is None:
         return None
@@ -220,9 +257,36 @@ def epsilon_greedy(snapshot: Snapshot) -> str | None:
     )
 
 
+def temperature(snapshot: Snapshot) -> str | None:
+    if not isinstance(exploration_rule(snapshot), Softmax):
+        return None
+    return f"τ = {told_level(snapshot, 'temperature').removeprefix('always ')}"
+
+
+def softmax_exploration(snapshot: Snapshot) -> str | None:
+    return temperature(snapshot) or other_rule(snapshot)
+
+
+def upper_confidence(snapshot: Snapshot) -> str | None:
+    rule = exploration_rule(snapshot)
+    if not isinstance(rule, UpperConfidenceBound):
+        return other_rule(snapshot)
+    told = f"c = {told_level(snapshot, 'ucb_c').removeprefix('always ')}"
+    if snapshot.policy is None:
+        return told
+    visits = snapshot.policy.visits[shown_observation(snapshot)]
+    if not visits.all():
+        names = [action(snapshot, a) for a, tried in enumerate(visits) if not tried]
+        return f"{told}; not tried yet here: {', '.join(names)}"
+    c = current_level(snapshot, "ucb_c") or rule.c
+    bonus = c * np.sqrt(np.log(visits.sum()) / visits)
+    return f"{told}; its bonus here: {per_action(snapshot, bonus)}"
+
+
 def schedule(snapshot: Snapshot) -> str | None:
     settings = snapshot.preset.algorithm
-    named = (("ε", "exploration"), ("α", "learning_rate"))
+    level = LEVELS.get(type(exploration_rule(snapshot)), "ε")
+    named = ((level, "exploration"), ("α", "learning_rate"))
     parts = [
         f"{symbol} {described(getattr(settings, field))}"
         for symbol, field in named
@@ -263,6 +327,8 @@ VALUES: dict[str, Value] = {
     "greedy": greedy,
     "epsilon-greedy": epsilon_greedy,
     "epsilon": epsilon,
+    "softmax-exploration": softmax_exploration,
+    "ucb": upper_confidence,
     "schedule": schedule,
     "optimistic-start": optimistic_start,
 }
