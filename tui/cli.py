@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +37,9 @@ from tui.commands.output import INTERRUPTED, ReaderGoneError, complain, emit
 
 RUN_FAILED, WRONG_INPUT, HUNG_UP, PIPE_CLOSED = 1, 2, 129, 141
 RUNS_DIR, RUNS_DIR_VARIABLE = "--runs-dir", "ICEMAZE_RUNS_DIR"
+
+NO_NUMBER = re.compile(r"Input should be a valid (integer|number), unable to parse [\w ]+")
+"""What Typer says about a word that is no number."""
 
 # Typer brings its own copy of Click or uses the installed one, depending on its version.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -164,8 +168,12 @@ def _usage(error: Any) -> str:
         valid = [name for option in context.command.params for name in option.opts]
         message = f"There is no option {given}."
         message += nearest(given, [name for name in valid if name.startswith("--")])
-    message = message.replace("?.", "?")
+    message = NO_NUMBER.sub(_wanted, message.replace("?.", "?"))
     return f"{message} `{context.command_path if context else 'icemaze'} --help` says more."
+
+
+def _wanted(message: re.Match[str]) -> str:
+    return "expected a whole number" if message[1] == "integer" else "expected a number"
 
 
 def _runs_dir_first(arguments: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from engine.solve import Solution
 from engine.tabular.algorithm import Algorithm
+from tui.reached import Reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Snapshot:
     held_out: Evaluation | None = None
     """The newest evaluation on mazes that are not trained on, where there are any."""
     held_out_curves: Mapping[str, Curve] = field(default_factory=dict)
+    reached: Mapping[str, Reached] = field(default_factory=dict)
+    """How many agents are behind the figures that only those have that got somewhere."""
     pairs: tuple[Pair, ...] = ()
     """Free text: all pairs of completions that were shown, oldest first."""
     preferences: tuple[Preference, ...] = ()

@@ -85,7 +85,7 @@ class LlmAlgorithm(Algorithm):
         except ModuleNotFoundError as error:
             raise UserError(
                 f"Training a language model needs {error.name}, which is not installed: "
-                "pip install 'icemaze[llm]'"
+                "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
             ) from error
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

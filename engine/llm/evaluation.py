@@ -269,7 +269,8 @@ def main() -> int:
         return 1
     except ModuleNotFoundError as error:
         text = f"Asking a language model needs {error.name}, which is not installed: "
-        say(Answer(error=text + "pip install 'icemaze[llm]'"))
+        install = "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
+        say(Answer(error=text + install))
         return 1
     say(answer)
     return 0

@@ -196,7 +196,7 @@ def test_references_are_in_view_unless_told_otherwise() -> None:
 
 def test_legend_has_current_values_and_bands() -> None:
     shown = text(View((RISING, FALLING), (OPTIMUM,)), 120, 20)
-    assert "rising 1.000 [0.9000, 1.100]" in shown
+    assert "rising 1.000 P10–P90 [0.9000, 1.100]" in shown
     assert "falling 0" in shown
     unfinished = Series("late", X, np.where(X > 90, np.nan, X))
     assert "late 90.00" in text(View((unfinished,)))

@@ -18,6 +18,7 @@ from tui.compare import figures
 from tui.compare.clock import SharedClock, moved
 from tui.compare.settings import differences
 from tui.compare.watch import CompareWatch, Comparison, Side, Watch
+from tui.reached import Reached
 from tui.replay import Replay
 from tui.run_watch import News, Notice
 
@@ -245,6 +246,22 @@ def test_settings_that_differ() -> None:
     assert "title" not in found
 
 
+def test_what_is_only_written_in_another_way_is_no_difference() -> None:
+    """A default that is written out, and a schedule that stays where it is."""
+    plain = ON_POLICY.replace("rewards", "# rewards")
+    plain = "\n".join(line for line in plain.splitlines() if "slip" not in line)
+    said = plain.replace("[maze]", "[maze]\nslip = 0.0\nrewards = {goal = 1.0}\nfall = 'end'")
+    assert said != plain
+    same = said.replace(
+        "learning_rate = 0.5", "learning_rate = {start = 0.5, end = 0.5, steps = 7}"
+    )
+    assert differences([presets.parse(plain), presets.parse(same)]) == []
+    falls = said.replace("'end'", "'restart'")
+    assert [each.told for each in differences([presets.parse(plain), presets.parse(falls)])] == [
+        ("end", "restart")
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "signs"),
     [
@@ -329,3 +346,39 @@ def test_a_held_out_figure_is_read_from_its_own_curves(pair: list[Path]) -> None
     assert "held_out_success_rate" in {m.name for m in figures.metrics_of([side])}
     assert figures.newest(side)["held_out_success_rate"] == 0.4
     assert math.isnan(figures.optimum(taught, "held_out_success_rate"))
+
+
+def test_a_mean_over_few_agents_says_so_and_is_not_subtracted(pair: list[Path]) -> None:
+    from dataclasses import replace
+
+    watch = CompareWatch(pair)
+    try:
+        shown = look(watch, None)
+    finally:
+        watch.close()
+    shots = [side.snapshot for side in shown.sides]
+    assert shots[0] is not None and shots[1] is not None
+    assert set(shots[0].reached) == {"first_optimal_step", "first_optimal_episode"}
+    some = {"first_optimal_step": Reached((0, 100, 400), (0, 1, 2))}
+    every = {"first_optimal_step": Reached((0, 100), (0, 4))}
+    steps = np.array([0.0, 100.0, 400.0])
+    curve = Curve(x=steps, mean=np.array([math.nan, 44.0, 44.0]), low=steps, high=steps)
+    metric = figures.Metric("first_optimal_step", "first optimal step", "")
+
+    def row(first: dict[str, Reached], second: dict[str, Reached]) -> figures.Row:
+        taught = [
+            replace(side, snapshot=replace(shot, reached=reached, curves={metric.name: curve}))
+            for side, shot, reached in zip(shown.sides, shots, (first, second), strict=True)
+            if shot is not None
+        ]
+        return figures.figure_rows(replace(shown, sides=tuple(taught)), [metric])[0]
+
+    assert row(some, every).values == ("44.00 (2 of 4)", "44.00")
+    assert row(some, every).differences == ("",)
+    assert row(every, every).differences == ("0",)
+    assert some["first_optimal_step"].at(150) == 1
+
+
+def test_the_maps_of_a_run_are_told_apart_by_the_first_word() -> None:
+    labels = [figures.named(f"success_rate_map_{n}").label for n in (0, 1)]
+    assert labels == ["map 0 success", "map 1 success"]

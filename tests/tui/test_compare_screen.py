@@ -109,7 +109,13 @@ def states(screen: CompareScreen) -> list[str]:
 async def test_all_panels_show_both_runs(runs: list[Path]) -> None:
     async with comparing(runs[:2]) as (pilot, screen):
         text = shown(pilot.app)
-        for expected in ("A ● Across the ice", "B ▲ SARSA walks", "Curves", "Figures", "−A"):
+        for expected in (
+            "A ● q: Across the ice",
+            "B ▲ sarsa: SARSA walks",
+            "Curves",
+            "Figures",
+            "−A",
+        ):
             assert expected in text
         first, second = screen.query(RunCard)
         assert first.region.y == second.region.y
@@ -228,7 +234,7 @@ async def test_four_runs_of_different_kinds(runs: list[Path]) -> None:
         assert "Mazes differ" in said
         assert "γ differs" in said
         text = shown(pilot.app)
-        assert "D ◆ Across the ice (learni" in text
+        assert "D ◆ half: Across the ice" in text
         assert "100% of each run" in text
         names = [level.name for level in screen.query_one(Chart).view.references]
         assert names == ["π* of ABD", "π* of C"]
@@ -449,6 +455,18 @@ async def test_leaving_lets_live_runs_go_on(tmp_path: Path, runs: list[Path]) ->
             await eventually(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
             assert "go on in the background" in notified(pilot)
             assert screen.watcher.sides[0].live
+
+
+async def test_leaving_paused_runs_says_that_they_stay_paused(
+    tmp_path: Path, runs: list[Path]
+) -> None:
+    with live_run(tmp_path, pace=8.0) as path:
+        async with comparing([path, runs[1]]) as (pilot, screen):
+            await pilot.press("space")
+            await eventually(pilot, lambda: states(screen) == ["paused", "finished"])
+            await pilot.press("q")
+            await eventually(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+            assert "The runs stay paused." in notified(pilot)
 
 
 async def test_where_room_is_short_every_run_has_its_column(runs: list[Path]) -> None:

@@ -137,7 +137,7 @@ async def test_a_click_places_the_tile_chosen(tmp_path: Path) -> None:
             x, y = places[len(places) // 2]
             await pilot.click(MazeGrid, offset=(x + 1, y))
             assert screen.draft.at(9) == "H"
-            assert bar.titles[bar.chosen] == "hole"
+            assert bar.titles[bar.chosen] == "h hole"
             await pilot.press("w")
             assert screen.draft.at(9) == "#"
             await pilot.press("left", "space")

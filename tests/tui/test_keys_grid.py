@@ -12,7 +12,7 @@ from engine.mdp import MDP, build_mdp
 from engine.solve import optimal_path, solve
 from tui.widgets import glyphs
 from tui.widgets.maze_layers import Layer, Marks, layers, marks_of, picture, shown_states
-from tui.widgets.maze_legend import describe, legend
+from tui.widgets.maze_legend import GAP, describe, fitted, legend
 from tui.widgets.steps import result, went
 
 
@@ -136,3 +136,21 @@ def test_every_tile_has_a_glyph_of_its_own_one_cell_wide(shapes: glyphs.Glyphs) 
     assert len(set(symbols)) == len(symbols) == 10
     assert all(cell_len(symbol) == 1 for symbol in symbols)
     assert not shapes.ascii or all(symbol.isascii() for symbol in symbols)
+
+
+def test_a_legend_without_room_loses_whole_parts() -> None:
+    ramp = [
+        ("-0.594", "legend", ""),
+        (" ", "", ""),
+        *[(" ", f"heat:{i / 8}", "") for i in range(8)],
+    ]
+    ramp += [(" ", "", ""), ("0.594", "legend", "")]
+    whole = [("3 ", "muted", ""), ("action value", "term", ""), GAP, *ramp, GAP, ("words", "", "")]
+
+    def text(width: int) -> str:
+        return "".join(piece[0] for piece in fitted(whole, width, str))
+
+    assert text(80).endswith("0.594  words")
+    assert text(40).startswith("3 action value  -0.594") and text(40).endswith("0.594")
+    assert text(33).endswith("0.594") and len(text(33)) <= 33
+    assert text(30) == "3 action value"

@@ -125,7 +125,7 @@ def test_without_the_extra_the_line_that_installs_it(tmp_path: Path, arguments: 
     done, _ = python(tmp_path, WITHOUT_EXTRA, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "no_such_package" in done.stderr and "pip install 'icemaze[llm]'" in done.stderr
+    assert "no_such_package" in done.stderr and "pip install '.[llm]'" in done.stderr
 
 
 def test_doctor_tells_what_language_models_can_use(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ async def opened(pilot: Pilot[Any]) -> PlayScreen:
 # ---------------------------------------------------------------- on the screen
 
 
+async def test_a_move_that_the_shield_replaces_is_told(recording: Path, unicode_look: None) -> None:
+    app = played(recording, "maze.shield={max_fall = 0.0}")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("right", "down")  # into a hole
+        assert "You chose down" in text(pilot)
+        assert "The shield" in text(pilot) and "You moved" not in text(pilot)
+        await pilot.press("right")
+        assert "You moved right" in text(pilot) and "The shield" not in text(pilot)
+
+
 async def test_you_walk_to_the_prize_with_arrows_and_letters(
     recording: Path, unicode_look: None
 ) -> None:

@@ -17,7 +17,10 @@ from trainer_tools import app_on, live_run, record
 from engine import presets
 from engine.events import Member, Preference
 from engine.runs.reader import RunReader
+from engine.runs.records import Head
+from tui.commands.follow import stands
 from tui.commands.progress import summary
+from tui.commands.runs import doing
 from tui.commands.text_words import score_words
 from tui.glossary import load
 from tui.glossary.values import current_value, preferences
@@ -266,3 +269,17 @@ def test_terms_have_values_in_such_a_run(ruled: Path) -> None:
     assert all(told.values()), told
     assert "9 answers" in str(told["preference"]) and "3 rounds" in str(told["rlhf"])
     assert preferences.VALUES.keys() <= {entry.slug for entry in load()}
+
+
+def test_what_stands_in_place_of_completions_is_true() -> None:
+    nothing_yet = rating_words.nothing_yet
+    assert "being loaded, writes, or learns" in nothing_yet(Head(state="running"))
+    assert nothing_yet(Head(state="paused")).startswith("Paused")
+    assert nothing_yet(Head(state="stopped")) == "Nothing was written."
+
+
+def test_a_run_that_waits_for_answers_says_so() -> None:
+    assert doing(Head(state="running")) == "running"
+    assert doing(Head(state="running", waiting=1)).startswith("running, waiting for 1 answer of")
+    assert doing(Head(state="stopped", waiting=2)) == "stopped"
+    assert stands(Head(state="running", waiting=2)) and not stands(Head(state="running"))

@@ -66,7 +66,7 @@ def test_settings_say_what_the_schema_says() -> None:
     found = {setting.key: setting for setting in settings(presets.parse(SCHEDULED))}
     for key, owner, name in (
         ("algorithm.gamma", "SarsaSettings", "gamma"),
-        ("algorithm.learning_rate.start", "Schedule", "start"),
+        ("algorithm.learning_rate.start", "StepSchedule", "start"),
         ("algorithm.exploration.steps", "EpsilonGreedy", "steps"),
         ("run.agents", "Run", "agents"),
         ("maze.observation", "MazeSettings", "observation"),
@@ -155,7 +155,6 @@ async def test_enter_starts_at_once() -> None:
 async def test_escape_starts_nothing() -> None:
     app = app_with()
     async with app.run_test() as pilot:
-        await enter(pilot, "algorithm.gamma", "0.5")
         await pilot.press("escape")
         assert app.result is None
 
@@ -270,6 +269,33 @@ async def test_arrow_keys_go_through_all_settings() -> None:
         assert seen == [setting.key for group in main.values() for setting in group]
 
 
+async def test_down_and_up_leave_the_back_button_out() -> None:
+    app = app_with()
+    async with app.run_test(size=(80, 24)) as pilot:
+        keys = [field.setting.key for field in app.screen.query(SettingField)]
+        await pilot.press("down", "down")
+        assert field(pilot, keys[1]).has_focus_within
+        await pilot.press("up", "up")
+        assert app.focused is not None and app.focused.id == "submit"
+
+
+async def test_what_was_typed_is_not_dropped_unasked() -> None:
+    app = app_with(form=TuneForm)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await enter(pilot, "algorithm.learning_rate", "0.25")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "You changed algorithm.learning_rate." in shown(app)
+        await pilot.press("n")
+        await pilot.pause()
+        assert app.result == "nothing yet"
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.press("y")
+        await pilot.pause()
+        assert app.result is None
+
+
 async def test_a_title_is_never_markup() -> None:
     app = app_with(FIRST.replace("First steps on the ice", r"[red]x[/] \u001b[2J[y"))
     async with app.run_test() as pilot:
@@ -297,6 +323,8 @@ async def test_tuning_offers_only_what_may_change() -> None:
         keys = {field.setting.key for field in app.screen.query(SettingField)}
         assert keys == {s.key for s in settings(presets.parse(FIRST)) if s.tunable}
         assert "Apply (Enter)" in shown(app)
+        first = app.screen.query(SettingField).first()
+        assert first.has_focus_within
 
 
 async def test_tuning_gives_what_changed() -> None:

@@ -15,6 +15,7 @@ from engine.events import Step
 from engine.maze import Maze, build_mazes
 from engine.mdp import build_mdp
 from engine.tabular import registry
+from tui.exploring import KINDS
 from tui.widgets.explain import facts
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.log_columns import columns
@@ -146,3 +147,11 @@ def test_a_given_policy_neither_explores_nor_exploits() -> None:
 def test_a_choice_of_ones_own_is_named() -> None:
     assert "here it exploited" in told(step(), "sarsa")["behaviour policy"]
     assert "here it explored" in told(step(action=DOWN, explored=True), "sarsa")["behaviour policy"]
+
+
+@pytest.mark.parametrize("kind", ["softmax", "ucb"])
+def test_the_number_of_the_exploration_has_its_own_name(kind: str) -> None:
+    policy = Story(MAZE, step(), "Q", UNICODE, KINDS[kind]).agent_side()[1].value
+    named = [piece for piece in policy if piece.text == KINDS[kind].symbol]
+    assert [piece.slug for piece in named] == [KINDS[kind].slug]
+    assert not any(piece.slug == "epsilon" for piece in policy)

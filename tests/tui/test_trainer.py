@@ -14,7 +14,7 @@ from trainer_tools import app_on, notified, opened, settled
 from tui.glossary.panel import GlossaryPanel
 from tui.screens import trainer_keys
 from tui.screens.explain import ExplainScreen
-from tui.screens.help import HelpScreen, active_keys, commands
+from tui.screens.help import LEFTOVERS, HelpScreen, active_keys, commands
 from tui.screens.home import HomeScreen
 from tui.screens.term_picker import TermPicker
 from tui.screens.trainer import NAMES, TrainerScreen
@@ -91,6 +91,18 @@ async def test_the_footer_shows_what_matters_in_every_panel(
             ):
                 assert words in footer
             assert ("^p palette" in footer) == (size[0] >= 120)
+
+
+async def test_in_a_text_field_the_footer_names_the_keys_that_work_there(recording: Path) -> None:
+    app = app_on(recording)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("p", "p", "p", "slash")
+        await pilot.pause()
+        await pilot.pause()
+        footer = shown(app).splitlines()[-1]
+        assert "Go" in footer and "esc Entry" in footer
+        assert not any(name in footer for name in ("Pace", "Panel", "Search", "Step"))
 
 
 async def test_resizing_back_and_forth_keeps_everything(recording: Path) -> None:
@@ -318,6 +330,7 @@ async def test_help_lists_exactly_the_active_keys(recording: Path) -> None:
                 (binding.action, id(node))
                 for node, binding, _, _ in screen.active_bindings.values()
                 if binding.description and not binding.system
+                if binding.action not in LEFTOVERS
             }
             palette = {("command_palette", id(app))}
             assert {(key.action, id(key.node)) for key in keys} == active | palette

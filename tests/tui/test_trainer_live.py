@@ -152,6 +152,19 @@ async def test_stop_asks_first(tmp_path: Path) -> None:
             await eventually(pilot, lambda: state(screen) == "stopped")
             await eventually(pilot, lambda: "The run has stopped." in notified(pilot))
             assert "■ stopped" in shown(app)
+            assert "It has stopped: r in the library goes on with it." in shown(app)
+
+
+async def test_leaving_a_paused_run_says_that_it_stays_paused(tmp_path: Path) -> None:
+    with live_run(tmp_path, pace=32.0) as path:
+        app = app_on(path)
+        async with app.run_test(size=(80, 24)) as pilot:
+            screen = await opened(pilot)
+            await pilot.press("space")
+            await eventually(pilot, lambda: state(screen) == "paused")
+            await pilot.press("q")
+            await eventually(pilot, lambda: isinstance(app.screen, HomeScreen))
+            assert "The run stays paused." in notified(pilot)
 
 
 async def test_leaving_lets_the_run_go_on(tmp_path: Path) -> None:

@@ -88,16 +88,22 @@ def _differences(
 
 def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
     """One object for each run; from the second on with what it is more than the first."""
-    from tui.compare.figures import reading
+    from tui.compare.figures import alike, count, reading
     from tui.compare.settings import differences as settings_of
 
     settings = settings_of([side.preset for side in found.sides])
     first: dict[str, float] = {}
+    some_of_first: dict[str, int] = {}
     for i, side in enumerate(found.sides):
         means = {metric.name: reading(side, metric.name, found).mean for metric in metrics}
-        first = first or means
+        known = {name: count(side, name, found) for name in means}
+        some = {name: n for name, n in known.items() if n is not None}
+        if not i:
+            first, some_of_first = means, some
         more = {
             name: _interval(mean - first[name], differences[i].get(name))
+            if alike(some.get(name), some_of_first.get(name))
+            else _interval(math.nan, None)
             for name, mean in means.items()
         }
         emit(
@@ -108,6 +114,8 @@ def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Es
             step=side.length,
             settings={each.key: each.values[i] for each in settings},
             figures=means,
+            agents=side.preset.run.agents,
+            agents_with_figure=some,
             **({"differences": more} if i else {}),
         )
 
@@ -141,7 +149,8 @@ def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Est
     for row in figure_rows(found, metrics):
         line = [row.label, row.values[0]]
         for i, more in enumerate(row.differences, start=1):
-            line += [row.values[i], more or "-", _told(differences[i].get(names[row.label]))]
+            interval = _told(differences[i].get(names[row.label])) if more else "-"
+            line += [row.values[i], more or "-", interval]
         lines.append(line)
     say()
     table(headings, lines, numbers=range(1, len(headings)))

@@ -77,7 +77,8 @@ class Follower:
         self._known = set(known)
         self._speed = Speedometer()
         self._told_at = -1.0
-        self._told_step = 0
+        self._told_where = (0, False)
+        """The step, and whether the run stood there, when the reporter was told last."""
         self._failure_told = False
 
     def follow(self, signals: Signals) -> int:
@@ -124,10 +125,11 @@ class Follower:
                 self._failure_told = self._failure_told or note.level == "error"
                 self.reporter.note(note)
         share = budget_used(self.reader, head)
-        speed, eta = self._speed.measure(head.step, share)
+        speed, eta = self._speed.measure(head.step, share, still=stands(head))
         now = time.monotonic()
-        if head.step != self._told_step and now - self._told_at >= self.reporter.interval:
-            self._told_at, self._told_step = now, head.step
+        where = (head.step, bool(head.waiting))
+        if where != self._told_where and now - self._told_at >= self.reporter.interval:
+            self._told_at, self._told_where = now, where
             figures, newest = self.reader.final(), self.reader.evaluation_at()
             stderr = newest.success_stderr if newest else 0.0
             self.reporter.progress(Moment(head, figures, share, speed, eta, stderr))
@@ -140,6 +142,11 @@ class Follower:
                 self.reporter.failed(why_it_failed(self.reader, head))
         self.reporter.finished(self.run_dir, figures)
         return {"finished": 0, "stopped": INTERRUPTED}.get(head.state, 1)
+
+
+def stands(head: Head) -> bool:
+    """Whether the run does nothing until somebody says so."""
+    return head.state == "paused" or bool(head.waiting)
 
 
 def why_it_failed(reader: RunReader, head: Head) -> str:

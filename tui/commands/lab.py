@@ -10,10 +10,16 @@ from tui.commands.options import Json
 from tui.commands.output import INTERRUPTED, complain, emit, leave, say, table
 
 if TYPE_CHECKING:
-    pass
+    from pathlib import Path
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A challenge's name, or its number in the list.")
+]
+NameOrPage = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A challenge's name, its number in the list, or a page's name."
+    ),
 ]
 
 app = typer.Typer(help="Challenges of RL as experiments.", no_args_is_help=False)
@@ -28,10 +34,11 @@ def lab(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def list_challenges(as_json: bool) -> None:
-    """One line for each challenge; a broken one says why."""
+    """One line for each challenge, then one for each further page; a broken one says why."""
     from engine.errors import UserError
     from engine.lab import progress
     from engine.lab.challenge import challenge_names, load_challenge
+    from engine.lab.lesson import load_lesson
     from tui.commands.lab_report import listing
 
     known, rows, tried = terms(), [], progress.read()
@@ -47,6 +54,17 @@ def list_challenges(as_json: bool) -> None:
             emit(**listing(challenge), state=tried.of(name))
         what = f"{challenge.title}: {challenge.question}"
         rows.append((str(challenge.number), name, tried.of(name), what))
+    for name, path in pages().items():
+        try:
+            title = load_lesson(path).title
+        except UserError as error:
+            if as_json:
+                emit(name=name, page=True, error=str(error))
+            rows.append(("", name, tried.of(name), str(error)))
+            continue
+        if as_json:
+            emit(name=name, page=True, title=title, state=tried.of(name))
+        rows.append(("", name, tried.of(name), f"{title} (a lesson only)"))
     if not as_json:
         table(("", "name", "state", "challenge"), rows, numbers=(0,))
         say()
@@ -118,13 +136,25 @@ def _mark_tried(name: str) -> None:
 
 
 @app.command("show")
-def show_lesson(name: Name) -> None:
-    """Print a challenge's lesson as plain text, the answers to its questions at the end."""
-    from engine.errors import UserError
-    from engine.lab.challenge import load_challenge
+def show_lesson(name: NameOrPage) -> None:
+    """Print a challenge's lesson, or a page that belongs to none, as plain text, the answers to its
+    questions at the end."""
+    from engine.errors import UserError, nearest
+    from engine.lab.challenge import challenge_names, load_challenge
     from engine.lab.lesson import load_lesson
     from tui.commands.lab_lesson import lesson_text
 
+    further, names = pages(), challenge_names()
+    if name not in names and name in further:
+        page = load_lesson(further[name])
+        say(page.title)
+        say(lesson_text(page))
+        return
+    if name not in names and not name.isdecimal():
+        raise UserError(
+            f"There is no challenge or page {name!r}.{nearest(name, [*names, *further])} "
+            "`icemaze lab` shows them all."
+        )
     challenge = load_challenge(name, terms())
     if not challenge.lesson.is_file():
         raise UserError(
@@ -133,6 +163,13 @@ def show_lesson(name: Name) -> None:
         )
     say(f"{challenge.title}: {challenge.question}")
     say(lesson_text(load_lesson(challenge.lesson)))
+
+
+def pages() -> dict[str, Path]:
+    """The files of the lessons that belong to no challenge, by name."""
+    from engine.lab.challenge import lab_folder
+
+    return {path.stem: path for path in sorted(lab_folder().glob("pages/*.md"))}
 
 
 def terms() -> frozenset[str]:

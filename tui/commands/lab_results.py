@@ -61,7 +61,8 @@ def _show_own_claims(run: RunResult) -> None:
 def show_runs(result: Result) -> None:
     """One row for each run: success, the figures that are compared, and its id."""
     metrics = _compared_metrics(result)
-    headings = ("", "preset", "success", *(name for name, _ in metrics), "run")
+    figures = [f"{name} ({measure})" for name, measure in metrics]
+    headings = ("", "preset", "success", *figures, "run")
     rows = []
     for run in result.runs:
         role = "fails" if run.name == result.challenge.failing else "remedy"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXTRA = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf")
 """What the `llm` extra brings."""
-INSTALL = "pip install 'icemaze[llm]'"
+INSTALL = "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
 
 SECONDS_BETWEEN_EVENTS = 0.5
 """Progress of a fetch is told at most this often."""

@@ -24,7 +24,7 @@ LINE_SECONDS = 1.0
 BAR_SECONDS = 0.25
 """Least time between two drawings of the bar: over a slow connection more would queue up."""
 WINDOW_SECONDS = 10.0
-"""The speed shown is the average over so long."""
+"""The speed shown is the average over so long, or over the last change where that took longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +45,45 @@ class Moment:
 
 
 class Speedometer:
-    """Speed and time left from the last seconds of progress."""
+    """Speed and time left from the last changes of step, however long one takes."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int, float]] = deque()
+        self._last_step: int | None = None
+        self._changes: deque[tuple[float, int, float]] = deque()
+        """When the step changed, to which, and to which share of the budget."""
 
-    def measure(self, step: int, share: float, now: float | None = None) -> tuple[float, float]:
-        """(steps per second, seconds left) after seeing that the run is at `step` and `share`."""
+    def measure(
+        self, step: int, share: float, now: float | None = None, *, still: bool = False
+    ) -> tuple[float, float]:
+        """(steps per second, seconds left) after seeing that the run is at `step` and `share`.
+
+        With `still` it is known to stand: how long it does so says nothing about its speed.
+        """
         now = time.monotonic() if now is None else now
-        first_look = len(self._seen) == 1
-        if self._seen and (step < self._seen[-1][1] or (first_look and step == self._seen[0][1])):
-            # After a resume it has gone back; and the worker's start says nothing about its speed.
-            self._seen.clear()
-        self._seen.append((now, step, share))
-        while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW_SECONDS:
-            self._seen.popleft()
-        then, first, before = self._seen[0]
-        elapsed = now - then
-        if elapsed <= 0 or step == first:
+        last, self._last_step = self._last_step, step
+        if still or (last is not None and step < last):  # after a resume it has gone back
+            self._changes.clear()
+        elif last is not None and step > last:
+            self._changes.append((now, step, share))
+        while len(self._changes) > 2 and now - self._changes[1][0] >= WINDOW_SECONDS:
+            self._changes.popleft()
+        if len(self._changes) < 2:  # from the start to the first change is the worker's start too
+            return math.nan, math.nan
+        return self._measured(now)
+
+    def _measured(self, now: float) -> tuple[float, float]:
+        """From the first change that counts to the last, and on while the next one is overdue."""
+        (then, first, before), (since, step, share) = self._changes[0], self._changes[-1]
+        usual = (since - then) / (len(self._changes) - 1)
+        silent = now - since
+        elapsed = since - then + max(silent - usual, 0.0)
+        if elapsed <= 0:
             return math.nan, math.nan
         speed = (step - first) / elapsed
-        return speed, (1 - share) * elapsed / (share - before) if share > before else math.nan
+        if share <= before:
+            return speed, math.nan
+        left = (1 - share) * elapsed / (share - before) - min(silent, usual)
+        return speed, max(left, 0.0)
 
 
 class Reporter(Protocol):
@@ -275,6 +293,8 @@ def _llm_words(moment: Moment, paused: bool) -> str:
     seconds = metrics.get("seconds_per_update", math.nan)
     tokens = metrics.get("tokens_per_second", math.nan)
     speed = "paused" if paused else f"{number(seconds, 2)} s/update  {si(tokens)} tokens/s"
+    if moment.head.waiting:
+        speed = "waits for your answers (icemaze open)"
     how = f"success {percent(now)}{error} (best {percent(best)})"
     if writes_text(figures):
         how = score_words(figures)
@@ -309,8 +329,23 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     if status == "finished":
         lines.append(f"`icemaze open {run_dir.name}` replays it.")
     else:
-        lines.append(f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint.")
+        lines.append(what_next(run_dir, status))
     return "\n".join(lines)
+
+
+def what_next(run_dir: Path, status: str) -> str:
+    """What to do with a run that did not finish: to resume it, as a rule. One that failed by the
+    user's own algorithm, of which it keeps a copy, would only fail again."""
+    resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
+    if status != "failed":
+        return resume
+    from engine.runs import own_algorithm
+    from engine.runs.reader import RunReader
+
+    with RunReader(run_dir) as reader:
+        remedies = [note.remedy for note in reader.notes() if note.level == "error"]
+        meta = reader.meta().get(own_algorithm.META_KEY)
+    return (own_algorithm.instead_of_resume(meta, remedies[-1]) if remedies else "") or resume
 
 
 def _llm_lines(metrics: dict[str, float]) -> list[str]:

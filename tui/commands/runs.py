@@ -13,7 +13,7 @@ from tui.commands.output import complain, emit, on_terminal, say, table
 
 if TYPE_CHECKING:
     from engine.runs.reader import RunReader
-    from engine.runs.records import RunSummary
+    from engine.runs.records import Head, RunSummary
 
 STOP_SECONDS = 60.0
 """How long `stop` waits for the last checkpoint. The first compile can keep a worker that long."""
@@ -68,7 +68,7 @@ def status(run: RunId = None, as_json: Json = False) -> None:
 def _say_status(reader: RunReader, as_json: bool) -> None:
     from engine.presets import algorithm_name
     from tui.commands.follow import budget_used, why_it_failed
-    from tui.commands.progress import counts
+    from tui.commands.progress import counts, what_next
     from tui.widgets.text import number, percent
 
     head, info, figures = reader.head(), reader.info(), reader.final()
@@ -80,10 +80,11 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
         emit(
             run=reader.id, path=str(reader.path), state=head.state, preset=info.preset_name,
             title=info.preset.title, algorithm=algorithm_name(info.preset),
-            created=info.created.isoformat(), progress=share, error=error, **figures,
+            created=info.created.isoformat(), progress=share, error=error,
+            waiting=0 if head.ended else head.waiting, **figures,
         )  # fmt: skip
         return
-    say(f"{reader.id}: {head.state}, {percent(share)} of its budget used")
+    say(f"{reader.id}: {doing(head)}, {percent(share)} of its budget used")
     say(f"  preset {info.preset_name}: {info.preset.title}")
     say(
         f"  {counts(figures)} of {algorithm_name(info.preset)} in {head.seconds:.1f} s; "
@@ -93,7 +94,15 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
     if error:
         say(f"  Error: {error}")
     if head.state in ("failed", "dead", "stopped"):
-        say(f"  `icemaze train --resume {reader.id}` goes on from the last checkpoint.")
+        say(f"  {what_next(reader.path, head.state)}")
+
+
+def doing(head: Head) -> str:
+    """The state of a run, and whether it stands because of whoever reads this."""
+    if head.ended or not head.waiting:
+        return head.state
+    answers = "answer" if head.waiting == 1 else "answers"
+    return f"{head.state}, waiting for {head.waiting} {answers} of yours (icemaze open)"
 
 
 def pause(run: RunId = None, as_json: Json = False) -> None:

@@ -88,6 +88,11 @@ def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> 
             f"train needs a PRESET: a name ({some}; `icemaze presets list` shows them all) or the "
             "path of a TOML file."
         )
+    if Path(preset).is_dir() and preset not in presets.shipped_names():
+        raise UserError(
+            f"train: {preset} is a folder; give the path of a TOML file in it, or a preset's name. "
+            "(A run goes on with `icemaze train --resume RUN`.)"
+        )
     overrides = list(settings or [])
     if seed is not None:
         overrides.append(f"run.seed={seed}")

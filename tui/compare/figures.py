@@ -20,6 +20,8 @@ from tui.widgets.text import number, signed
 
 SHARE = (0.0, 1.0)
 FROM_ZERO = (0.0, None)
+OF_MAP = "success_rate_map_"
+"""Before the number of one of the maps that a run goes through."""
 HELD_OUT = "held_out_"
 """Before the name of a figure that is measured on mazes held out from training."""
 
@@ -104,6 +106,8 @@ def named(name: str) -> Metric:
         for figure in view.figures:
             if figure.metric == name and figure.split == "train":
                 return Metric(name, figure.label, figure.slug, view.y_range)
+    if name.startswith(OF_MAP):  # first what tells it from the others, should it be cut
+        return Metric(name, f"map {name.removeprefix(OF_MAP)} success", "success-rate", SHARE)
     return _looked_up(Metric(name, name.replace("_", " "), name.replace("_", "-")))
 
 
@@ -199,6 +203,20 @@ def _last(curve: Curve) -> float:
 # ---------------------------------------------------------------- the table
 
 
+def count(side: Side, name: str, comparison: Comparison) -> int | None:
+    """How many agents the figure at the cursor is the mean of, where some are missing; else None.
+
+    A figure such as the steps to recover is known only of the agents that got there.
+    """
+    shot = side.snapshot
+    if shot is None or name not in shot.reached:
+        return None
+    cursor = comparison.cursor
+    step = None if cursor is None else comparison.clock.step(cursor, side.length)
+    found = shot.reached[name].at(step)
+    return found if found < shot.preset.run.agents else None
+
+
 class Row(NamedTuple):
     """One line of the table: a value for each run, and from the second on what it is more than
     the first (empty where that says nothing)."""
@@ -215,7 +233,8 @@ def figure_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row]:
     for metric in metrics:
         means = [reading(side, metric.name, comparison).mean for side in comparison.sides]
         if not all(map(math.isnan, means)):
-            rows.append(row_of(metric, means))
+            counts = [count(side, metric.name, comparison) for side in comparison.sides]
+            rows.append(_counted(row_of(metric, means), counts, comparison.sides))
     return rows
 
 
@@ -228,3 +247,22 @@ def row_of(metric: Metric, means: Sequence[float]) -> Row:
         tuple(number(mean, 4) for mean in means),
         tuple("" if math.isnan(each) else signed(each, 3) for each in more),
     )
+
+
+def _counted(row: Row, counts: Sequence[int | None], sides: Sequence[Side]) -> Row:
+    """The row with the number of agents where some are missing, and without the differences that
+    are then between other agents."""
+    values = [
+        value if known is None else f"{value} ({known} of {side.preset.run.agents})"
+        for value, known, side in zip(row.values, counts, sides, strict=True)
+    ]
+    more = [
+        each if alike(known, counts[0]) else ""
+        for each, known in zip(row.differences, counts[1:], strict=True)
+    ]
+    return row._replace(values=tuple(values), differences=tuple(more))
+
+
+def alike(first: int | None, second: int | None) -> bool:
+    """Whether two means may be subtracted: both are over all agents."""
+    return first is None and second is None

@@ -7,11 +7,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from engine.maze import DEFAULT_MAX_STEPS
+from engine.maze_settings import Rewards
 from engine.presets import Preset
 from tui.widgets.text import clean
 
 LEFT_OUT = ("title", "summary", "group", "expect", "run.pace")
 """Keys that change nothing about what a run does."""
+
+
+HOLE_DENSITY = 0.2
+"""Of a generated maze that does not say, see `engine.maze_settings.MazeSettings`."""
 
 
 class Difference(NamedTuple):
@@ -39,7 +45,7 @@ class Difference(NamedTuple):
 
 def differences(presets: Sequence[Preset]) -> list[Difference]:
     """The keys in which the presets differ, in the order of the preset."""
-    flat = [_flat(msgspec.to_builtins(preset)) for preset in presets]
+    flat = [_flat(_effective(msgspec.to_builtins(preset))) for preset in presets]
     keys = dict.fromkeys(key for table in flat for key in table)
     found = []
     for key in keys:
@@ -47,6 +53,44 @@ def differences(presets: Sequence[Preset]) -> list[Difference]:
         if key not in LEFT_OUT and any(value != values[0] for value in values[1:]):
             found.append(Difference(key, values))
     return found
+
+
+def _effective(preset: dict[str, Any]) -> dict[str, Any]:
+    """The preset with what holds where a key is not set, and without what then has no effect."""
+    if "maze" in preset:
+        preset["maze"] = _with_rules(preset["maze"])
+    algorithm = preset["algorithm"]
+    preset["algorithm"] = {key: _settled(value) for key, value in algorithm.items()}
+    return preset
+
+
+def _with_rules(maze: dict[str, Any]) -> dict[str, Any]:
+    """The `[maze]` table with its defaults; those of Gymnasium are the environment's own."""
+    if maze.get("gymnasium"):
+        return maze
+    rules: dict[str, Any] = {
+        "rewards": msgspec.to_builtins(Rewards()),
+        "max_steps": DEFAULT_MAX_STEPS,
+        "fall": "end",
+    }
+    if not maze.get("randomize"):
+        rules["slip"] = 0.0
+    if maze.get("size"):
+        rules |= {"hole_density": HOLE_DENSITY, "walls": 0.0, "seed": 0}
+    return maze | {key: value for key, value in rules.items() if maze.get(key) is None}
+
+
+def _settled(value: Any) -> Any:
+    """A schedule that goes nowhere is its start; how long it takes for that says nothing."""
+    if not isinstance(value, dict) or "start" not in value or "end" not in value:
+        return value
+    end = value["start"] if value["end"] is None else value["end"]
+    if end != value["start"]:
+        return value
+    if "kind" not in value:
+        return value["start"]
+    kept = {key: each for key, each in value.items() if key not in ("steps", "shape")}
+    return kept | {"end": end}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

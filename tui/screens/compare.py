@@ -124,14 +124,14 @@ class CompareScreen(CompareRuns):
         wanted = self.challenge.curves if self.challenge is not None else ()
         self.metrics = metrics_of(comparison.sides, wanted)
         grids = self.query_one(CompareGrids)
-        self._share_room(grids, comparison)
-        grids.show(comparison)
-        self._draw_curves()
         rows = figure_rows(comparison, self.metrics)
         if self._settings:
             rows += [Row("Settings that differ", "", ()), *self._settings]
         head = [f"{side.letter} {marker(i)}" for i, side in enumerate(comparison.sides)]
         self.query_one(CompareTable).show(head, rows)
+        self._share_room(grids, comparison)
+        grids.show(comparison)
+        self._draw_curves()
         self.say()
         self._teach(comparison)
 
@@ -148,6 +148,7 @@ class CompareScreen(CompareRuns):
         width: str | int = "1fr"
         if room.width and not self.has_class("-narrow"):
             wanted = FIGURES_WIDTH + MORE_FIGURES_WIDTH * (len(comparison.sides) - 1)
+            wanted = max(wanted, self.query_one(CompareTable).wanted_width)
             width = min(wanted, room.width * 3 // 5)
         if self._table_width != width:
             self._table_width = width
@@ -205,6 +206,8 @@ class CompareScreen(CompareRuns):
             keys = "Space pauses all, left goes back in time, m shows another figure."
         else:
             keys = "Space replays all, left goes back in time, m shows another figure."
+        if self.lesson is not None and self.has_class("-narrow"):
+            keys = f"Tab: next panel. {keys}"
         return f"{said} {keys}".strip()
 
     def _teach(self, comparison: Comparison) -> None:

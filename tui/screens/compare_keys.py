@@ -36,10 +36,11 @@ COMPARE_KEYS: tuple[Binding, ...] = (
         "M", "next_curves(-1)", "Figure before", id="compare.curves-back", show=False,
         tooltip="Show the figure before",
     ),
-    # Tab as well, because a lesson has a p of its own.
-    _like(
-        "run.panel", "Go to the next panel (Tab does so from a lesson too)",
-        key="p,tab", key_display="p",
+    _like("run.panel", "Go to the next panel (so does Tab, from a field of a lesson too)"),
+    # By itself, so that the key bar names the key that works while a number is typed.
+    Binding(
+        "tab", "next_panel", "Panel", id="compare.panel-on", key_display="Tab",
+        tooltip="Go to the next panel",
     ),
     Binding(
         "shift+tab", "next_panel(-1)", "Panel before", id="compare.panel-back", show=False,

@@ -160,8 +160,13 @@ class CompareRuns(WatchingScreen[tuple[Comparison | None, tuple[Notice, ...]]]):
 
     def action_leave(self) -> None:
         """Back to the library; live runs go on."""
-        live = self._live
+        live, shown = self._live, self.comparison
         self.dismiss()
-        if live:
-            text = "The runs go on in the background. Open them from the list of runs."
-            self.app.notify(text, markup=False)
+        if live and shown is not None:
+            paused = sum(shown.sides[i].state == "paused" for i in live)
+            how = "The runs go on in the background."
+            if paused == len(live):
+                how = "The runs stay paused."
+            elif paused:
+                how = f"{len(live) - paused} of the runs go on in the background, {paused} paused."
+            self.app.notify(f"{how} Open them from the list of runs.", markup=False)

@@ -45,7 +45,7 @@ class EditScreen(Screen[tuple[str, ...] | None]):
 
     DEFAULT_CSS = """
     EditScreen {
-        & #told { height: 2; padding: 0 1; background: $panel; }
+        & #told { height: auto; min-height: 2; max-height: 4; padding: 0 1; background: $panel; }
         & #told.-wrong { color: $text-error; }
         & #tiles { padding: 0 1; }
         & MazeGrid { padding: 0 1; }
@@ -70,7 +70,7 @@ class EditScreen(Screen[tuple[str, ...] | None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="told", markup=False)
-        yield ChoiceBar(*(tile.name for tile in self.draft.tiles), id="tiles")
+        yield ChoiceBar(*(f"{tile.key} {tile.name}" for tile in self.draft.tiles), id="tiles")
         grid = MapGrid()
         grid.can_focus = False  # the cursor is this screen's
         yield grid
@@ -147,7 +147,7 @@ class EditScreen(Screen[tuple[str, ...] | None]):
         if self.draft.changed:
             was = f"{value}, {number(self.before)} before."
             return f"{title}\n{was} Enter sends the map, Esc drops it."
-        return f"{title}\n{value}. Numbers are V*. Letters place tiles, m moves the prize."
+        return f"{title}\n{value}. Numbers are V*. Letters place the tiles, m the prize."
 
     # ------------------------------------------------------------ editing
 

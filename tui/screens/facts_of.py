@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tui.exploring import exploring
 from tui.screens.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.widgets import glyphs
 from tui.widgets.facts import Fact
@@ -32,14 +33,10 @@ STATES = {
     "dead": StateLook("†", "!", "$text-error"),
     "broken": StateLook("?", "?", "$text-error"),
 }
-EXPLORATIONS = {
-    "epsilon-greedy": ("ε-greedy", "ε"),
-    "softmax": ("softmax", "τ"),
-    "ucb": ("UCB", "c"),
-}
-"""What a kind of exploration is called, and its number."""
 LIVE = frozenset({"starting", "running", "paused"})
 RESUMABLE = frozenset({"stopped", "dead", "failed"})
+OVER = {"stopped": "It has stopped", "dead": "Its worker died", "failed": "It has failed"}
+"""How runs ended that can go on."""
 
 
 def symbol(state: str) -> str:
@@ -118,10 +115,10 @@ def _model(preset: Preset) -> list[Fact]:
 
 def _behaviour(preset: Preset) -> str:
     """How it moves, with the numbers of its exploration; nothing for a method without one."""
-    exploration = getattr(preset.algorithm, "exploration", None)
-    if exploration is None or exploration.__struct_config__.tag not in EXPLORATIONS:
+    kind = exploring(preset)
+    if kind is None:
         return ""
-    name, symbol = EXPLORATIONS[exploration.__struct_config__.tag]
+    name, symbol, exploration = kind.name, kind.symbol, preset.algorithm.exploration  # type: ignore[attr-defined]
     first, last = getattr(exploration, "start", None), getattr(exploration, "end", None)
     if first is None:
         return f"{name} on Q, {symbol} {exploration.c:g}"

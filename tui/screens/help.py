@@ -29,11 +29,12 @@ in the chart, on its maze and over its column, where the table also says what it
 first. Runs that count different things (steps, sweeps, updates) share a clock in % of each run.
 
 With a challenge comes its lesson. It asks before it shows: answer by the letter of the answer, turn
-the page by n. It turns only when the question is answered and the figure it waits for is there.
+the page by n, back by N. It turns only when the question is answered and the figure it waits for is
+there. Tab or p goes to the next panel.
 """,
     "LessonScreen": """
 **A lesson.** Answer by the letter of the answer, or type the number and press Enter; n turns the
-page once its questions are answered.
+page once its questions are answered, N turns back.
 """,
     "TrainerScreen": """
 **The trainer.** *Ice Maze* shows the agent and, layer by layer, what it has learned. *Trajectory
@@ -71,10 +72,13 @@ beside what the policy earns on average and what the optimum does.
 TEXTUAL_KEYS = {
     "app.focus_next": "Next field",
     "app.focus_previous": "Previous field",
-    "screen.copy_text": "Copy selected text",
     "command_palette": "Commands by name",
 }
 """Names for the keys that come from Textual itself, by action."""
+
+
+LEFTOVERS = ("screen.copy_text", "page_left", "page_right")
+"""Keys of Textual's own that nobody here has a use for: nothing is as wide as that."""
 
 
 class Key(NamedTuple):
@@ -134,7 +138,8 @@ def active_keys(screen: Screen[object]) -> list[Key]:
     for active in screen.active_bindings.values():
         binding, node = active.binding, active.node
         name = TEXTUAL_KEYS.get(binding.action, binding.description)
-        if not name or (binding.system and binding.action not in TEXTUAL_KEYS):
+        system = binding.system and binding.action not in TEXTUAL_KEYS
+        if not name or system or binding.action in LEFTOVERS:
             continue
         shown = screen.app.get_key_display(binding)
         place = (binding.action, id(node))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -357,6 +357,13 @@ class HomeScreen(LabOfHome):
         """Ask the highlighted run to stop; the list shows when it has."""
         if self._run:
             self._carry_out(run_actions.stop, self._run.summary.path)
+
+    def on_key(self, event: events.Key) -> None:
+        """A key for live runs that found none: silence would look like a key that is broken."""
+        run = self._run
+        if event.key == "x" and run is not None and run.summary.state not in LIVE:
+            event.stop()
+            self.notify("The run is over already: there is nothing to stop.", markup=False)
 
     def action_delete(self) -> None:
         """Delete the highlighted run, after a question."""

@@ -16,6 +16,9 @@ from tui.screens.shelf import GROUPS, PresetCard, RunCard, matches
 from tui.widgets import glyphs
 from tui.widgets.text import percent
 
+ROOM_AROUND = 2
+"""Columns of a row that its text cannot have."""
+
 
 class HomeList(OptionList, inherit_bindings=False):
     """A list that keeps its highlight when its rows change; Page Up and Down are the preview's."""
@@ -124,7 +127,10 @@ class RunList(HomeList):
         """Show the runs that have all `words`, in the order given."""
         self.marked &= {card.summary.id for card in cards}
         fitting = [c for c in cards if matches(words, c.title, c.summary.id, c.summary.state)]
-        options = [Option(run_prompt(card, self.marked), id=card.summary.id) for card in fitting]
+        width = self.scrollable_content_region.width - ROOM_AROUND
+        options = [
+            Option(run_prompt(card, self.marked, width), id=card.summary.id) for card in fitting
+        ]
         self.show(options, "No run has these words." if cards else "None yet. Enter starts one.")
         self.border_title = f"Runs {len(fitting)}" if fitting else "Runs"
 
@@ -136,14 +142,19 @@ def preset_prompt(card: PresetCard) -> Content:
     return Content(glyphs.plain(card.title))
 
 
-def run_prompt(card: RunCard, marked: Set[str] = frozenset()) -> Content:
-    """A run in the list: what it is, and below how it stands."""
+def run_prompt(card: RunCard, marked: Set[str] = frozenset(), width: int = 0) -> Content:
+    """A run in the list: what it is, and below how it stands and when it began, as far as `width`
+    has room: repeated runs of a preset differ in nothing else."""
     state = card.summary.state
     parts: list[str] = ["marked", state] if card.summary.id in marked else [state]
     if card.progress is not None and state != "finished":
         parts.append(f"{percent(card.progress)} done")
     if card.summary.success_rate is not None:
         parts.append(f"success {percent(card.summary.success_rate)}")
+    if created := card.summary.created:
+        forms = (f"{created:%m-%d %H:%M}", f"{created:%H:%M}")
+        used = len(", ".join(parts)) + 4
+        parts += [when for when in forms if used + len(when) <= width][:1]
     return Content.assemble(
         (f"{symbol(state)} ", STATES[state].colour),
         glyphs.plain(card.title),

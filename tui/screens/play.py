@@ -18,6 +18,7 @@ from textual.widgets import Static
 from engine.errors import UserError
 from engine.evaluate import Evaluation, evaluate, greedy, optimal_figures, state_values
 from engine.events import Policy, Step, World
+from engine.maze_rules import vetoed_moves
 from engine.presets import LlmPreset, algorithm_of
 from engine.runs.evaluation import PlayedWorld
 from engine.runs.records import Head, RunInfo
@@ -84,6 +85,7 @@ class PlayScreen(Screen[None]):
         self.place = place
         world = self.worlds[place]
         self.walk = Walk(world.mdp, self.gamma, self.seed)
+        self.replaced = vetoed_moves(world.maze, world.mdp)  # by a shield, if there is one
         self.solution = solve(world.mdp, self.gamma)
         self.best = optimal_figures(world.mdp, self.gamma, self.solution)
         self.exact: Evaluation = evaluate(world.mdp, world.policy, self.gamma)
@@ -256,8 +258,13 @@ class PlayScreen(Screen[None]):
             return ["", ""]
         last = self.walk.steps[-1]
         who = "The policy" if last.by_policy else "You"
-        moved = f"{who} moved {clean(self.world.maze.actions[last.action])}: {number(last.reward)}"
+        move = clean(self.world.maze.actions[last.action])
+        moved = f"{who} moved {move}: {number(last.reward)}"
         chance = "" if last.chance == 1 else f"The ice took it so with {percent(last.chance)}"
+        if self.replaced[last.state, last.action]:
+            moved = f"{who} chose {move}: {number(last.reward)}"
+            stays = last.next_state == last.state
+            chance = f"The shield {'held that back' if stays else 'made a safer move'}"
         return [moved, chance]
 
     # ------------------------------------------------------------ moving

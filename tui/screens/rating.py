@@ -33,6 +33,7 @@ from tui.screens.rating_words import (
     card_title,
     hint,
     name,
+    nothing_yet,
     open_pairs,
     question,
     tally,
@@ -167,8 +168,8 @@ class RatingScreen(RunScreen):
         group = snapshot.writing
         ends = best_and_worst(group.members) if group else None
         if group is None or ends is None:
-            first.show("", "Nothing is written yet.")
-            second.show("", "")
+            first.say(nothing_yet(snapshot.head))
+            second.say("")
             self._line("#rating-question", "")
             return
         first.show(card_title(ends[0], best=True), ends[0].text)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Sequence
 
 from engine.events import Member, Pair, Preference
+from engine.runs.records import Head
+from tui.screens.facts_of import OVER, RESUMABLE
 from tui.snapshot import Snapshot
 from tui.widgets.text import clean, percent, signed
 
@@ -79,9 +81,26 @@ def card_title(member: Member, best: bool) -> str:
     return f"{which}: {signed(member.total)}"
 
 
+def nothing_yet(head: Head) -> str:
+    """What stands in place of completions while none has been scored."""
+    if head.ended:
+        return "Nothing was written."
+    if head.state == "starting":
+        return "The worker is starting …"
+    if head.state == "paused":
+        return "Paused before anything was written."
+    return (
+        "The model is at work: it is being loaded, writes, or learns. What it writes stands here "
+        "as soon as an update has scored it."
+    )
+
+
 def hint(snapshot: Snapshot, missing: int) -> str:
     """One sentence: what happens, and what to press."""
     head, text = snapshot.head, getattr(snapshot.preset, "text", None)
+    if head.state in RESUMABLE:
+        how = OVER[head.state]
+        return f"{how}: r in the library goes on with it. < and > show the pairs, q leaves."
     if head.ended:
         return "It is over. < and > go through all pairs, m shows other curves, q leaves."
     if missing:
@@ -89,6 +108,9 @@ def hint(snapshot: Snapshot, missing: int) -> str:
         return f"Waiting for you: {missing} {plural} wanted. 1 or 2 prefers, 0 both alike, s marks."
     if head.state == "paused":
         return "Paused. Space goes on; < and > go through the pairs, m shows other curves."
+    if not snapshot.pairs:
+        return "The model is being loaded, and then writes the first pairs."
     every = text.every if text else 1
     left = every - head.step % every
-    return f"It learns: {left} more updates, then new pairs. Below what it is paid for."
+    updates = "update" if left == 1 else "updates"
+    return f"It learns: {left} more {updates}, then new pairs. Below: what it is paid for."

@@ -185,11 +185,15 @@ class RunScreen(WatchingScreen[News]):
 
     def action_leave(self) -> None:
         """Back to the library; a live run goes on."""
-        live = self.live
+        live, head = self.live, self.snapshot.head if self.snapshot else None
         self.dismiss()
-        if live:
-            text = "The run goes on in the background. Open it again from the list of runs."
-            self.app.notify(text, markup=False)
+        if live and head is not None:
+            how = "The run goes on in the background."
+            if head.state == "paused":
+                how = "The run stays paused."
+            elif head.waiting:
+                how = "The run waits for your answers."
+            self.app.notify(f"{how} Open it again from the list of runs.", markup=False)
 
     @work(group="tune", exclusive=True)
     async def action_tune(self) -> None:

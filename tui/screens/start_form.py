@@ -21,6 +21,7 @@ from engine.presets import Preset
 from engine.tabular.tuning import tuned_settings
 from tui.clock import clock_of
 from tui.screens.facts_of import budget_text, pace_text
+from tui.screens.yes_no import YesNo
 from tui.widgets import glyphs, setting_switches
 from tui.widgets.setting_field import SettingField, tunable_mark
 from tui.widgets.setting_spec import Draft, Sections, sections
@@ -49,18 +50,17 @@ class SettingsForm(ModalScreen[Result]):
         Binding("escape", "cancel", "Back", id="form.cancel", tooltip="Change nothing, go back"),
         Binding(
             "up",
-            "app.focus_previous",
+            "go(-1)",
             "Previous",
             id="form.previous",
             tooltip="Go to the setting above",
         ),
-        Binding(
-            "down", "app.focus_next", "Next", id="form.next", tooltip="Go to the setting below"
-        ),
+        Binding("down", "go(1)", "Next", id="form.next", tooltip="Go to the setting below"),
     ]
 
     def __init__(self, preset: Preset, shown: Sections) -> None:
         super().__init__()
+        self._begun = preset
         self._preset, self._shown = preset, shown
         self._draft = Draft(preset)
         self._valid = preset
@@ -100,6 +100,12 @@ class SettingsForm(ModalScreen[Result]):
     def on_resize(self) -> None:
         """The form is as high as its fields, and these scroll when that is too high."""
         self.query_one(Fields).styles.max_height = max(self.size.height - AROUND, 4)
+
+    def action_go(self, by: int) -> None:
+        """The setting below or above. Back, which drops what was typed, is left to Tab and Esc."""
+        chain = [widget for widget in self.focus_chain if widget.id != "cancel"]
+        here = chain.index(self.focused) if self.focused in chain else 0
+        chain[(here + by) % len(chain)].focus()
 
     # ------------------------------------------------------------ what is typed
 
@@ -199,8 +205,18 @@ class SettingsForm(ModalScreen[Result]):
 
     @on(Button.Pressed, "#cancel")
     def action_cancel(self) -> None:
-        """Go back without a result."""
-        self.dismiss(None)
+        """Go back without a result; what was typed is not dropped unasked."""
+        if self._preset is self._begun and not self._draft.edited:
+            self.dismiss(None)
+            return
+        keys = ", ".join(self._draft.edited) or "the settings"
+        question = f"You changed {keys}. Go back without that?"
+        asked = YesNo(question, yes="Drop the changes", no="Stay here")
+        self.app.push_screen(asked, self._leave_if)
+
+    def _leave_if(self, sure: bool | None) -> None:
+        if sure:
+            self.dismiss(None)
 
 
 class StartForm(SettingsForm[Preset | None]):
@@ -228,10 +244,12 @@ class StartForm(SettingsForm[Preset | None]):
 class TuneForm(SettingsForm[dict[str, Any] | None]):
     """While a run is going. Dismisses with {key: new value}, ready for `tune`, or None.
 
-    The keys are dotted (`algorithm.learning_rate`); unchanged settings are not in it.
+    The keys are dotted (`algorithm.learning_rate`); unchanged settings are not in it. The first
+    setting has the focus: it is what one comes for.
     """
 
     SUBMIT = "Apply"
+    AUTO_FOCUS = "SettingField Input, SettingField Choice"
 
     def __init__(self, preset: Preset, tunes: Iterable[Tuned] = ()) -> None:
         """`preset` is the run's; `tunes` is what was changed since it started, in order."""
@@ -248,6 +266,12 @@ class TuneForm(SettingsForm[dict[str, Any] | None]):
                 [setting for setting in shown.advanced if setting.tunable],
             ),
         )
+
+    def on_mount(self) -> None:
+        """With nothing to change, the button has the focus."""
+        super().on_mount()
+        if not self.query(SettingField):
+            self.query_one("#submit").focus()
 
     def purpose(self) -> str:
         if not self._shown.main:

@@ -23,6 +23,7 @@ from tui.run_watch import Notice
 from tui.screens import facts_of
 from tui.screens.edit import EditScreen
 from tui.screens.explain import ExplainScreen
+from tui.screens.facts_of import OVER, RESUMABLE
 from tui.screens.groups import GroupScreen
 from tui.screens.notes import NotesScreen
 from tui.screens.run_screen import RunScreen
@@ -147,6 +148,9 @@ class TrainerScreen(RunScreen):
         if not snapshot.following:
             now = "the end" if head.ended else "now"
             return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
+        if head.state in RESUMABLE:
+            how = OVER[head.state]
+            return f"{how}: r in the library goes on with it. Space replays it, q leaves."
         if head.ended:
             if trains_llm(snapshot.preset):
                 return "It is over. Space replays it, u shows groups, m other curves, q leaves."

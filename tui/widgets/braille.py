@@ -104,7 +104,9 @@ def _widened(low: float, high: float, log: bool) -> tuple[float, float]:
         return (low, high) if high > low * (1 + 1e-9) else (low / 2, high * 2)
     if high - low > max(1e-12 * max(abs(low), abs(high)), 1e-290):
         return low, high
-    margin = abs(low) * 0.1 if abs(low) > 1e-290 else 1.0
+    if abs(low) <= 1e-290:  # nothing but zero, such as a run at its first step: count from there
+        return 0.0, 1.0
+    margin = abs(low) * 0.1
     return low - margin, high + margin
 
 

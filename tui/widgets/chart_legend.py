@@ -33,6 +33,9 @@ from tui.widgets.chart_plot import (
 )
 from tui.widgets.text import fit, number, si
 
+BAND = "P10–P90"
+"""The band over the agents: from the 10th percentile to the 90th."""
+
 
 def reading(value: float) -> str:
     """A value in four digits: 0.7402, -12.50, 12.35k, 1.500e-6, inf; NaN is a dash."""
@@ -104,7 +107,9 @@ def _series_entry(view: View, index: int, detail: int, name_width: int) -> Line:
     name = f"{name} " if name else ""
     entry = [Run(f"{marker}{sample} ", ink), Run(name, LABEL), Run(reading(value), ink)]
     if detail >= 2 and not math.isnan(low + high):
-        entry.append(Run(f" [{reading(low)}, {reading(high)}]", MUTED))
+        # Named, or it would be taken for an interval of confidence.
+        band = plain(BAND, view.ascii)
+        entry.append(Run(f" {band} [{reading(low)}, {reading(high)}]", MUTED))
     return entry
 
 

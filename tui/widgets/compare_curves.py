@@ -17,6 +17,7 @@ from tui.widgets import glyphs
 from tui.widgets.chart import Chart
 from tui.widgets.chart_plot import Reference, Series
 from tui.widgets.choice_bar import ChoiceBar
+from tui.widgets.curves import NOTHING
 from tui.widgets.terms import Term, unique
 from tui.widgets.text import number
 
@@ -49,7 +50,7 @@ class CompareCurves(Vertical, can_focus=True):
 
     def compose(self) -> ComposeResult:
         yield ChoiceBar()
-        yield Chart(empty="No point recorded yet: press space to go on")
+        yield Chart(empty=NOTHING)
 
     @property
     def chart(self) -> Chart:
@@ -65,6 +66,8 @@ class CompareCurves(Vertical, can_focus=True):
         self._slug, self._axis = clock.slug, clock.axis
         chart.ascii = glyphs.current().ascii
         chart.x_label, chart.cursor_x = clock.axis, comparison.cursor
+        paused = any(side.state == "paused" for side in comparison.sides)
+        chart.empty = f"{NOTHING}: space goes on" if paused else NOTHING
         if self.metric is None:
             chart.show([])
             return

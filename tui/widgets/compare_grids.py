@@ -120,7 +120,10 @@ class RunCard(Vertical):
     def show(self, side: Side, comparison: Comparison) -> None:
         """Draw the run at the cursor."""
         ellipsis = glyphs.current().ellipsis
-        head = f"{side.letter} {marker(self.place)} {glyphs.plain(side.title)}"
+        names = [each.preset_name for each in comparison.sides]
+        # By its preset's name, as lessons call it; of runs of one preset only the title tells.
+        name = f"{side.preset_name}: " if names.count(side.preset_name) == 1 else ""
+        head = f"{side.letter} {marker(self.place)} {glyphs.plain(name + side.title)}"
         room = max(self.size.width - 4, 1)
         title = Content(head if len(head) <= room else fit(head, room, ellipsis))
         if str(self.border_title) != str(title):

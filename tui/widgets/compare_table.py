@@ -81,16 +81,29 @@ class CompareTable(ScrollView, can_focus=True, inherit_bindings=False):
         """Other widths."""
         self._arrange()
 
+    def _number_widths(self) -> tuple[list[int], list[int]]:
+        """Columns of the widest number of each run, and of its differences."""
+        numbers, count = [row for row in self.rows if row.differences], len(self.head)
+        values = [max([6, *(len(row.values[i]) for row in numbers)]) for i in range(count)]
+        more = [
+            max([6, *(len(row.differences[i - 1]) for row in numbers)]) for i in range(1, count)
+        ]
+        return values, more
+
+    @property
+    def wanted_width(self) -> int:
+        """With so many columns, frame and scrollbar included, no figure and no label is cut."""
+        values, more = self._number_widths()
+        label = max([LEAST_LABEL, *(cell_len(row.label) for row in self.rows if row.values)])
+        gaps = GAP * len(values) + len(more)
+        return label + sum(values) + sum(more) + gaps + self.gutter.width + 1
+
     def _arrange(self) -> None:
         """Columns as wide as their numbers; words, which may be long, are cut to that."""
         if not self.size:
             return
         count = len(self.head)
-        numbers = [row for row in self.rows if row.differences]
-        values = [max([6, *(len(row.values[i]) for row in numbers)]) for i in range(count)]
-        more = [
-            max([6, *(len(row.differences[i - 1]) for row in numbers)]) for i in range(1, count)
-        ]
+        values, more = self._number_widths()
         room = self.scrollable_content_region.width
         label = room - sum(values) - sum(more) - GAP * count - len(more)
         if label < LEAST_LABEL:  # rather every run than all differences

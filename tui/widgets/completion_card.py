@@ -35,8 +35,14 @@ class CompletionCard(VerticalScroll, can_focus=False):
 
     def show(self, title: str, text: str, chosen: bool = False) -> None:
         """Show a completion as the model wrote it, made harmless."""
+        self._draw(title, clean(text, lines=True).strip() or EMPTY, chosen)
+
+    def say(self, words: str) -> None:
+        """Show no completion, but why there is none; or nothing."""
+        self._draw("", glyphs.plain(words), chosen=False)
+
+    def _draw(self, title: str, words: str, chosen: bool) -> None:
         self.set_class(glyphs.current().ascii, "-ascii")
         self.set_class(chosen, "-chosen")
         self.border_title = Content(glyphs.plain(title))
-        words = clean(text, lines=True).strip() or EMPTY
         self.query_one(Static).update(Content(words))

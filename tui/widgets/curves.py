@@ -24,6 +24,8 @@ from tui.widgets.llm_curves import LLM_VIEWS
 from tui.widgets.terms import Term, unique
 from tui.widgets.text_curves import TEXT_VIEWS
 
+NOTHING = "No point recorded yet"
+
 
 class CurvesPanel(Vertical, can_focus=True):
     """Curves of a run against its exact optimum. Mean and band are over the agents."""
@@ -74,7 +76,7 @@ class CurvesPanel(Vertical, can_focus=True):
 
     def compose(self) -> ComposeResult:
         yield ChoiceBar()
-        yield Chart(empty="No point recorded yet: press space to go on")
+        yield Chart(empty=NOTHING)
 
     @property
     def view(self) -> View | None:
@@ -99,6 +101,7 @@ class CurvesPanel(Vertical, can_focus=True):
         if trains_text(snapshot.preset):
             choice = TEXT_VIEWS
         self.views = [view for view in choice if figures(view, snapshot)]
+        chart.empty = f"{NOTHING}: space goes on" if snapshot.head.state == "paused" else NOTHING
         self._draw()
 
     def terms(self) -> list[Term]:

@@ -19,9 +19,14 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.style import Style
 from textual.widget import Widget
+from textual.widgets import Input
 
 ROOMY = 100
 """From this many columns on two blanks stand between the keys, below it one."""
+
+
+TYPED = ("plus", "minus", "slash")
+"""Keys that a text field takes, though Textual does not know their characters by these names."""
 
 
 class Item(NamedTuple):
@@ -74,12 +79,20 @@ class KeyBar(Widget):
         if not self.is_attached:
             return
         active = self.screen.active_bindings
-        items = list(self._grouped([a for a in active.values() if a.binding.show]))
+        items = list(self._grouped(self._offered(active)))
         palette = active.get(self.app.COMMAND_PALETTE_BINDING)
         last = None if palette is None else self._item([palette])
         if (items, last) != (self._items, self._palette):
             self._items, self._palette = items, last
             self.refresh()
+
+    def _offered(self, active: dict[str, ActiveBinding]) -> list[ActiveBinding]:
+        """The keys to name. In a text field Enter and Escape first, and none that it would type."""
+        shown = [each for each in active.values() if each.binding.show]
+        if not isinstance(self.screen.focused, Input):
+            return shown
+        first = [active[key] for key in ("enter", "escape") if key in active]
+        return [*first, *(a for a in shown if a not in first and a.binding.key not in TYPED)]
 
     def _grouped(self, active: list[ActiveBinding]) -> list[Item]:
         """One item for each action, or for each group of actions that stand together."""
@@ -99,7 +112,7 @@ class KeyBar(Widget):
             for each in active
         )
         group = active[0].binding.group
-        return Item(keys, group.description if group else active[0].binding.description)
+        return Item(keys, group.description if group else _name(active[0]))
 
     def render(self) -> RenderResult:
         """As many keys as fit whole."""
@@ -139,3 +152,9 @@ class KeyBar(Widget):
         tip = event.style.meta.get("tip") or None
         if tip != self.tooltip:
             self.tooltip = tip
+
+
+def _name(active: ActiveBinding) -> str:
+    """What a key is called; Textual's own name of Enter in a text field says too little."""
+    binding = active.binding
+    return "Go" if binding.action == "submit" and not binding.id else binding.description

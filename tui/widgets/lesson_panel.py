@@ -15,13 +15,14 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Input, Markdown, Static
+from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from engine.lab.lesson import Ask, Lesson
 from engine.lab.lesson import Point as PointAt
 from engine.lab.lesson_state import TRIES, LessonState
 from tui.widgets import glyphs
+from tui.widgets.lesson_parts import LessonText, NumberField
 from tui.widgets.lesson_words import (
     LETTERS,
     hint,
@@ -34,15 +35,6 @@ from tui.widgets.terms import Term
 from tui.widgets.text import clean
 
 BEGINS_NUMBER = "0123456789.-"
-
-
-class LessonText(Markdown):
-    """A page. Links are not followed: nothing here is worth leaving the terminal for."""
-
-    def __init__(self) -> None:
-        super().__init__(open_links=False)
-        if glyphs.current().ascii:
-            self.BULLETS = ["- "]
 
 
 class Choice(Static):
@@ -106,9 +98,9 @@ class LessonPanel(Widget, can_focus=True):
             tooltip="Turn the page, once its questions are answered and its figures are there",
         ),
         Binding(
-            "p",
+            "N",
             "previous_page",
-            "Back",
+            "Page before",
             id="lesson.back",
             tooltip="Read the page before again",
         ),
@@ -193,7 +185,9 @@ class LessonPanel(Widget, can_focus=True):
         with Vertical(id="lesson-question"):
             yield Static(id="lesson-asked")
             yield Vertical(id="lesson-choices")
-            yield Input("", "a number", id="lesson-number", compact=True, select_on_focus=False)
+            yield NumberField(
+                "", "a number", id="lesson-number", compact=True, select_on_focus=False
+            )
             yield Static(id="lesson-said")
         yield Static(id="lesson-wait")
         yield Static(id="lesson-foot")

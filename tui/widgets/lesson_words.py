@@ -137,16 +137,28 @@ def hint(state: LessonState) -> str:
     """What to do now."""
     question = state.question
     if state.finished:
-        right, asked = state.score
-        told = f" {right} of {asked} answers were right at once." if asked else ""
-        return f"The lesson is finished.{told}"
+        return " ".join(["The lesson is finished.", *_scores(state)])
     if question is not None and question.numeric:
         return "Type a number, then Enter."
     if question is not None:
-        return f"Press a to {LETTERS[len(question.choices) - 1]}."
+        joint = "or" if len(question.choices) == 2 else "to"
+        return f"Press a {joint} {LETTERS[len(question.choices) - 1]}."
     if state.wait is not None:
         return "Space starts and pauses the runs; the page goes on when the figure is there."
     return "n finishes the lesson." if state.last_page else "n turns the page."
+
+
+def _scores(state: LessonState) -> list[str]:
+    """How it went, in a sentence each for what was asked and what was predicted."""
+    right, asked = state.score
+    told = [f"{right} of {asked} answers were right at once."] if asked else []
+    known = [answer for _, answer in state.predictions if answer.right is not None]
+    if known:
+        true = sum(answer.right is True for answer in known)
+        many = f"{true} of {len(known)} predictions came true."
+        one = "Your prediction came true." if true else "Your prediction did not come true."
+        told.append(one if len(known) == 1 else many)
+    return told
 
 
 def read_number(text: str) -> float | None:

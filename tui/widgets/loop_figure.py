@@ -16,6 +16,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.clock import trains_llm
+from tui.exploring import exploring
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.llm_story import LlmStory
 from tui.widgets.loop_story import Piece, Story
@@ -83,7 +84,7 @@ class LoopFigure(Widget):
             return
         symbol = "V" if shot.algorithm.family == "prediction" else "Q"
         kind = LlmStory if trains_llm(shot.preset) else Story
-        story = kind(shot.world.maze, shot.step, symbol, self._glyphs)
+        story = kind(shot.world.maze, shot.step, symbol, self._glyphs, exploring(shot.preset))
         lines = story.full(width) if width >= WIDE else story.compact(width)
         for y, line in enumerate(lines):
             if y >= len(self._lines) or line != self._lines[y]:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from engine.events import Step
 from engine.maze import Maze
+from tui.exploring import KINDS, Exploring
 from tui.widgets.glyphs import Glyphs, plain
 from tui.widgets.steps import action_name, arrow, ending, not_learned_from, place, result
 from tui.widgets.text import fit, number, signed
@@ -47,8 +48,16 @@ def muted(text: str) -> Piece:
 class Story:
     """What happened in one step, station by station; without a step, the labels alone."""
 
-    def __init__(self, maze: Maze, step: Step | None, symbol: str, glyphs: Glyphs) -> None:
+    def __init__(
+        self,
+        maze: Maze,
+        step: Step | None,
+        symbol: str,
+        glyphs: Glyphs,
+        explores: Exploring | None = None,
+    ) -> None:
         """`symbol` is what the method learns: V or Q."""
+        self.explores = explores or KINDS["epsilon-greedy"]
         self.maze, self.step, self.symbol, self.glyphs = maze, step, symbol, glyphs
         self.predicting = symbol == "V" and (step is None or step.kind == "real")
         self.planning = step is not None and step.kind == "backup"
@@ -103,7 +112,8 @@ class Story:
             Piece(f" {number(math.exp(step.log_prob), 2)}"),
         ]
         if not math.isnan(step.exploration):
-            pieces += [muted("  "), term("ε", "epsilon"), Piece(f" {number(step.exploration, 2)}")]
+            level = term(self.explores.symbol, self.explores.slug)
+            pieces += [muted("  "), level, Piece(f" {number(step.exploration, 2)}")]
         return pieces
 
     def _choice(self, step: Step) -> Piece:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from rich.cells import cell_len
 
 from engine.events import Policy
 from engine.maze import OPEN_DOOR, RESTING
@@ -30,6 +32,12 @@ TERM_OF = {"g": "lesser-prize", "k": "key", "D": "door", OPEN_DOOR: "door"}
 
 Piece = tuple[str, str, str]
 """Text, the component style it is drawn with (a heat is "heat:0.5"), a glossary slug or ""."""
+
+
+GAP: Piece = ("  ", "", "")
+"""What stands between two parts of a legend."""
+SHORT_RAMP = 4
+"""Cells of a colour scale that has little room."""
 
 
 def legend(
@@ -70,6 +78,29 @@ def legend(
     if layer.meaning and layer.table is not None:
         pieces += [("  ", "", ""), (layer.meaning, "muted", "")]
     return pieces
+
+
+def fitted(pieces: list[Piece], width: int, plain: Callable[[str], str]) -> list[Piece]:
+    """As many parts of a legend as fit whole: a number that is cut is another number."""
+    parts: list[list[Piece]] = [[]]
+    for piece in pieces:
+        if piece == GAP:
+            parts.append([])
+        else:
+            parts[-1].append(piece)
+    parts = [part for part in parts if part]
+
+    def used() -> int:
+        words = sum(cell_len(plain(piece[0])) for part in parts for piece in part)
+        return words + len(GAP[0]) * (len(parts) - 1)
+
+    while len(parts) > 1 and used() > width:
+        ramp = [i for i, piece in enumerate(parts[-1]) if piece[1].startswith("heat:")]
+        if len(ramp) > SHORT_RAMP:
+            parts[-1] = [p for i, p in enumerate(parts[-1]) if i not in ramp[::2]]
+        else:  # the range matters more than what stands between it and the title
+            parts.pop(1 if ramp else -1)
+    return [piece for part in parts for piece in (GAP, *part)][1:]
 
 
 def _shares_key(glyphs: Glyphs) -> list[Piece]:

@@ -16,7 +16,14 @@ from engine.presets import LlmPreset
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.canvas import Look
 from tui.widgets.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
-from tui.widgets.maze_legend import Piece, describe, layer_title, legend, legend_terms
+from tui.widgets.maze_legend import (
+    Piece,
+    describe,
+    fitted,
+    layer_title,
+    legend,
+    legend_terms,
+)
 from tui.widgets.maze_paint import BOXES, PARTS, Box, Painter, Palette
 from tui.widgets.terms import Term, term_style, unique
 from tui.widgets.text import fit
@@ -317,11 +324,12 @@ class MazeView(ScrollView):
             self.refresh(Region(0, self._view.height, self.size.width, FOOTER))
 
     def _footer_line(self, line: int) -> list[Segment]:
+        width = self.scrollable_content_region.width
         if line == 0:
-            return [Segment(" ", self.rich_style), *map(self._segment, self._legend)]
+            shown = fitted(self._legend, width - 1, self._plain)
+            return [Segment(" ", self.rich_style), *map(self._segment, shown)]
         if line > 1:
             return []
-        width = self.scrollable_content_region.width
         text = fit(self._plain(self._inspected), width, self._glyphs.ellipsis)
         return [Segment(text, self.get_component_rich_style(PREFIX + "inspect"))]
 

@@ -258,6 +258,11 @@ class Draft:
         """One sentence for each key whose value is not valid."""
         return dict(self._errors)
 
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """The keys whose value is not the preset's any more."""
+        return tuple(self._edits)
+
     def set(self, key: str, text: str) -> str:
         """Take over what was typed for `key`. Gives what is wrong with it, or nothing."""
         self._edits.pop(key, None)

@@ -74,6 +74,7 @@ def test_a_challenge_is_run_compared_and_kept(lab: Path) -> None:
     text = done.stdout
     assert "1  small  tried  Small" in ask("lab").stdout
     assert "2 runs of 5 independent agents, 2 at a time" in text
+    assert "success  env_steps (mean)  run" in text
     assert "kept    The remedy's figure is larger." in text
     assert "env_steps, mean of the agents: 40 [40, 40] against 20 [20, 20]" in text
     assert "difference 20 [20, 20]; claimed: at least 20" in text
@@ -152,6 +153,26 @@ def test_the_lesson_is_plain_text_with_the_answers_at_the_end(lab: Path) -> None
     assert text.index("2. the remedy. It was told to.") > answers > text.index("Two runs.")
 
 
+def test_pages_that_belong_to_no_challenge_are_listed_and_shown(lab: Path) -> None:
+    page = lab.parent / "pages" / "why-so.md"
+    page.parent.mkdir()
+    text = LESSON.replace('run = "failing"', 'run = "small-failing"')
+    start = '```lesson\nstart = ["small-failing"]\n```\n'
+    page.write_text(text.replace("Two runs.", start + "\nTwo runs."), "utf-8")
+    assert "   why-so  not tried  Small (a lesson only)" in ask("lab").stdout
+    told = objects(ask("lab", "--json").stdout)
+    assert [(each["name"], each.get("page", False)) for each in told] == [
+        ("small", False),
+        ("why-so", True),
+    ]
+    text = ask("lab", "show", "why-so").stdout
+    assert text.startswith("Small\n## 1. Look")
+    assert text.index("2. the remedy. It was told to.") > text.index("## Answers")
+    page.write_text("no heading", "utf-8")
+    assert "why-so" in ask("lab").stdout  # a broken one is listed with its mistake
+    assert "error" in objects(ask("lab", "--json").stdout)[1]
+
+
 def test_mistakes_are_exit_status_2(tmp_path: Path) -> None:
     for arguments, message in BAD:
         done = icemaze(tmp_path, "lab", *arguments)
@@ -162,6 +183,7 @@ def test_mistakes_are_exit_status_2(tmp_path: Path) -> None:
 BAD: list[tuple[list[str], Any]] = [
     (["run", "sample-eficiency"], "Did you mean 'sample-efficiency'?"),
     (["show", "99"], "There is no challenge '99'."),
+    (["show", "why-llms-are-hard"], "Did you mean 'why-llms-are-harder'?"),
     (["run", "sample-efficiency", "--agents", "1"], "--agents"),
 ]
 

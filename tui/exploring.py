@@ -1,0 +1,30 @@
+"""What a preset's kind of exploration is called, and the number it goes by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from engine.presets import Preset
+
+
+class Exploring(NamedTuple):
+    """A kind of exploration: its name, the symbol of its number, and that one's glossary entry."""
+
+    name: str
+    symbol: str
+    slug: str
+
+
+KINDS = {
+    "epsilon-greedy": Exploring("ε-greedy", "ε", "epsilon"),
+    "softmax": Exploring("softmax", "τ", "softmax-exploration"),
+    "ucb": Exploring("UCB", "c", "ucb"),
+}
+
+
+def exploring(preset: Preset | None) -> Exploring | None:
+    """None for a method without one, or with one of its own."""
+    settings = getattr(getattr(preset, "algorithm", None), "exploration", None)
+    config = getattr(settings, "__struct_config__", None)
+    return KINDS.get(getattr(config, "tag", ""))
