@@ -429,7 +429,7 @@ class LlmLearner(ABC):
     def export(self, folder: Path) -> None:
         """Write the best adapters (before the first evaluation, those there are) as a standard PEFT
         folder."""
-        loading.save_adapter(self.on, folder, self.best or None)
+        loading.save_adapter(self.on, folder, self.best or None, self.algorithm.name)
 
     def with_best(self) -> Any:
         """Inside, the model has its best adapters."""

