@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from engine import presets
+from engine import factory, presets
+from engine.events import Evaluation, Update
 from engine.lab.challenge import lab_folder
 from engine.lab.exact_figures import NAMES
-from engine.lab.lesson import Point, load_lesson
+from engine.lab.lesson import Point, Wait, load_lesson
 from engine.lab.lesson_state import LessonState
 from engine.lab.model_figures import MEASURED
 from tui.glossary import load
@@ -35,6 +38,31 @@ def test_a_lesson_is_short_and_names_what_exists(path: Path) -> None:
     assert [name for name in asked if name in MEASURED] == [], "without a run it has no answer"
     answers = {ask.answer for page in lesson.pages for ask in page.asks if ask.choices}
     assert len(answers) != 1, "the same answer is right everywhere"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_a_lesson_waits_for_is_not_there_from_the_beginning(path: Path) -> None:
+    lesson = load_lesson(path)
+    waits = [part for page in lesson.pages for part in page.parts if isinstance(part, Wait)]
+    for wait in waits:
+        run = lesson.preset_of(wait.run)
+        if isinstance(presets.load(run), presets.LlmPreset):
+            continue
+        figures = first_figures(run)
+        met = wait.met_by(figures.get(wait.metric, math.nan))
+        assert not met, (run, wait, figures.get(wait.metric))
+
+
+@cache
+def first_figures(run: str) -> dict[str, float]:
+    """What a run tells before it has learned anything."""
+    learner = factory.make_learner(presets.load(run))
+    learner.prepare()
+    events = [*learner.begin(), *learner.advance(1)]
+    update = next(event for event in events if isinstance(event, Update))
+    evaluation = next(event for event in events if isinstance(event, Evaluation))
+    told = {**update.metrics, **evaluation.figures}
+    return {name: figure.mean for name, figure in told.items()}
 
 
 def test_a_lesson_of_a_challenge_asks_before_it_shows() -> None:
