@@ -151,7 +151,7 @@ class ActionLearner(LlmLearner):
     def _reference(self, look: Look) -> Tensor:
         """[N, A] log π of the reference policy, computed once a prompt. It is the base model, or
         the adapters as they were when the map last changed. Where nothing pulls towards it and it
-        is only told, one maze of an update has to do: the others are NaN until they were that."""
+        is only told, one maze of an update has to do, and all others are NaN."""
         rows = look.rows
         if self.settings.kl:
             wanted = rows
@@ -164,7 +164,9 @@ class ActionLearner(LlmLearner):
                 self.reference[missing] = self.policy.log_probs(self.prompts, missing).cpu()
         elif missing:
             self.reference[missing] = self.policy.reference_log_probs(self.prompts, missing).cpu()
-        return self.reference[list(rows)].double()
+        known = self.reference[list(rows)].double()
+        known[[n for n, row in enumerate(rows) if row not in wanted]] = math.nan
+        return known
 
     # ------------------------------------------------------------ an update
 

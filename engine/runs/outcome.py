@@ -31,6 +31,7 @@ def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
     best = {name: figures[f"best_{name}"] for name in last if f"best_{name}" in figures}
     if best:
         metrics |= {f"final_{name}": value for name, value in last.items()}
+        metrics |= {n: v for n, v in figures.items() if n.startswith("success_rate_map_")}
         metrics |= _held_out(db)
         figures = best
     optimum = db.execute(

@@ -318,7 +318,9 @@ async def test_mean_and_spread_are_those_of_the_whole_group(
         await pilot.pause()
         assert screen.shown.group == group or (not figures and screen.shown.group.size == size)
         assert said in shown(app)
-        assert (f"{size} episodes" in shown(app)) and (size == 2 or "first 2 listed" in shown(app))
+        assert (f"{size} episodes" in shown(app)) and (
+            size == 2 or "2 listed from best to worst" in shown(app)
+        )
 
 
 async def test_any_past_update_can_be_opened(action_run: Path, unicode_look: None) -> None:

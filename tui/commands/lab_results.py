@@ -65,7 +65,7 @@ def show_runs(result: Result) -> None:
     headings = ("", "preset", "success", *figures, "run")
     rows = []
     for run in result.runs:
-        role = "fails" if run.name == result.challenge.failing else "remedy"
+        role = _role(run.name, result.challenge)
         success = percent(run.figures.get("success_rate", math.nan))
         cells = [_cell(run, metric) for metric in metrics]
         where = run.run_dir.name if run.run_dir else ""
@@ -73,6 +73,13 @@ def show_runs(result: Result) -> None:
             where = f"{where}  {run.status}{': ' + run.error if run.error else ''}".strip()
         rows.append((role, run.name, success, *cells, where))
     table(headings, rows, numbers=range(2, 3 + len(metrics)))
+
+
+def _role(name: str, challenge: Challenge) -> str:
+    """What a run is there for. Those of language models say in their titles which one fails."""
+    if name in challenge.llm:
+        return "LLM"
+    return "fails" if name == challenge.failing else "remedy"
 
 
 def _compared_metrics(result: Result) -> list[tuple[str, Statistic]]:
