@@ -13,11 +13,10 @@ from engine.evaluate import OptimalFigures
 from engine.events import Evaluation, Group, Pair, Policy, Preference, Step, World
 from engine.mdp import MDP
 from engine.presets import Preset
-from engine.runs.curves import Curve
+from engine.runs.curves import Curve, Reached
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from engine.solve import Solution
 from engine.tabular.algorithm import Algorithm
-from tui.reached import Reached
 
 
 @dataclass(frozen=True, slots=True)

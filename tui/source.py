@@ -12,11 +12,11 @@ from engine.evaluate import OptimalFigures, optimal_figures
 from engine.events import Episode, Group, Live, Policy, Step, Tuned, World
 from engine.mdp import MDP, build_mdps
 from engine.presets import algorithm_of
+from engine.runs.reader import RunReader
 from engine.runs.records import ENDED, EpisodeRow, RunState
 from engine.runs.schema import DATABASE
 from engine.solve import Solution, optimal_path, solve
 from tui.clock import trains_text
-from tui.reached import CountingReader
 from tui.snapshot import Snapshot
 
 SHOWN_EPISODES = 500
@@ -72,7 +72,7 @@ class SnapshotSource:
 
     def __init__(self, path: Path) -> None:
         """Raises UserError when there is no readable run in the folder."""
-        self.reader = CountingReader(path)
+        self.reader = RunReader(path)
         self.state: RunState | None = None
         """What the run was doing at the last look."""
         self._solved: dict[int, _Solved] = {}

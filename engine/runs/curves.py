@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +25,25 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     mean: Array
     low: Array
     high: Array
+
+
+TIMES = ("first_optimal_step", "first_optimal_episode", "recovery_steps")
+"""Figures that say when: means over the agents that got there, so the fewer those are, the better
+they look."""
+
+
+class Reached(NamedTuple):
+    """At which recorded steps how many agents had got there."""
+
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    def at(self, step: float | None) -> int:
+        """How many at a step; None is behind the newest figure there is."""
+        if step is None:
+            return next((count for count in reversed(self.counts) if count), 0)
+        place = int(np.searchsorted(self.steps, step, side="right"))
+        return self.counts[place - 1] if place else 0
 
 
 class GrowingCurve:

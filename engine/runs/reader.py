@@ -33,7 +33,7 @@ from engine.events import (
     decode,
 )
 from engine.runs import commands, outcome, own_algorithm, schema
-from engine.runs.curves import Curve, GrowingCurve, Row
+from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
 from engine.runs.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
@@ -233,6 +233,20 @@ class RunReader:
             self._curve_cursor[split] = rows[-1][0]
         wanted = grown if names is None else [name for name in names if name in grown]
         return {name: grown[name].curve(until) for name in wanted}
+
+    def reached(self) -> dict[str, Reached]:
+        """How many agents are behind each of `TIMES` that the run records, by name."""
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        rows = self._all(
+            "SELECT name, step, n FROM metrics WHERE split = 'train' AND name IN (?, ?, ?) "
+            "ORDER BY id",
+            *TIMES,
+        )
+        for name, step, count in rows:
+            steps, counts = found.setdefault(name, ([], []))
+            steps.append(step)
+            counts.append(count)
+        return {name: Reached(tuple(steps), tuple(n)) for name, (steps, n) in found.items()}
 
     def _forget_if_resumed(self) -> None:
         generation = self.meta().get("generation", 0)

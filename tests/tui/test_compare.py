@@ -13,12 +13,11 @@ from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
 from engine import presets
 from engine.errors import UserError
-from engine.runs.curves import Curve
+from engine.runs.curves import Curve, Reached
 from tui.compare import figures
 from tui.compare.clock import SharedClock, moved
 from tui.compare.settings import differences
 from tui.compare.watch import CompareWatch, Comparison, Side, Watch
-from tui.reached import Reached
 from tui.replay import Replay
 from tui.run_watch import News, Notice
 

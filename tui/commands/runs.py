@@ -141,8 +141,9 @@ def _wait_for_the_end(reader: RunReader) -> None:
     while not reader.head().ended:
         if time.monotonic() > deadline:
             raise UserError(
-                f"{reader.id} is still stopping after {STOP_SECONDS:g} s; look at "
-                f"{reader.path / 'worker.log'}."
+                f"{reader.id} is still stopping after {STOP_SECONDS:g} s. The last figures of a "
+                "language model on many mazes take minutes; `icemaze status` says when it is over, "
+                f"and {reader.path / 'worker.log'} what it is at."
             )
         time.sleep(0.02)
 
