@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INSTALL_LLM = "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
+"""How to get the packages that language models need."""
+
 
 class UserError(Exception):
     """Bad input: one clear sentence saying what, where, what was expected and what to do.

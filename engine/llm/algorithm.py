@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.errors import UserError
+from engine.errors import INSTALL_LLM, UserError
 from engine.events import Step
 from engine.llm.settings import GroupSettings
 from engine.maze import ACTION_NAMES
@@ -85,7 +85,7 @@ class LlmAlgorithm(Algorithm):
         except ModuleNotFoundError as error:
             raise UserError(
                 f"Training a language model needs {error.name}, which is not installed: "
-                "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
+                f"{INSTALL_LLM}"
             ) from error
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 import engine
-from engine.errors import UserError
+from engine.errors import INSTALL_LLM, UserError
 from engine.maze import Maze
 from engine.mdp import build_mdps
 
@@ -269,8 +269,7 @@ def main() -> int:
         return 1
     except ModuleNotFoundError as error:
         text = f"Asking a language model needs {error.name}, which is not installed: "
-        install = "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
-        say(Answer(error=text + install))
+        say(Answer(error=text + INSTALL_LLM))
         return 1
     say(answer)
     return 0

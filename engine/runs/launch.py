@@ -23,7 +23,7 @@ import msgspec
 import engine
 from engine import presets
 from engine.atomic import replace_file
-from engine.errors import UserError
+from engine.errors import INSTALL_LLM, UserError
 from engine.llm.catalog import resolve
 from engine.runs import library, own_algorithm, schema
 from engine.runs.lock import RunLock
@@ -70,7 +70,7 @@ def _checked_model(preset: presets.LlmPreset) -> presets.LlmPreset:
     if missing := [name for name in needed if find_spec(name) is None]:
         raise UserError(
             f"Training a language model needs {', '.join(missing)}, not installed here: "
-            "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')."
+            f"{INSTALL_LLM}."
         )
     if model.device == "cuda" and not any(map(os.path.exists, GPU_DEVICES)):
         raise UserError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from engine.errors import INSTALL_LLM
 from tui.commands.machine import Finding, probe, version, writable
-from tui.commands.models import INSTALL, missing_packages
+from tui.commands.models import missing_packages
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
@@ -31,13 +32,13 @@ def findings() -> Iterator[Finding]:
     """All that decides whether language models can be trained here, as answers."""
     if missing := missing_packages():
         text = f"no: {', '.join(missing)} not installed"
-        yield Finding("Language models", "ok", text, f"To get them: {INSTALL}")
+        yield Finding("Language models", "ok", text, f"To get them: {INSTALL_LLM}")
         return
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     found = probe(PROBE)
     if "error" in found:
         text = f"{versions}: cannot be used: {found['error']}"
-        yield Finding("Language models", "warning", text, f"Reinstall them: {INSTALL}")
+        yield Finding("Language models", "warning", text, f"Reinstall them: {INSTALL_LLM}")
         return
     yield Finding("Language models", "ok", f"can be trained: {versions}")
     yield Finding("LLM device", "ok", found["reason"])

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 EXTRA = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf")
 """What the `llm` extra brings."""
-INSTALL = "pip install 'icemaze[llm]' (in a checkout: pip install '.[llm]')"
-
 SECONDS_BETWEEN_EVENTS = 0.5
 """Progress of a fetch is told at most this often."""
 
@@ -168,10 +166,10 @@ def missing_packages() -> list[str]:
 
 def require_llm_extra() -> None:
     """Raise UserError with the line that installs what is missing."""
-    from engine.errors import UserError
+    from engine.errors import INSTALL_LLM, UserError
 
     if missing := missing_packages():
         raise UserError(
             f"Language models need packages that are not installed ({', '.join(missing)}). "
-            f"Install them with: {INSTALL}"
+            f"Install them with: {INSTALL_LLM}"
         )
