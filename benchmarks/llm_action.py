@@ -20,11 +20,12 @@ from llm_measure import (
 from torch import Tensor
 
 from engine.llm import judging
-from engine.llm.action_learner import ActionLearner, Look
+from engine.llm.action_learner import ActionLearner
 from engine.llm.action_policy import TOLERANCE, ActionPolicy
+from engine.llm.advantages import sequence_weights
 from engine.llm.attention import evaluating, plain_hidden
 from engine.llm.judging import Played
-from engine.llm.losses import sequence_weights
+from engine.llm.look import Look
 from engine.llm.output_head import OutputHead
 
 PER_STEP_BAR, BATCHED_BAR = 50.0, 3.0

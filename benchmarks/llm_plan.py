@@ -23,8 +23,8 @@ from llm_measure import (
 from torch import Tensor
 
 from engine.llm import loading
-from engine.llm.advantages import grpo_advantages
-from engine.llm.losses import TokenBatch, sequence_weights, token_loss
+from engine.llm.advantages import grpo_advantages, sequence_weights
+from engine.llm.losses import TokenBatch, token_loss
 from engine.llm.plan_judging import Batch, draw_batch, stream
 from engine.llm.plan_learner import PlanLearner
 from engine.llm.plan_objective import PlanObjective

@@ -26,13 +26,15 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from engine import algorithm_registry as registry
 from engine import factory, presets
+from engine.build_mdp import build_mdp
+from engine.config.preset import Preset
 from engine.evaluate import evaluate, greedy
 from engine.maze import build_mazes
-from engine.mdp import MDP, build_mdp
+from engine.mdp import MDP
 from engine.runs import launch
 from engine.runs.reader import RunReader
-from engine.tabular import registry
 
 GYMNASIUM_BAR, C_BAR, SUCCESS_BAR = 300.0, 0.5, 0.70
 COMPILE_BAR = 5.0
@@ -156,7 +158,7 @@ def bars(rounds: int, seconds: float) -> bool:
     return held
 
 
-def rate_of(preset: presets.Preset, steps: int) -> float:
+def rate_of(preset: Preset, steps: int) -> float:
     """Steps per second over all agents of a learner with its recording, kernels compiled."""
     best = 0.0
     for _ in range(2):
@@ -174,7 +176,7 @@ def shelf() -> None:
     """Every algorithm that moves against Q-learning, on the slippery lake."""
     q_learning = rate_of(presets.load(PRESET, ["budget.env_steps=400000"]), 200_000)
     print(f"\n{'algorithm':22}{'M steps/s':>10}{'of Q-learning':>15}")
-    for algorithm in registry.all_algorithms():
+    for algorithm in registry.TABLES.all():
         if algorithm.family == "planning":
             continue
         preset = presets.parse(SMALL.format(maze=LAKE, name=algorithm.name))
@@ -206,7 +208,7 @@ def compiles() -> bool:
     each in a process of its own. Whether the first ones hold the bar."""
     print(f"\n{'algorithm':22}{'first compile':>15}{'second start':>14}   seconds")
     held = True
-    for algorithm in registry.all_algorithms():
+    for algorithm in registry.TABLES.all():
         text = SMALL.format(maze=LAKE, name=algorithm.name)
         text = text.replace("env_steps", "updates") if algorithm.family == "planning" else text
         with tempfile.TemporaryDirectory() as cache:

@@ -14,11 +14,10 @@ from typing import Literal
 
 import msgspec
 
-from engine import presets
+from engine import algorithm_registry as registry
+from engine.config.library import shipped_files, shipped_folder
 from engine.errors import UserError, nearest
-from engine.llm import shelf as llm_shelf
 from engine.llm.algorithm import LlmAlgorithm
-from engine.tabular import registry
 from engine.tabular.algorithm import Algorithm
 
 Kind = Literal["tabular", "llm"]
@@ -127,11 +126,11 @@ BRANCHES = (
 
 def entries() -> list[Entry]:
     """Every algorithm: those on the shelf in teaching order, then those for language models."""
-    folder = presets.shipped_folder()
+    folder = shipped_folder()
     tables, models = _shown_by(folder, "tabular"), _shown_by(folder, "llm")
     return [
-        *(_of_shelf(algorithm, tables) for algorithm in registry.all_algorithms()),
-        *(_for_llms(algorithm, models) for algorithm in llm_shelf.all_algorithms()),
+        *(_of_shelf(algorithm, tables) for algorithm in registry.TABLES.all()),
+        *(_for_llms(algorithm, models) for algorithm in registry.LANGUAGE_MODELS.all()),
     ]
 
 
@@ -168,12 +167,14 @@ def branch_of(algorithm: Algorithm) -> str:
 
 
 def _of_shelf(algorithm: Algorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
-    used_by = (llm.name for llm in llm_shelf.all_algorithms() if algorithm.name in llm.comes_from)
+    used_by = (
+        llm.name for llm in registry.LANGUAGE_MODELS.all() if algorithm.name in llm.comes_from
+    )
     return _entry(algorithm, "tabular", branch_of(algorithm), tuple(used_by), shown)
 
 
 def _for_llms(algorithm: LlmAlgorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
-    comes_from = (name for name in algorithm.comes_from if name in registry.MODULES)
+    comes_from = (name for name in algorithm.comes_from if name in registry.TABLES.names)
     return _entry(algorithm, "llm", "llm", tuple(comes_from), shown)
 
 
@@ -218,7 +219,7 @@ def _shown_by(folder: Path, kind: Kind) -> dict[str, tuple[str, ...]]:
     """The shipped presets, which are in `folder`, that train tables or language models, by the
     algorithm they train with. A broken one shows nothing."""
     shown: dict[str, list[str]] = {}
-    for name, file in presets.shipped_files().items():
+    for name, file in shipped_files().items():
         try:
             data = tomllib.loads(file.read_text("utf-8"))
         except (OSError, ValueError):

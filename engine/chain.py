@@ -9,10 +9,8 @@ at the end (Woodbury).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Index = NDArray[np.int64]
+from engine.core.arrays import Floats, Index
 
 MAX_APART = 64  # columns kept apart at most
 SMALL = 96  # up to this many states the matrix is one block

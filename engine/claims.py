@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.config.preset import Expect
 from engine.errors import nearest
-from engine.presets import Expect
 
 SLACK = 1e-12
 """Figures are sums of floating-point numbers: one that is right may miss its bound by this."""

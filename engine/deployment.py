@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from engine.errors import UserError
-from engine.maze import Maze, edit_map
-from engine.maze_rules import Rule, Shield
-from engine.maze_settings import Rewards
+from engine.maze import edit_map
+from engine.maze_map import Maze
+from engine.maze_settings import Rewards, Rule, Shield
 
 
 class Deploy(Rule, frozen=True, kw_only=True):

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.core.arrays import Floats, Index
 from engine.errors import UserError
-from engine.mdp import MDP, Floats
+from engine.mdp import MDP
 from engine.solve import Solution, any_of, open_problem, policy_values, solve
-
-Index = NDArray[np.int64]
 
 BLOCK = 16  # steps followed between two looks at what is left
 AT_ONCE = 60_000  # up to this many transitions, look at all states; above, only at those met

@@ -13,9 +13,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from engine.maze import Maze
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from engine.core.arrays import Array
+from engine.maze_map import Maze
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -17,12 +17,14 @@ import msgspec
 import numpy as np
 from gymnasium import spaces
 
-from engine import maximization_bias
+from engine.build_mdp import build_mdps
 from engine.errors import UserError, nearest
-from engine.maze import Maze, MazeSettings, build_mazes
-from engine.mdp import MDP, build_mdps
+from engine.maze import build_mazes
+from engine.maze_map import Maze
+from engine.maze_settings import MazeSettings
+from engine.mdp import MDP
+from engine.registration import ICE_MAZE, register
 
-ENV_ID = "IceMaze-v0"
 DEFAULT_MAP = "SFFF\nFHFH\nFFFH\nHFFG"
 
 Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
@@ -31,7 +33,7 @@ Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 class IceMazeEnv(gymnasium.Env[Any, Any]):
     """A maze of ice. Observations are numbers: a cell (row-major; with keys, which are held
     times the number of cells, plus the cell), or what is seen and remembered, numbered as it occurs
-    (`engine.mdp.observation_text` says it in words).
+    (`engine.build_mdp.observation_text` says it in words).
 
     `terminated` is true where the episode really ends (the prize, or a hole that ends it);
     `truncated` is true where `max_steps` cut it off, counted here: no TimeLimit wrapper is needed.
@@ -47,14 +49,14 @@ class IceMazeEnv(gymnasium.Env[Any, Any]):
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         if settings.get("gymnasium") is not None:
             raise UserError(
-                f"maze.gymnasium: {ENV_ID} has its own mazes; for {settings['gymnasium']} call "
+                f"maze.gymnasium: {ICE_MAZE} has its own mazes; for {settings['gymnasium']} call "
                 "gymnasium.make with that id."
             )
         if settings.get("map") is None and settings.get("size") is None:
             settings["map"] = DEFAULT_MAP
         known = MazeSettings.__struct_fields__
         for key in sorted(set(settings) - set(known)):
-            raise UserError(f"maze.{key} is no option of {ENV_ID}.{nearest(key, known)}")
+            raise UserError(f"maze.{key} is no option of {ICE_MAZE}.{nearest(key, known)}")
         try:
             built = build_mazes(msgspec.convert(settings, MazeSettings))
         except msgspec.ValidationError as error:
@@ -146,18 +148,6 @@ def _table(mdp: MDP) -> Table:
         }
         for s in range(mdp.n_states)
     }
-
-
-def register() -> None:
-    """Make our environments known to Gymnasium; calling it again changes nothing."""
-    if ENV_ID not in gymnasium.registry:
-        gymnasium.register(id=ENV_ID, entry_point="engine.gymnasium_env:IceMazeEnv")
-    if maximization_bias.ENV_ID not in gymnasium.registry:
-        gymnasium.register(
-            id=maximization_bias.ENV_ID,
-            entry_point="engine.maximization_bias:MaximizationBiasEnv",
-            max_episode_steps=maximization_bias.MAX_STEPS,
-        )
 
 
 register()

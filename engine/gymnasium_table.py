@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError, nearest
+from engine.registration import register
 
 NAMED_ACTIONS = {
     "FrozenLakeEnv": ("left", "down", "right", "up"),
@@ -99,9 +100,9 @@ def read_table(
 
 def _make(env_id: str, kwargs: dict[str, Any]) -> Any:
     """The env, or a UserError that says why not. Only registered ids: none names a module."""
-    import gymnasium
+    import gymnasium  # start-up time: only mazes of Gymnasium's need it
 
-    import engine.gymnasium_env  # noqa: F401  (registers ours)
+    register()
 
     if env_id not in gymnasium.registry:
         raise UserError(

@@ -18,11 +18,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-ENV_ID = "MaximizationBias-v0"
 A, B, RIGHT_END, LEFT_END = range(4)
 N_STATES, N_ACTIONS = 4, 10
 MEAN, DEVIATION = -0.1, 1.0
-MAX_STEPS = 10  # never reached: an episode takes one or two
 
 Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 

@@ -1,80 +1,31 @@
-"""From the `[maze]` table to mazes: maps are read, checked and generated here.
-
-What a map is stands in `engine.maze_map`, the table in `engine.maze_settings`; both are to be had
-here too.
-"""
+"""From the `[maze]` table to mazes: maps are read, checked and generated here."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 
+from engine.build_mdp import build_mdp
 from engine.errors import UserError, nearest
+from engine.generate import generate_rows, most_keys
+from engine.gymnasium_table import read_table
+from engine.maze_checks import check_together, checked_size, is_solvable, rules_of
 from engine.maze_map import (
-    ACTION_ARROWS,
-    ACTION_NAMES,
     DEFAULT_MAX_STEPS,
-    DIRECTIONS,
-    DOWN,
-    LEFT,
     MAX_SIDE,
-    OPEN_DOOR,
-    RESTING,
-    RIGHT,
     TILES,
-    UP,
     Maze,
-    keyed_landings,
-    landings,
     starts_without_a_way,
 )
-from engine.maze_rules import check_together
+from engine.maze_sets import train_mazes
 from engine.maze_settings import (
     MAX_KEYS,
-    MapChange,
-    MazeSet,
+    MAX_OBSERVATIONS,
+    MAX_STATES,
     MazeSettings,
-    Probability,
-    Rewards,
 )
-
-__all__ = [
-    "ACTION_ARROWS",
-    "ACTION_NAMES",
-    "DEFAULT_MAX_STEPS",
-    "DIRECTIONS",
-    "DOWN",
-    "LEFT",
-    "MAX_KEYS",
-    "MAX_SIDE",
-    "OPEN_DOOR",
-    "RESTING",
-    "RIGHT",
-    "TILES",
-    "UP",
-    "MapChange",
-    "Maze",
-    "MazeSet",
-    "MazeSettings",
-    "Probability",
-    "Rewards",
-    "build_mazes",
-    "checked_size",
-    "edit_map",
-    "is_solvable",
-    "keyed_landings",
-    "landings",
-    "rules_of",
-    "starts_without_a_way",
-]
-
-MAX_STATES = 300_000
-"""States of a maze: cells, keys held and what is remembered."""
-MAX_OBSERVATIONS = 100_000
-"""Rows of a learner's table."""
 
 
 def build_mazes(settings: MazeSettings) -> list[tuple[int, Maze]]:
@@ -104,8 +55,6 @@ def build_mazes(settings: MazeSettings) -> list[tuple[int, Maze]]:
         if getattr(settings, key) not in ({}, None):
             raise UserError(f"maze.{key} is for maze.gymnasium only: remove it.")
     if settings.train is not None:
-        from engine.maze_sets import train_mazes
-
         if settings.changes:
             raise UserError("maze.changes is for one maze: remove it, or maze.train.")
         return [(0, train_mazes(settings)[0])]
@@ -142,8 +91,6 @@ def _first_maze(settings: MazeSettings) -> Maze:
     height, width = checked_size(settings.size, "maze.size")
     _check_wind(rules, width)
 
-    from engine.generate import generate_rows, most_keys
-
     density = 0.2 if settings.hole_density is None else settings.hole_density
     keys = settings.keys or 0
     if keys > (most := most_keys((height, width))):
@@ -156,39 +103,6 @@ def _first_maze(settings: MazeSettings) -> Maze:
         walls=settings.walls or 0.0, keys=keys,
     )  # fmt: skip
     return _checked(msgspec.structs.replace(rules, rows=rows), "maze.size")
-
-
-def is_solvable(rules: Maze, rows: tuple[str, ...]) -> bool:
-    """Whether every start on the map has a way to a goal under the rules."""
-    return not starts_without_a_way(msgspec.structs.replace(rules, rows=rows)).size
-
-
-def rules_of(settings: MazeSettings) -> Maze:
-    """The rules, without a map yet. Raises UserError for rewards that are no numbers."""
-    rules = Maze(
-        slip=settings.slip or 0.0,
-        wind=tuple(settings.wind),
-        fall=settings.fall or "end",
-        rewards=settings.rewards or Rewards(),
-        max_steps=settings.max_steps or DEFAULT_MAX_STEPS,
-        observation=settings.observation,
-        memory=settings.memory,
-        shaping=settings.shaping,
-        shield=settings.shield,
-    )
-    for key, reward in msgspec.structs.asdict(rules.rewards).items():
-        if not math.isfinite(reward):
-            raise UserError(f"maze.rewards.{key} is {reward}; expected a finite number.")
-    return rules
-
-
-def checked_size(size: int | tuple[int, int] | None, key: str) -> tuple[int, int]:
-    """(rows, columns). Raises UserError, naming the key, for sizes no map may have."""
-    height, width = size if isinstance(size, tuple) else (size or 0, size or 0)
-    if not (2 <= height <= MAX_SIDE and 2 <= width <= MAX_SIDE):
-        found = list(size) if isinstance(size, tuple) else size
-        raise UserError(f"{key} is {found}; expected 2 to {MAX_SIDE} rows and columns.")
-    return height, width
 
 
 def _check_wind(rules: Maze, width: int) -> None:
@@ -282,16 +196,12 @@ def _sized(maze: Maze, key: str) -> Maze:
             "map."
         )
     if maze.memory > 1:
-        from engine.mdp import build_mdp
-
         build_mdp(maze)  # refuses too many
     return maze
 
 
 def _from_gymnasium(settings: MazeSettings) -> Maze:
     """The world of a Gymnasium env: its dynamics stay there, its map and limits come along."""
-    from engine.gymnasium_table import read_table
-
     assert settings.gymnasium is not None
     for key in ("slip", "wind", "fall", "rewards", "changes"):
         if getattr(settings, key) not in (None, []):

@@ -22,8 +22,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.maze_rules import Shaping, Shield
-from engine.maze_settings import Observation, Probability, Rewards
+from engine.core.arrays import Bools, Index
+from engine.maze_settings import Observation, Probability, Rewards, Shaping, Shield
 
 LEFT, DOWN, RIGHT, UP = range(4)
 ACTION_NAMES = ("left", "down", "right", "up")
@@ -36,9 +36,6 @@ OPEN_DOOR = "d"
 """How `Maze.tiles_with` shows a door that is no wall any more; on no map."""
 MAX_SIDE = 64
 DEFAULT_MAX_STEPS = 100
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 class Maze(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +113,7 @@ class Maze(msgspec.Struct, frozen=True, kw_only=True):
         return divmod(state % max(self.n_cells, 1), self.shape[1])
 
 
-def landings(maze: Maze, *, open_doors: bool = False) -> tuple[Ints, Bools]:
+def landings(maze: Maze, *, open_doors: bool = False) -> tuple[Index, Bools]:
     """Where a move in each direction ends: cell [C, D], and whether something stopped it [C, D].
 
     Direction and the departing column's wind make one net displacement. The path goes sideways
@@ -144,7 +141,7 @@ def landings(maze: Maze, *, open_doors: bool = False) -> tuple[Ints, Bools]:
     return landing, bumped
 
 
-def keyed_landings(maze: Maze) -> tuple[Ints, Bools]:
+def keyed_landings(maze: Maze) -> tuple[Index, Bools]:
     """`landings` with the keys: state [S, D] where a move ends, and what was stopped [S, D]."""
     keys = maze.key_cells
     full = (1 << len(keys)) - 1
@@ -160,7 +157,7 @@ def keyed_landings(maze: Maze) -> tuple[Ints, Bools]:
     return np.concatenate(states), np.concatenate(stopped)
 
 
-def starts_without_a_way(maze: Maze) -> Ints:
+def starts_without_a_way(maze: Maze) -> Index:
     """The start cells from which no sequence of moves can reach a goal under the maze's rules.
 
     With four actions, slip changes which action brings a direction, never which directions can
@@ -184,7 +181,7 @@ def starts_without_a_way(maze: Maze) -> Ints:
     return np.flatnonzero(start & ~way[:cells])
 
 
-def _grouped(landing: Ints, alive: Bools) -> Callable[[Ints], Ints]:
+def _grouped(landing: Index, alive: Bools) -> Callable[[Index], Index]:
     """A function that gives the `alive` [S] states from which a move `landing` [S, D] ends in one
     of the states it is asked about."""
     origin = np.repeat(np.flatnonzero(alive), landing.shape[1])
@@ -192,11 +189,11 @@ def _grouped(landing: Ints, alive: Bools) -> Callable[[Ints], Ints]:
     origin = origin[np.argsort(target, kind="stable")]
     end = np.cumsum(np.bincount(target, minlength=alive.size))
 
-    def origins(targets: Ints) -> Ints:
+    def origins(targets: Index) -> Index:
         last = end[targets]
         count = last - np.where(targets > 0, end[targets - 1], 0)
         place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - last, count)
-        found: Ints = origin[place]
+        found: Index = origin[place]
         return found
 
     return origins

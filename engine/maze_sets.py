@@ -11,7 +11,9 @@ import msgspec
 import numpy as np
 
 from engine.errors import UserError
-from engine.maze import Maze, MazeSet, MazeSettings, checked_size, is_solvable, rules_of
+from engine.maze_checks import checked_size, is_solvable, rules_of
+from engine.maze_map import Maze
+from engine.maze_settings import MazeSet, MazeSettings
 
 DRAWS_PER_MAZE = 400
 """Draws after which a set is said to be impossible: too many holes, or too few different mazes."""

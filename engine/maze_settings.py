@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
-
-from engine.maze_rules import FallBudget, Randomize, Shaping, Shield
 
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Observation = Literal["cell", "neighbourhood", "neighbourhood+prize"]
@@ -217,3 +216,88 @@ class MazeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         MazeSet | None,
         Meta(description="held-out mazes to be evaluated on, none of which is trained on"),
     ] = None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table within `[maze]` or `[deploy]`: unknown keys are errors."""
+
+
+class Shaping(Rule, frozen=True, kw_only=True):
+    """Potential-based shaping: the learner is paid F = γΦ(s′) − Φ(s) on top of each reward.
+
+    Φ is 0 where the episode has ended. Optimal policies stay the same whatever Φ is (Ng, Harada &
+    Russell 1999). It is paid to the learner only; no figure counts it.
+    """
+
+    weight: Annotated[float, Meta(gt=0.0, le=1e6, description="factor on the potential Φ")] = 1.0
+    potential: Annotated[
+        Literal["distance", "value"],
+        Meta(
+            description="what Φ(s) is before the factor: 'distance' falls evenly from 1 at the "
+            "prize to 0 at the farthest cell (in moves); 'value' is V*(s), the exact solution"
+        ),
+    ] = "distance"
+
+
+class Shield(Rule, frozen=True, kw_only=True):
+    """A shield: a move that would fall too likely is replaced by the safest move there.
+
+    Post-posed shielding (Alshiekh et al. 2018): the agent chooses, the shield has the last word.
+    """
+
+    max_fall: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            lt=1.0,
+            description="the largest chance of falling that a move may have to be let through",
+        ),
+    ] = 0.0
+
+
+class FallBudget(Rule, frozen=True, kw_only=True):
+    """A budget of falls while learning, kept by a price (a Lagrange multiplier; Altman 1999).
+
+    Each agent has a price that every fall costs it besides its reward. The price rises while there
+    are more falls than the budget and sinks, never below 0, while there are fewer.
+    """
+
+    per_1000_steps: Annotated[
+        float, Meta(ge=0.0, le=1000.0, description="falls allowed in 1,000 steps while learning")
+    ] = 5.0
+    learning_rate: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            le=1000.0,
+            description="how fast the price follows: after each episode it grows by this times "
+            "the falls above the budget",
+        ),
+    ] = 0.01
+
+
+class Randomize(Rule, frozen=True, kw_only=True):
+    """Domain randomization: several worlds with different rules, one drawn for each episode.
+
+    The figures on training worlds are means over all of them.
+    """
+
+    slip: Annotated[
+        tuple[Annotated[float, Meta(ge=0.0, le=1.0)], Annotated[float, Meta(ge=0.0, le=1.0)]],
+        Meta(description="the smallest and the largest slip; the worlds are spread evenly between"),
+    ]
+    worlds: Annotated[int, Meta(ge=2, le=64, description="how many worlds")] = 8
+
+    @property
+    def slips(self) -> tuple[float, ...]:
+        """The slip of each world, ascending."""
+        low, high = self.slip
+        return tuple(np.linspace(low, high, self.worlds).tolist())
+
+
+MAX_STATES = 300_000
+"""States of a maze: cells, keys held and what is remembered."""
+
+
+MAX_OBSERVATIONS = 100_000
+"""Rows of a learner's table."""

@@ -21,15 +21,12 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.core.arrays import Bools, Floats, Index
 from engine.errors import UserError
 from engine.evaluate import Evaluation, evaluate
-from engine.mdp import MDP, Floats
+from engine.mdp import MDP
 from engine.solve import Problem, open_problem
-
-Index = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 MAX_EXAMINED = 100_000
 """Nodes after which the search gives up. All policies of 8 observations are fewer."""

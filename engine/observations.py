@@ -13,10 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.arrays import Ints
 from engine.maze_map import OPEN_DOOR, Maze
 from engine.maze_settings import MAX_KEYS
-
-Ints = NDArray[np.int32]
 
 SIGHTS = ("ice", "hole", "prize", "wall", "bonus", "lesser prize", "key", "door")
 SIGHT_OF_TILE = {

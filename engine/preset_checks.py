@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.build_mdp import build_mdps
 from engine.deployment import deployed_maze
 from engine.errors import UserError
 from engine.maze import build_mazes
-from engine.mdp import build_mdps
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
     from engine.tabular.algorithm import Algorithm
 
 PAID = ("shaping", "fall_budget")

@@ -14,23 +14,18 @@ Shapes: `s` states without memory, `S` with, `N` pairs, `A` actions, `K` branche
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.arrays import Index, Ints
 from engine.errors import UserError
-from engine.maze import MAX_OBSERVATIONS, MAX_STATES
+from engine.maze_settings import MAX_OBSERVATIONS, MAX_STATES
+from engine.mdp import MDP
 from engine.observations import NOTHING
 
-if TYPE_CHECKING:
-    from engine.mdp import MDP
 
-Index = NDArray[np.int64]
-Codes = NDArray[np.int32]
-
-
-def with_memory(mdp: MDP, codes: Codes, memory: int) -> tuple[MDP, Codes]:
+def with_memory(mdp: MDP, codes: Ints, memory: int) -> tuple[MDP, Ints]:
     """The MDP [S] over pairs of a state and the last `memory` codes, and those codes [S, memory].
 
     `codes` [s] is what is seen in each state. Where the episode ends nothing more is remembered:
@@ -112,12 +107,12 @@ class _Windows:
             numbers.append(self._shifted[key])
         return np.array(numbers, dtype=np.int64)[which.ravel()]
 
-    def rows(self) -> Codes:
+    def rows(self) -> Ints:
         """[windows, memory] all of them, the newest code last."""
         return np.array(self._window, dtype=np.int32)
 
 
-def _explored(mdp: MDP, codes: Codes, windows: _Windows) -> tuple[Index, Index]:
+def _explored(mdp: MDP, codes: Ints, windows: _Windows) -> tuple[Index, Index]:
     """The pairs [N] as `window · s + state`, the starts first, and where each branch leads [N,A,K].
 
     Breadth first. A branch that cannot come about leads back to its pair.

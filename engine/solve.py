@@ -21,14 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.chain import chain_values
+from engine.core.arrays import Bools, Floats, Index
 from engine.errors import UserError
-from engine.mdp import MDP, Bools, Floats
+from engine.mdp import MDP
 from engine.mdp import reachable as reachable
-
-Index = NDArray[np.int64]
 
 TIE = 1e-9  # relative difference below which two actions are equally good
 BETTER = 1e-13  # relative difference above which an action replaces another

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from engine.core.arrays import Floats
 from engine.runs.curves import Curve
 from engine.runs.reader import RunReader
 from engine.sweeps import Cell, Setting, Sweep
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 NEAR = 0.05
 """Near the optimum: within 5 % of `optimal_return`."""
@@ -134,7 +133,7 @@ def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
     """
     angles = np.linspace(0.0, math.pi / 2, 100_001)
     density = np.cos(angles) ** (degrees - 1)
-    share: Array = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
+    share: Floats = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
     angle = float(np.interp(confidence, share / share[-1], angles))
     return math.sqrt(degrees) * math.tan(angle)
 

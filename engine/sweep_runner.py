@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine import sweeps
+from engine.config.preset import Budget
 from engine.errors import UserError
-from engine.presets import Budget
 from engine.runs import launch, library
 from engine.runs.lock import RunLock, is_alive
 from engine.runs.reader import RunReader

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine import preset_toml, presets
+from engine.algorithm_registry import algorithm_of
 from engine.atomic import replace_file
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.runs import launch, library
 
@@ -66,7 +68,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         """Every run, seed by seed: what has been done when somebody looks is a fair sample."""
         return [Cell(i, seed) for seed in self.seeds for i in range(len(self.settings))]
 
-    def preset(self, cell: Cell) -> presets.Preset:
+    def preset(self, cell: Cell) -> Preset:
         """The preset of one run. Raises UserError when its settings are not valid."""
         changes = [f"{key}={value}" for key, value in self.settings[cell.setting].items()]
         folder = Path(self.folder) if self.folder else None
@@ -79,7 +81,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         """
         own = {}
         for i in range(len(self.settings)):
-            file = presets.algorithm_of(self.preset(Cell(i, self.seeds[0]))).own_file
+            file = algorithm_of(self.preset(Cell(i, self.seeds[0]))).own_file
             if file:
                 own[file.name] = file.sha256
         return own

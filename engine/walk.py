@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.mdp import MDP, Floats
+from engine.core.arrays import Floats
+from engine.mdp import MDP
 
 
 @dataclass(frozen=True, slots=True)

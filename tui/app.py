@@ -24,8 +24,8 @@ from tui import ascii_look
 from tui.widgets import glyphs
 
 if TYPE_CHECKING:
+    from engine.config.preset import Preset
     from engine.lab.progress import State
-    from engine.presets import Preset
     from tui.screens.lab_shelf import LabCard
     from tui.widgets.lesson_panel import LessonPanel
 

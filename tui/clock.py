@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.presets import LlmPreset, Preset, algorithm_of
+from engine.algorithm_registry import algorithm_of
+from engine.config.preset import LlmPreset, Preset
 
 
 class Clock(NamedTuple):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.errors import UserError
-from engine.maze import Maze, edit_map
+from engine.maze import edit_map
+from engine.maze_map import Maze
 
 ICE, START, PRIZE, KEY, DOOR = "F", "S", "G", "k", "D"
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.config.preset import Preset
 from engine.evaluate import OptimalFigures
 from engine.events import Evaluation, Group, Pair, Policy, Preference, Step, World
 from engine.mdp import MDP
-from engine.presets import Preset
 from engine.runs.curves import Curve, Reached
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from engine.solve import Solution

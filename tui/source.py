@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.algorithm_registry import algorithm_of
+from engine.build_mdp import build_mdps
 from engine.errors import UserError
 from engine.evaluate import OptimalFigures, optimal_figures
 from engine.events import Episode, Group, Live, Policy, Step, Tuned, World
-from engine.mdp import MDP, build_mdps
-from engine.presets import algorithm_of
+from engine.mdp import MDP
 from engine.runs.reader import RunReader
 from engine.runs.records import ENDED, EpisodeRow, RunState
 from engine.runs.schema import DATABASE

@@ -16,10 +16,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from engine import presets
+from engine.config.library import CHALLENGE_FILE, LAB_FOLDER, shipped_folder, shipped_names
 from engine.errors import UserError, nearest
 from engine.preset_errors import check_numbers, explain, show
-from engine.presets import CHALLENGE, LAB
 
 LESSON = "lesson.md"
 
@@ -147,7 +146,7 @@ def default_statistic(metric: str) -> Statistic:
 
 def lab_folder() -> Path:
     """Where the shipped challenges are, one folder each."""
-    return presets.shipped_folder() / LAB
+    return shipped_folder() / LAB_FOLDER
 
 
 def challenge_names() -> list[str]:
@@ -164,7 +163,7 @@ def all_challenges(terms: Collection[str] | None = None) -> list[Challenge]:
     for before, after in pairwise(found):
         if before.number == after.number:
             raise UserError(
-                f"{after.name}/{CHALLENGE}: number: found {after.number}, which {before.name} has "
+                f"{after.name}/{CHALLENGE_FILE}: number: found {after.number}, which {before.name} has "
                 "too; expected a number of its own."
             )
     return found
@@ -190,7 +189,7 @@ def load_challenge(name: str, terms: Collection[str] | None = None) -> Challenge
 
 
 def _files() -> list[Path]:
-    return sorted(lab_folder().glob(f"*/{CHALLENGE}"))
+    return sorted(lab_folder().glob(f"*/{CHALLENGE_FILE}"))
 
 
 def _number(path: Path) -> int:
@@ -233,7 +232,7 @@ def convert(data: dict[str, Any]) -> ChallengeFile:
 
 def _check(challenge: ChallengeFile, terms: Collection[str] | None) -> None:
     """What types cannot say: presets and terms exist, and claims are about them."""
-    known = presets.shipped_names()
+    known = shipped_names()
     own = [challenge.failing, *challenge.remedies, *challenge.llm]
     _among("failing", [challenge.failing], known)
     _among("remedies", challenge.remedies, known)

@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 
 from engine import presets
+from engine.build_mdp import build_mdp
+from engine.config.preset import Preset
 from engine.deployment import deployed_maze
 from engine.errors import UserError, nearest
 from engine.evaluate import evaluate, optimal_figures
 from engine.lab import model_figures
 from engine.maze import build_mazes
-from engine.mdp import build_mdp
 from engine.memoryless import best_memoryless
-from engine.presets import Preset
 from engine.solve import solve
 
 NAMES = {

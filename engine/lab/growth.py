@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.build_mdp import build_mdp
+from engine.config.preset import Preset
+from engine.core.arrays import Floats
 from engine.lab.challenge import Growth
-from engine.lab.statistics import Array, Exponent, Group, exponent, of_group
+from engine.lab.statistics import Exponent, Group, exponent, of_group
 from engine.maze import build_mazes
-from engine.mdp import build_mdp
-from engine.presets import Preset
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ def override(growth: Growth, value: float) -> str:
 
 
 def fit(
-    growth: Growth, sizes: Sequence[Size], figures: Sequence[Mapping[str, Array]], seed: int = 0
+    growth: Growth, sizes: Sequence[Size], figures: Sequence[Mapping[str, Floats]], seed: int = 0
 ) -> Curve:
     """Fit what the runs of a growth came to.
 

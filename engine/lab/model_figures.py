@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from engine.config.preset import LlmPreset, Preset
 from engine.errors import UserError
 from engine.llm import fetch
 from engine.llm.catalog import Shape, resolve, shape_of
 from engine.llm.settings import ModelSettings
-from engine.presets import LlmPreset, Preset
 from engine.runs.library import run_folders
 from engine.runs.reader import RunReader
 

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from engine import presets
+from engine.config.preset import LlmPreset, Preset
+from engine.core.arrays import Floats
 from engine.errors import UserError
 from engine.lab.challenge import Challenge
 from engine.lab.growth import override
-from engine.lab.statistics import Array
-from engine.presets import LlmPreset, Preset
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
@@ -42,7 +42,7 @@ class Job:
     status: Status = "waiting"
     share: float = 0.0
     figures: dict[str, Any] = field(default_factory=dict)
-    per_agent: dict[str, Array] = field(default_factory=dict)
+    per_agent: dict[str, Floats] = field(default_factory=dict)
     error: str = ""
 
     @property
@@ -93,7 +93,7 @@ def _load(task: Task, seed: int | None, agents: int | None) -> Preset:
     return presets.load(name, [*overrides, f"run.agents={agents}"])
 
 
-def single_agent(figures: dict[str, Any]) -> dict[str, Array]:
+def single_agent(figures: dict[str, Any]) -> dict[str, Floats]:
     """A run's last figures as those of one agent, [1] each: for language models, of which a run has
     one and keeps no others."""
     known = {**figures["metrics"], **figures}

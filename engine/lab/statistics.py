@@ -31,9 +31,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from engine.core.arrays import Floats
 from engine.lab.challenge import Statistic
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
 Kind = Literal["difference", "ratio"]
 
 CONFIDENCE = 0.95
@@ -76,7 +76,7 @@ def is_chance(metric: str) -> bool:
 # ---------------------------------------------------------------- one group
 
 
-def of_group(values: Array, statistic: Statistic, seed: int = 0, *, chance: bool = False) -> Group:
+def of_group(values: Floats, statistic: Statistic, seed: int = 0, *, chance: bool = False) -> Group:
     """Mean, median or share of one group of agents [N]; `chance` is of `is_chance`.
 
     A mean is NaN when an agent has no figure: leaving it out would flatter the group.
@@ -87,7 +87,7 @@ def of_group(values: Array, statistic: Statistic, seed: int = 0, *, chance: bool
     return Group(estimate=estimate, n=values.size, reached=reached)
 
 
-def _one(values: Array, statistic: Statistic, seed: int, chance: bool) -> Estimate:
+def _one(values: Floats, statistic: Statistic, seed: int, chance: bool) -> Estimate:
     if values.size == 0 or np.isnan(values).any():
         return NOTHING
     if chance and _is_share(values, statistic):
@@ -101,7 +101,7 @@ def _one(values: Array, statistic: Statistic, seed: int, chance: bool) -> Estima
     return _bca(value, resampled, [values - values.mean()])
 
 
-def _prepared(values: Array, statistic: Statistic) -> tuple[Array, Statistic]:
+def _prepared(values: Floats, statistic: Statistic) -> tuple[Floats, Statistic]:
     """Values [N] in which NaN has got its meaning: late for ever, or not one of the share."""
     if statistic == "share":
         return (~np.isnan(values)).astype(float), "mean"
@@ -110,11 +110,11 @@ def _prepared(values: Array, statistic: Statistic) -> tuple[Array, Statistic]:
     return values, statistic
 
 
-def _is_share(values: Array, statistic: Statistic) -> bool:
+def _is_share(values: Floats, statistic: Statistic) -> bool:
     return statistic == "mean" and bool(np.isin(values, (0.0, 1.0)).all())
 
 
-def _statistic(values: Array, statistic: Statistic) -> Array:
+def _statistic(values: Floats, statistic: Statistic) -> Floats:
     """Over the last axis: [..., N] to [...]."""
     if statistic == "median":
         with np.errstate(invalid="ignore"):
@@ -122,7 +122,7 @@ def _statistic(values: Array, statistic: Statistic) -> Array:
     return np.asarray(values.mean(axis=-1))
 
 
-def resample(values: Array, statistic: Statistic, random: np.random.Generator) -> Array:
+def resample(values: Floats, statistic: Statistic, random: np.random.Generator) -> Floats:
     """The statistic of `RESAMPLES` draws of N from the N values, with replacement: [B]."""
     rows = max(1, CHUNK // values.size)
     found = [
@@ -136,8 +136,8 @@ def resample(values: Array, statistic: Statistic, random: np.random.Generator) -
 
 
 def compare(
-    of: Array,
-    against: Array,
+    of: Floats,
+    against: Floats,
     kind: Kind,
     statistic: Statistic = "mean",
     seed: int = 0,
@@ -171,12 +171,12 @@ def compare(
     return _bca(value, resampled, _influences(of, against, kind))
 
 
-def _combined(of: Array, against: Array, kind: Kind) -> Array:
+def _combined(of: Floats, against: Floats, kind: Kind) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return of - against if kind == "difference" else of / against
 
 
-def _influences(of: Array, against: Array, kind: Kind) -> list[Array]:
+def _influences(of: Floats, against: Floats, kind: Kind) -> list[Floats]:
     """How much each agent of either group moves a difference or ratio of means: [N] and [M]."""
     a, b = of.mean(), against.mean()
     if kind == "difference":
@@ -234,14 +234,14 @@ def _solve(rising: Any, wanted: float) -> float:
     return (low + high) / 2
 
 
-def _percentile(value: float, resampled: Array) -> Estimate:
+def _percentile(value: float, resampled: Floats) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     return Estimate(
         value=value, low=_quantile(resampled, tail, -np.inf), high=_quantile(resampled, 1 - tail)
     )
 
 
-def _bca(value: float, resampled: Array, influences: Sequence[Array]) -> Estimate:
+def _bca(value: float, resampled: Floats, influences: Sequence[Floats]) -> Estimate:
     """The bias-corrected and accelerated interval; `influences` are one array for each group."""
     below = np.count_nonzero(resampled < value) + np.count_nonzero(resampled == value) / 2
     edge = 0.5 / resampled.size
@@ -260,7 +260,7 @@ def _bca(value: float, resampled: Array, influences: Sequence[Array]) -> Estimat
     return Estimate(value=value, low=end(tail), high=end(1 - tail))
 
 
-def _quantile(resampled: Array, share: float, worst: float = np.inf) -> float:
+def _quantile(resampled: Floats, share: float, worst: float = np.inf) -> float:
     """An order statistic, for infinite values cannot be interpolated; NaN counts as `worst`."""
     ordered = np.sort(np.where(np.isnan(resampled), worst, resampled))
     place = round(share * (ordered.size + 1)) - 1
@@ -274,11 +274,11 @@ class Exponent(msgspec.Struct, frozen=True, kw_only=True):
     """The fitted exponent of a power law, with its resamples [B] to compare it with another."""
 
     estimate: Estimate
-    resampled: Array
+    resampled: Floats
 
 
 def exponent(
-    sizes: Sequence[float], groups: Sequence[Array], statistic: Statistic, seed: int = 0
+    sizes: Sequence[float], groups: Sequence[Floats], statistic: Statistic, seed: int = 0
 ) -> Exponent:
     """The slope of log(what stands for the agents of each size) over log(size), by least squares.
 
@@ -309,7 +309,7 @@ def compare_exponents(of: Exponent, against: Exponent) -> Estimate:
     return _percentile(value, of.resampled - shuffled)
 
 
-def _slope(sizes: Sequence[float], points: Array) -> Array:
+def _slope(sizes: Sequence[float], points: Floats) -> Floats:
     """The slope over the last axis, [..., K] to [...]; NaN where a logarithm is not finite."""
     x = np.log(np.asarray(sizes, float))
     x = x - x.mean()

@@ -20,9 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.preset import LlmPreset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import AnyEvent, Evaluation, Metric, Note, Policy
 from engine.learner import State
+from engine.learning.summary import summarise
 from engine.llm import judging, loading
 from engine.llm.action_policy import TOLERANCE, ActionPolicy, PutOffError
 from engine.llm.algorithm import LlmAlgorithm
@@ -36,9 +39,7 @@ from engine.llm.prompts import NO_PROMPT, ActionPrompts, action_prompts
 from engine.llm.schedule import EVERY, is_due
 from engine.llm.telling import action_groups, told_episode, told_policy
 from engine.llm.value_head import ValueHead
-from engine.llm.worlds import SPLITS, Array, WorldSet, mean_of
-from engine.presets import LlmPreset
-from engine.tabular.worlds import summarise
+from engine.llm.worlds import SPLITS, WorldSet, mean_of
 
 VERIFIED_PROMPTS = 4
 """How many prompts are computed the long way before the first update, to be compared."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.mdp import Bools, Floats
+from engine.core.arrays import Bools, Floats
 
 LITTLE = 1e-4  # added to the standard deviation of a group's returns, as TRL does
 

@@ -9,22 +9,16 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.errors import INSTALL_LLM, UserError
+from engine.core.arrays import Floats
 from engine.events import Step
 from engine.llm.settings import GroupSettings
-from engine.maze import ACTION_NAMES
-from engine.mdp import Floats
+from engine.maze_map import ACTION_NAMES
 from engine.tabular.algorithm import Algorithm, Explanation
 
 if TYPE_CHECKING:
-    from engine.learner import Learner
     from engine.llm.losses import Clip
-    from engine.presets import Preset
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class LlmAlgorithm(Algorithm):
@@ -60,33 +54,6 @@ class LlmAlgorithm(Algorithm):
     def group_size(self, settings: Any) -> int:
         """How many episodes are compared with each other."""
         return settings.group_size if isinstance(settings, GroupSettings) else settings.episodes
-
-    def check(self, preset: Preset) -> None:
-        from engine.llm.checks import check
-
-        check(preset, self)
-
-    def make_learner(self, preset: Preset) -> Learner:
-        from engine.presets import LlmPreset
-
-        assert isinstance(preset, LlmPreset)
-        try:
-            if preset.model.policy == "text":
-                from engine.llm.text_learner import TextLearner
-
-                return TextLearner(preset, self)
-            if preset.model.policy == "plan":
-                from engine.llm.plan_learner import PlanLearner
-
-                return PlanLearner(preset, self)
-            from engine.llm.action_learner import ActionLearner
-
-            return ActionLearner(preset, self)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"Training a language model needs {error.name}, which is not installed: "
-                f"{INSTALL_LLM}"
-            ) from error
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         chances = step.probabilities

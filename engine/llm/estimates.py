@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from engine.core.arrays import Bools, Floats
 from engine.llm.rollouts import (
     Rollouts,
     Worlds,
@@ -23,7 +24,6 @@ from engine.llm.rollouts import (
     step_index,
     summed,
 )
-from engine.mdp import Bools, Floats
 
 Scale = Literal["none", "global", "state"]
 NEARLY_NOTHING = 1e-8

@@ -22,11 +22,12 @@ import msgspec
 import numpy as np
 
 import engine
+from engine.build_mdp import build_mdps
+from engine.config.preset import LlmPreset
+from engine.core.arrays import Array
 from engine.errors import INSTALL_LLM, UserError
-from engine.maze import Maze
-from engine.mdp import build_mdps
+from engine.maze_map import Maze
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str], None]
 
 ADAPTER = "adapter"
@@ -158,7 +159,7 @@ def reply(question: Question, progress: Progress) -> Answer:
     preset = presets.convert(
         msgspec.toml.decode(file.read_bytes(), type=dict[str, Any]), str(file), run_dir
     )
-    assert isinstance(preset, presets.LlmPreset)
+    assert isinstance(preset, LlmPreset)
     model = preset.model
     lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
     progress(f"Loading {model.name} ({model.quantization}), which takes some seconds.")

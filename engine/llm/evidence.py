@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from engine.config.preset import LlmPreset
 from engine.llm.settings import GroupSettings
-from engine.presets import LlmPreset
 from engine.settings import Schedule
 
 SIDE_REWARDS = ("reward_steps", "reward_format", "reward_progress")

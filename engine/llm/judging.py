@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from engine.core.arrays import Array
 from engine.llm.advantages import (
     all_equal,
     gae,
@@ -40,7 +41,7 @@ from engine.llm.rollouts import (
     sample_episodes,
 )
 from engine.llm.routes import expert_policy
-from engine.llm.worlds import Array, WorldSet
+from engine.llm.worlds import WorldSet
 
 if TYPE_CHECKING:
     from engine.llm.action_learner import ActionLearner

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.config.preset import LlmPreset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import AnyEvent, Evaluation, Live, Metric, Note, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
@@ -29,8 +31,7 @@ from engine.llm.memory_use import gpu_memory_limit, memory_metrics
 from engine.llm.optimizer import Optimizer, named, scheduled
 from engine.llm.settings import LlmSettings
 from engine.llm.state import from_json, to_json, under, weights_under
-from engine.llm.worlds import FIGURES, SPLITS, Array, Split, WorldSet, make_sets, mean_of
-from engine.presets import LlmPreset
+from engine.llm.worlds import FIGURES, SPLITS, Split, WorldSet, make_sets, mean_of
 from engine.tabular.tuning import tuned_settings
 
 GOOD_IN_A_ROW = 3
@@ -315,7 +316,7 @@ class LlmLearner(ABC):
         return rank(figures) > rank(self.best_figures)
 
     def _best_so_far(self) -> dict[str, Metric]:
-        from engine.tabular.worlds import summarise
+        from engine.learning.summary import summarise
 
         return {f"best_{name}": summarise(self.best_figures[name]) for name in FIGURES}
 

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from engine.core.arrays import Array
 from engine.llm.prompts import NO_PROMPT
-from engine.llm.worlds import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
+from engine.core.arrays import Array
 from engine.settings import Schedule
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Optimizer:

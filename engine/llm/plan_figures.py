@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.llm.plan_judging import Route, RouteWriter, Stream
 from engine.llm.plan_policy import PlanPolicy
 from engine.llm.rewards import Walk
-from engine.llm.worlds import Array, WorldSet
+from engine.llm.worlds import WorldSet
 from engine.mdp import MDP
 
 MOST_MAZES = 64

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.rewards import PlanRewards
+from engine.core.arrays import Array, Bools, Floats
 from engine.llm.advantages import (
     all_equal,
     gae,
@@ -24,10 +26,9 @@ from engine.llm.advantages import (
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.plan_policy import PlanPolicy
 from engine.llm.prompts import ObservationText, PlanPrompt, plan_prompt
-from engine.llm.rewards import Parsed, PlanRewards, Walk, parse_moves, reward_plan, walk
+from engine.llm.rewards import Parsed, Walk, parse_moves, reward_plan, walk
 from engine.llm.routes import distances
-from engine.llm.worlds import Array, WorldSet
-from engine.mdp import Bools, Floats
+from engine.llm.worlds import WorldSet
 
 Ask = tuple[int, int]
 """A world of a split and the state a route is to begin in."""

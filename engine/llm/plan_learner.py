@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.preset import LlmPreset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import AnyEvent, Evaluation, Note
 from engine.learner import State
@@ -38,8 +40,7 @@ from engine.llm.routes import sample_route, shortest_actions
 from engine.llm.sampling import end_tokens
 from engine.llm.schedule import is_due
 from engine.llm.value_head import ValueHead
-from engine.llm.worlds import Array, WorldSet
-from engine.presets import LlmPreset
+from engine.llm.worlds import WorldSet
 
 SAMPLE = 64
 """Fewest completions an evaluation looks at."""

@@ -15,17 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.llm.advantages import sequence_weights
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.attention import evaluating
-from engine.llm.losses import (
-    Clip,
-    Sums,
-    TokenBatch,
-    ValueBatch,
-    sequence_weights,
-    token_loss,
-    value_loss,
-)
+from engine.llm.losses import Clip, Sums, TokenBatch, ValueBatch, token_loss, value_loss
 from engine.llm.packing import Tokens
 from engine.llm.plan_judging import Batch, by_critic, group_advantages
 from engine.llm.plan_policy import PlanPolicy

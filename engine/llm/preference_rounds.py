@@ -15,14 +15,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import Pair, Preference
 from engine.learner import State
 from engine.llm.preference_judge import TARGETS
 from engine.llm.preference_model import RewardModel, Scale, fit
 from engine.llm.text_features import NAMES
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Memory(msgspec.Struct):

@@ -21,12 +21,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.build_mdp import observation_text
 from engine.errors import UserError
-from engine.maze import Maze
-from engine.maze_map import OPEN_DOOR
-from engine.mdp import MDP, observation_text
+from engine.maze_map import OPEN_DOOR, Maze
+from engine.mdp import MDP, reachable
 from engine.observations import held_in_words
-from engine.solve import reachable
 
 ObservationText = Literal["map", "local", "map+local"]
 

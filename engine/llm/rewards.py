@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 
-from engine.maze import ACTION_ARROWS, ACTION_NAMES
-from engine.mdp import MDP, Floats
+from engine.config.rewards import PlanRewards
+from engine.core.arrays import Floats
+from engine.maze_map import ACTION_ARROWS, ACTION_NAMES
+from engine.mdp import MDP
 
 Mode = Literal["exact", "tolerant"]
 
@@ -24,25 +24,6 @@ FILLERS = frozenset({"and", "then", "go", "move", "step", "to", "the"})
 
 WORD = re.compile(r"[^\W\d_]+|[←↓→↑]")
 SEPARATORS = re.compile(r"[\s,;.:>*()\[\]\d\-]*")
-
-
-class PlanRewards(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What each part of a route's reward weighs."""
-
-    prize: Annotated[float, Meta(description="the route reached the prize")] = 1.0
-    steps: Annotated[
-        float, Meta(description="times −(moves made / max_steps): shorter routes earn more")
-    ] = 0.0
-    format: Annotated[
-        float, Meta(description="the completion was complete and nothing but moves")
-    ] = 0.1
-    progress: Annotated[
-        float,
-        Meta(
-            description="times the share of the shortest way to the prize that was gained (all of "
-            "it at the prize; negative when the route led away)"
-        ),
-    ] = 0.2
 
 
 class Parsed(NamedTuple):

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.core.arrays import Bools, Floats, Index, Ints
 from engine.llm.advantages import returns_to_go
-from engine.mdp import MDP, Bools, Floats, Ints
-from engine.solve import reachable
+from engine.mdp import MDP, reachable
 
-Index = NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 
 

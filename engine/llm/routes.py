@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.maze import ACTION_NAMES
-from engine.mdp import MDP, Bools, Floats
-from engine.solve import TIE, reachable, solve
+from engine.core.arrays import Bools, Floats
+from engine.maze_map import ACTION_NAMES
+from engine.mdp import MDP, reachable
+from engine.solve import TIE, solve
 
 
 def distances(mdp: MDP) -> Floats:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.evaluate import state_values
 from engine.events import Episode, Group, Member, Policy, Step
@@ -17,7 +18,6 @@ from engine.llm import judging
 from engine.llm.judging import Played
 from engine.llm.look import Look
 from engine.llm.prompts import NO_PROMPT
-from engine.llm.worlds import Array
 from engine.mdp import MDP
 
 if TYPE_CHECKING:

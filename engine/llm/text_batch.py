@@ -18,14 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.core.arrays import Array, Floats
 from engine.llm.attention import adapter_off, evaluating
 from engine.llm.packing import Tokens
 from engine.llm.plan_policy import PlanPolicy
 from engine.llm.prompts import request_prompt
 from engine.llm.text_features import readable
-from engine.mdp import Floats
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

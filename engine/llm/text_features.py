@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.mdp import Floats
+from engine.core.arrays import Floats
 
 NAMES = ("words", "word_length", "variety", "marks", "echo", "ended")
 """In the order of `readable`'s columns."""

@@ -23,6 +23,8 @@ import msgspec
 import numpy as np
 import torch
 
+from engine.config.preset import LlmPreset
+from engine.core.arrays import Floats
 from engine.errors import UserError
 from engine.events import AnyEvent, Metric, Note, Pair, Update
 from engine.learner import State
@@ -51,8 +53,6 @@ from engine.llm.text_batch import (
 )
 from engine.llm.text_features import NAMES
 from engine.llm.text_telling import figures, opinion, told_groups
-from engine.mdp import Floats
-from engine.presets import LlmPreset
 
 BATCH, QUESTIONS, REFERENCE, LAST = range(4)
 """What random numbers are for."""

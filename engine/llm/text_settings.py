@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.errors import UserError
-from engine.maze import MazeSettings
+from engine.maze_settings import MazeSettings
 
 Rule = Literal["shorter", "longer", "word"]
 Prompt = Annotated[str, Meta(min_length=1, max_length=2000)]

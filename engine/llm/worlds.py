@@ -10,20 +10,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
+from engine.build_mdp import build_mdps
+from engine.core.arrays import Array, Floats
 from engine.errors import UserError
 from engine.evaluate import OptimalFigures, evaluate, greedy, optimal_figures
 from engine.events import Evaluation, Metric, World
-from engine.maze import Maze, MazeSettings, build_mazes, edit_map
+from engine.learning.summary import summarise
+from engine.maze import build_mazes, edit_map
+from engine.maze_map import Maze
 from engine.maze_sets import held_out_mazes, train_mazes
-from engine.mdp import MDP, Floats, build_mdps
-from engine.tabular.worlds import summarise
+from engine.maze_settings import MazeSettings
+from engine.mdp import MDP
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from engine.core.arrays import Floats
 
 Row = Any
 """(step, world id, mean, low, high), the numbers None where they are NaN."""
@@ -21,10 +21,10 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     `x` is strictly increasing. NaN marks a gap.
     """
 
-    x: Array
-    mean: Array
-    low: Array
-    high: Array
+    x: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
 
 
 TIMES = ("first_optimal_step", "first_optimal_episode", "recovery_steps")
@@ -76,7 +76,7 @@ class GrowingCurve:
             averages = np.mean(list(self._last.values()), axis=0)
             self._data[MEAN:, self._size - 1] = averages
 
-    def _add(self, columns: Array) -> None:
+    def _add(self, columns: Floats) -> None:
         """Append points [4, n], doubling the room when it is used up."""
         size = self._size + columns.shape[1]
         if size > self._data.shape[1]:

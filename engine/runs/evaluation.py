@@ -16,20 +16,25 @@ import msgspec
 import numpy as np
 
 from engine import presets
+from engine.algorithm_registry import algorithm_of
+from engine.build_mdp import build_mdps
+from engine.config.preset import LlmPreset, Preset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.evaluate import evaluate, greedy, optimal_figures
 from engine.events import Metric
 from engine.learner import State
+from engine.learning.summary import summarise
 from engine.llm.worlds import FIGURES, WorldSet, make_sets
-from engine.maze import Maze, MazeSettings, build_mazes
-from engine.mdp import MDP, build_mdps
+from engine.maze import build_mazes
+from engine.maze_map import Maze
+from engine.maze_settings import MazeSettings
+from engine.mdp import MDP
 from engine.preset_toml import MAZE_SOURCES, apply_override
 from engine.runs import checkpoints, schema
 from engine.runs.reader import RunReader
 from engine.tabular.moving import MovingAlgorithm, Size
-from engine.tabular.worlds import summarise
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str], None]
 
 GENERATED = ("size", "hole_density", "walls", "keys", "seed")
@@ -96,7 +101,7 @@ def evaluate_run(
     `maze.*`, for a maze that does not have the same cells, observations and actions (which a
     language model does not mind), and for a run that has learned nothing yet.
     """
-    if isinstance(reader.info().preset, presets.LlmPreset):
+    if isinstance(reader.info().preset, LlmPreset):
         return _evaluate_adapters(reader, overrides, progress)
     learned, maze, mdp = _placed(reader, overrides)
     gamma = reader.info().preset.algorithm.gamma
@@ -125,7 +130,7 @@ def played_worlds(
     each; held-out mazes come first. Of a policy that writes whole routes it is their first move, as
     if it planned anew in every cell. Raises UserError as `evaluate_run` does."""
     preset = reader.info().preset
-    if not isinstance(preset, presets.LlmPreset):
+    if not isinstance(preset, LlmPreset):
         learned, maze, mdp = _placed(reader, overrides)
         return [PlayedWorld(maze=maze, mdp=mdp, policy=learned.target[0])]
     return [
@@ -159,7 +164,7 @@ def _evaluate_adapters(
 ) -> RunEvaluation:
     splits = _splits(reader, overrides)
     preset = reader.info().preset
-    assert isinstance(preset, presets.LlmPreset)
+    assert isinstance(preset, LlmPreset)
     sampled = preset.model.policy == "plan"
     if sampled:
         from engine.llm.evaluation import ask_routes
@@ -185,7 +190,7 @@ def _evaluate_adapters(
 def _splits(reader: RunReader, overrides: list[str]) -> list[WorldSet]:
     """The run's mazes, or changed ones: those trained on, then those held out, if any."""
     preset, world = reader.info().preset, reader.world_at(reader.head().step)
-    if isinstance(preset, presets.LlmPreset) and preset.text is not None:
+    if isinstance(preset, LlmPreset) and preset.text is not None:
         raise UserError(
             f"{reader.id}: this run writes free text, so there is no maze to walk and no exact "
             f"figure; `icemaze open {reader.id}` shows what it writes and what was preferred."
@@ -238,7 +243,7 @@ def _split_figures(split: WorldSet, figures: dict[str, Array], stderr: float = 0
 
 def _learned(reader: RunReader) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
-    algorithm = presets.algorithm_of(reader.info().preset)
+    algorithm = algorithm_of(reader.info().preset)
     if isinstance(algorithm, MovingAlgorithm):
         if (found := _newest_checkpoint(reader.path)) is not None:
             return _from_tables(algorithm, *found)
@@ -275,7 +280,7 @@ def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learne
 # ---------------------------------------------------------------- the maze
 
 
-def _changed(preset: presets.Preset, maze: Maze, overrides: list[str]) -> MazeSettings:
+def _changed(preset: Preset, maze: Maze, overrides: list[str]) -> MazeSettings:
     """`[maze]` of the maze the run is in, with other rules or another map."""
     data = msgspec.to_builtins(preset)
     settings = {key: value for key, value in data["maze"].items() if value is not None}

@@ -23,6 +23,7 @@ import msgspec
 import engine
 from engine import presets
 from engine.atomic import replace_file
+from engine.config.preset import Budget, LlmPreset, Preset
 from engine.errors import INSTALL_LLM, UserError
 from engine.llm.catalog import resolve
 from engine.runs import library, own_algorithm, schema
@@ -36,7 +37,7 @@ SHORT_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def launch(
-    preset: presets.Preset,
+    preset: Preset,
     name: str,
     *,
     runs_dir: Path | None = None,
@@ -62,7 +63,7 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """One of them is there where a GPU may be used (NVIDIA's, WSL's, AMD's): known without torch."""
 
 
-def _checked_model(preset: presets.LlmPreset) -> presets.LlmPreset:
+def _checked_model(preset: LlmPreset) -> LlmPreset:
     """The preset with its model's folder made absolute: the worker runs in the run's folder, where
     a relative path would lead elsewhere. Raises UserError for what would only fail there."""
     model = preset.model
@@ -85,7 +86,7 @@ def _checked_model(preset: presets.LlmPreset) -> presets.LlmPreset:
 
 
 def create_run(
-    preset: presets.Preset, name: str, *, runs_dir: Path | None = None, seed: int | None = None
+    preset: Preset, name: str, *, runs_dir: Path | None = None, seed: int | None = None
 ) -> Path:
     """Make the folder of a new run, with the preset frozen in it. Raises UserError.
 
@@ -93,7 +94,7 @@ def create_run(
     """
     if seed is not None:
         preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
-    if isinstance(preset, presets.LlmPreset):
+    if isinstance(preset, LlmPreset):
         preset = _checked_model(preset)
     name = Path(name).stem if name.endswith(".toml") else name
     run_dir = new_folder(runs_dir or library.runs_dir(), name)
@@ -221,7 +222,7 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
             replace_file(file, presets.dump(preset).encode())
 
 
-def _check_budget(run_id: str, budget: presets.Budget, meta: dict[str, Any]) -> None:
+def _check_budget(run_id: str, budget: Budget, meta: dict[str, Any]) -> None:
     used = {**meta.get("counters", {}), "seconds": meta.get("seconds", 0.0)}
     for key in ("env_steps", "episodes", "updates", "seconds"):
         limit = getattr(budget, key)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.arrays import Floats
 from engine.runs.records import Head
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 FIGURES = (
     "success_rate",
@@ -54,7 +53,7 @@ def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
     }
 
 
-def per_agent(db: sqlite3.Connection) -> dict[str, Array]:
+def per_agent(db: sqlite3.Connection) -> dict[str, Floats]:
     """The last value of each figure for each agent, float64 [N] by name; NaN where there is none.
 
     Empty for a run that has not ended, and for one of an older version, which kept only means.

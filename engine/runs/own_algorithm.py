@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from engine import presets
+from engine.algorithm_registry import algorithm_of
+from engine.config.preset import Preset
 from engine.errors import UserError
+from engine.learning.custom_file import OWN
 from engine.tabular import own_blame
 from engine.tabular.own import OwnFileError
-from engine.tabular.registry import OWN
 
 META_KEY = "algorithm_file"
 """Where `meta` keeps the copy's name, where it came from, and its SHA-256."""
 
 
-def freeze(preset: presets.Preset, run_dir: Path) -> dict[str, Any]:
+def freeze(preset: Preset, run_dir: Path) -> dict[str, Any]:
     """Write `preset.toml`, and the algorithm's file if it is the user's own; gives the meta."""
-    own = presets.algorithm_of(preset).own_file
+    own = algorithm_of(preset).own_file
     if own is None:
         (run_dir / "preset.toml").write_text(presets.dump(preset), "utf-8")
         return {}

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from engine import presets
+from engine.core.arrays import Floats
 from engine.errors import UserError
 from engine.events import (
     Episode,
@@ -175,7 +176,7 @@ class RunReader:
         with self._snapshot():
             return outcome.final(self._db, head)
 
-    def per_agent(self) -> dict[str, outcome.Array]:
+    def per_agent(self) -> dict[str, Floats]:
         """The last value of each figure for each of the N agents: float64 [N] by name, NaN where
         an agent has none. Empty before the run has ended."""
         with self._snapshot():

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.presets import Preset
+from engine.config.preset import Preset
 
 RunState = Literal["starting", "running", "paused", "stopped", "finished", "failed", "dead"]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from engine import presets
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.events import AnyEvent, Finished, Note
 from engine.learner import AskingLearner, Counters, HeavyLearner, Learner, State
@@ -19,7 +20,7 @@ from engine.runs.store import Replay, RunWriter
 from engine.tabular.own import OwnFileError
 
 Status = Literal["finished", "stopped"]
-MakeLearner = Callable[[presets.Preset], Learner]
+MakeLearner = Callable[[Preset], Learner]
 
 log = logging.getLogger("icemaze.worker")
 

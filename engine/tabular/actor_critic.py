@@ -15,8 +15,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, TableStepSize
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import scheduled
@@ -46,8 +47,6 @@ from engine.tabular.policy_table import (
     verdict,
 )
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class ActorCriticSettings(PolicySettings, frozen=True, kw_only=True, tag="actor-critic"):

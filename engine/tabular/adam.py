@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
-
+from engine.core.arrays import Array
 from engine.tabular.compiling import kernel
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 

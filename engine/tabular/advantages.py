@@ -9,13 +9,9 @@ several episodes and end in the middle of one; G = episodes of a group.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
-
+from engine.core.arrays import Array
 from engine.tabular.compiling import kernel
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
 """How a step left its episode."""

@@ -6,18 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import AlgorithmSettings
 
 if TYPE_CHECKING:
-    from engine.learner import Learner
-    from engine.presets import Preset
-    from engine.tabular.own import OwnFile
-
-Array = np.ndarray[Any, np.dtype[Any]]
+    from engine.config.preset import Preset
+    from engine.learning.custom_file import OwnFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +66,6 @@ class Algorithm:
 
     def check(self, preset: Preset) -> None:
         """Raise UserError for what only this algorithm cannot do."""
-
-    def make_learner(self, preset: Preset) -> Learner:
-        """The learner that drives this algorithm."""
-        raise AssertionError(f"{type(self).__name__} must say which learner drives it")
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         """The update of one step, with its numbers put into the formula, and in words.

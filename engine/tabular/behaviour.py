@@ -7,16 +7,14 @@ that tuning one while the run goes on is an assignment.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.evaluate import greedy
 from engine.settings import EpsilonGreedy, Exploration, Schedule, Softmax, UpperConfidenceBound
 from engine.tabular.compiling import inlined, kernel
 from engine.tabular.rng import uniform
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 LINEAR, EXPONENTIAL, ONE_OVER_N = 0.0, 1.0, 2.0
 

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.tabular.compiling import kernel
 from engine.tabular.policy_table import moved_chance
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @kernel

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.evaluate import optimal_figures
 from engine.events import Note
 from engine.maze_settings import MazeSettings
 from engine.mdp import MDP
 from engine.tabular.worlds import Worlds
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 TERM = "reward-design"
 """The glossary entry on reward hacking."""

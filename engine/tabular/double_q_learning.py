@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, greedy_action, step_size
@@ -32,8 +33,6 @@ from engine.tabular.moving import Size
 from engine.tabular.q_table import Knobs, QTableAlgorithm, explain_update
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class DoubleQLearningSettings(

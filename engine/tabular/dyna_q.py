@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, exploration_knob, highest, schedule_knob, step_size
 from engine.tabular.compiling import kernel
@@ -37,8 +36,6 @@ from engine.tabular.learned_model import (
 )
 from engine.tabular.moving import Size
 from engine.tabular.trace import WATCHED, Trace, note, note_planned
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class DynaQSettings(PlanningSettings, frozen=True, kw_only=True, tag="dyna-q"):

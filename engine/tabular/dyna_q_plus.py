@@ -14,8 +14,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, exploration_knob, highest, schedule_knob, step_size
@@ -43,8 +44,6 @@ from engine.tabular.learned_model import (
 from engine.tabular.moving import Size
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note, note_planned
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class DynaQPlusSettings(PlanningSettings, frozen=True, kw_only=True, tag="dyna-q-plus"):

@@ -12,16 +12,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import exploration_knob, schedule_knob
 from engine.tabular.compiling import kernel
 from engine.tabular.moving import Size
 from engine.tabular.q_table import QTableAlgorithm, explain_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 NEGLIGIBLE = 1e-10
 """A trace below this is forgotten: it would move a value by less than 1e-10 of a TD error."""

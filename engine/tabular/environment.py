@@ -9,16 +9,14 @@ of world w is w·S + s, X = W·S of them, so that a step never asks which world 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from engine.mdp import MDP
-from engine.solve import reachable
+from engine.core.arrays import Array
+from engine.mdp import MDP, reachable
 from engine.tabular.compiling import inlined, kernel
 from engine.tabular.rng import seed_streams, uniform
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 TERMINAL, SUCCESS, FALL = 1, 2, 4
 # what the agents earned and did since the last recording point, one column each

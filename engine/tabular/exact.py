@@ -7,14 +7,13 @@ at that step. Agents whose policy did not change since the last time are not fol
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.mdp import MDP
 from engine.tabular.compiling import compiled, kernel
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 FIGURES = ("success_rate", "expected_return", "expected_score", "expected_length")
 NEGLIGIBLE = 1e-18  # probability of still being in the game that no figure can show

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import (
@@ -38,8 +36,6 @@ from engine.tabular.environment import (
 )
 from engine.tabular.q_table import Knobs, QTableAlgorithm, QTables, explain_update
 from engine.tabular.trace import WATCHED, Trace, note
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class ExpectedSarsaSettings(

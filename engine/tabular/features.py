@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.build_mdp import build_mdps
+from engine.core.arrays import Array
 from engine.errors import UserError
-from engine.maze import Maze
-from engine.mdp import MDP, build_mdps
-from engine.solve import reachable
+from engine.maze_map import Maze
+from engine.mdp import MDP, reachable
 from engine.tabular.compiling import kernel
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["cell", "row+column", "tiles", "distance", "surroundings"]
 
 FARTHEST = 8

@@ -25,9 +25,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES, build_mazes
-from engine.presets import Preset
+from engine.maze import build_mazes
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, MovingSettings
 from engine.tabular.adam import adam_step, square_of
 from engine.tabular.advantages import group_advantages
@@ -65,8 +67,6 @@ from engine.tabular.policy_table import (
 )
 from engine.tabular.returns import check_kept_steps
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 ENTROPY, CLIPPED, KL, REFERENCE_KL, NORM, SPREAD, ALL_EQUAL = range(7)
 MEMORY = 0.1  # the share of all-equal groups is an average over about the last 10

@@ -19,16 +19,15 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta
 
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.compiling import kernel
 from engine.tabular.moving import Size
 from engine.tabular.q_table import QTableAlgorithm, explain_update
 from engine.tabular.rng import uniform
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 UNKNOWN = -1
 

@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
-from engine.presets import Preset
+from engine.learning.summary import next_point, summarise
 from engine.tabular import compiling, diagnosis
 from engine.tabular import environment as environ
 from engine.tabular import progress as progressing
@@ -30,9 +32,7 @@ from engine.tabular.trace import (
     steps_of_episode,
 )
 from engine.tabular.tuning import tuned_settings
-from engine.tabular.worlds import Worlds, next_point, summarise
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from engine.tabular.worlds import Worlds
 
 METRIC_GROWTH = 1.03
 """Each recording point of the curves is 3 % later than the one before."""

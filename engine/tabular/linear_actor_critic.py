@@ -27,10 +27,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.evaluate import greedy
 from engine.events import Step
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE
 from engine.tabular import features as described
 from engine.tabular.actor_critic import ActorCritic, ActorCriticSettings
@@ -60,8 +61,6 @@ from engine.tabular.moving import Size
 from engine.tabular.policy_table import draw_action, entropy_of, probabilities, score
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 NEVER = -1
 

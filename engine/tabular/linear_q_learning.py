@@ -27,10 +27,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import Step
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular import features as described
 from engine.tabular.algorithm import Explanation
@@ -59,8 +60,6 @@ from engine.tabular.moving import Size
 from engine.tabular.q_table import QTableAlgorithm, explain_update
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note, note_planned
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_REMEMBERED = 4_000_000
 """Moves that all agents together may remember: about 100 MB, saved with every checkpoint."""

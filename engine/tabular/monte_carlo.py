@@ -21,9 +21,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES, build_mazes
-from engine.presets import Preset
+from engine.maze import build_mazes
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, TableStepSize, TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, exploration_knob, schedule_knob, step_size
@@ -43,8 +45,6 @@ from engine.tabular.moving import Size
 from engine.tabular.q_table import QTableAlgorithm
 from engine.tabular.returns import check_kept_steps, compute_returns, explain_return
 from engine.tabular.trace import WATCHED, Trace, note, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class MonteCarloSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="monte-carlo"):

@@ -9,15 +9,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.learner import Learner
-from engine.maze import Maze
-from engine.presets import Preset
+from engine.maze_map import Maze
 from engine.tabular.algorithm import Algorithm
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Size(NamedTuple):
@@ -45,11 +40,6 @@ class MovingAlgorithm(Algorithm):
     """
 
     behaviour_policy: ClassVar[str]
-
-    def make_learner(self, preset: Preset) -> Learner:
-        from engine.tabular.learner import TabularLearner
-
-        return TabularLearner(preset, self)
 
     def check_edit(self, settings: Any) -> None:
         """Raise UserError when this method cannot go on after the map has been edited."""

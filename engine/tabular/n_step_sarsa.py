@@ -17,9 +17,10 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import chance_of, choose, step_size
@@ -39,8 +40,6 @@ from engine.tabular.moving import Size
 from engine.tabular.q_table import Knobs, QTableAlgorithm
 from engine.tabular.returns import check_kept_steps, compute_returns, explain_return
 from engine.tabular.trace import WATCHED, Trace, note, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class NStepSarsaSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="n-step-sarsa"):

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import inspect
 import re
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
+from engine.config.converting import converting
 from engine.errors import UserError
+from engine.learning.custom_file import OWN, OwnFile
 from engine.settings import AlgorithmSettings
 from engine.tabular import own_blame
 from engine.tabular.algorithm import Algorithm, Explanation
 from engine.tabular.compiling import OWN_SOURCE
-from engine.tabular.registry import OWN
 
 REQUIRED = (
     "title", "settings", "source", "family", "policy_type", "behaviour_policy", "target_policy",
@@ -44,23 +43,6 @@ CHOICES = {
     "model_based": (True, False),
 }
 """What the screens decide by."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnFile:
-    """The file an algorithm came from, with the text that was run."""
-
-    name: str
-    """As the preset names it, with the prefix."""
-    folder: Path
-    """The preset's folder, to which the name is relative."""
-    path: Path
-    source: bytes
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of the text, in hexadecimal."""
-        return hashlib.sha256(self.source).hexdigest()
 
 
 _modules: dict[str, types.ModuleType] = {}
@@ -262,10 +244,8 @@ def _check_settings(settings: type[AlgorithmSettings], file: OwnFile) -> None:
 
 def _unreadable(kind: type[msgspec.Struct]) -> Exception | None:
     """Why msgspec cannot read such a thing from a preset, or say what it looks like."""
-    from engine import presets
-
     # The settings may hold types of the engine's, which no two threads may take apart at once.
-    with presets._converting:
+    with converting:
         try:
             msgspec.json.schema(kind)
             msgspec.convert({}, kind)

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.evaluate import greedy
 from engine.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
 from engine.learner import Counters, State
-from engine.solve import reachable
+from engine.learning.summary import next_point, summarise
+from engine.mdp import reachable
 from engine.tabular import compiling
 from engine.tabular.exact import exact_figures
 from engine.tabular.planning import Model, PlanningAlgorithm, make_model, make_trace
 from engine.tabular.tuning import tuned_settings
-from engine.tabular.worlds import Worlds, next_point, summarise
+from engine.tabular.worlds import Worlds
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 GROWTH = 1.1
 NO_LIMIT = 2**62

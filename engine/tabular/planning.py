@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.evaluate import greedy
-from engine.learner import Learner
-from engine.solve import reachable
+from engine.mdp import reachable
 from engine.tabular.algorithm import Algorithm
 from engine.tabular.compiling import kernel
 
 if TYPE_CHECKING:
+    from engine.config.preset import Preset
     from engine.mdp import MDP
-    from engine.presets import Preset
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Model(NamedTuple):
@@ -110,11 +108,6 @@ class PlanningAlgorithm(Algorithm):
                 "budget: a planner takes no steps and plays no episodes; expected updates "
                 f"({self.update_name}s)."
             )
-
-    def make_learner(self, preset: Preset) -> Learner:
-        from engine.tabular.planner import PlanningLearner
-
-        return PlanningLearner(preset, self)
 
     def make_tables(self, states: int, actions: int) -> Any:
         """Tables before the first sweep: `values`, `q` and `visits` as in PlanTables, and more."""

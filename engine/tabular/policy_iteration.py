@@ -24,8 +24,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import AlgorithmSettings
 from engine.tabular import compiling
 from engine.tabular.algorithm import Explanation
@@ -38,8 +39,6 @@ from engine.tabular.planning import (
     expected_values,
     note_backup,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 PHASE, SWEEPS, KNOWN, ROUNDS, SWITCHED = range(5)  # columns of PolicyTables.progress
 EVALUATION, EVALUATING, IMPROVEMENT = range(3)

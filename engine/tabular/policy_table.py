@@ -13,9 +13,10 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.core.arrays import Array
 from engine.evaluate import greedy
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, MovingSettings, Schedule, TableStepSize
 from engine.tabular.algorithm import pay_of
 from engine.tabular.behaviour import schedule_knob, scheduled, softmax_policy
@@ -23,7 +24,6 @@ from engine.tabular.compiling import kernel
 from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.rng import uniform
 
-Array = np.ndarray[Any, np.dtype[Any]]
 StepSize = Annotated[float, Meta(gt=0.0)] | Schedule
 """Of logits, which have no target to overshoot, and of Adam, which makes its own steps of it."""
 

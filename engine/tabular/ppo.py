@@ -17,9 +17,10 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, MovingSettings
 from engine.tabular.adam import adam_step, square_of
 from engine.tabular.advantages import (
@@ -65,8 +66,6 @@ from engine.tabular.policy_table import (
 from engine.tabular.returns import check_kept_steps
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 ENTROPY, CLIPPED, KL, NORM, VALUE_LOSS, SPREAD = range(6)
 

@@ -6,95 +6,20 @@ N agents, S states, O observations, A actions.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from engine.errors import UserError, nearest
-from engine.evaluate import state_values
+from engine.core.arrays import Array
+from engine.errors import UserError
 from engine.events import AnyEvent, PerAgent, Step
-from engine.maze import build_mazes
-from engine.mdp import MDP, build_mdps
-from engine.solve import reachable, solve
+from engine.mdp import MDP, reachable
+from engine.tabular.given_policy import exact_values, followed, given_policy
 from engine.tabular.learner import TabularLearner
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def given_policy(
-    policy: str | dict[str, float], mdp: MDP, actions: tuple[str, ...], gamma: float
-) -> Array:
-    """π [O,A] as a preset says it: "random", "optimal" or the chance of each action by name.
-
-    Raises UserError for unknown actions, for chances that do not sum to 1, and for the optimal
-    policy of agents that do not see which cell they are in.
-    """
-    shape = (mdp.n_observations, mdp.n_actions)
-    if isinstance(policy, dict):
-        for name in policy:
-            if name not in actions:
-                raise UserError(
-                    f"algorithm.policy.{name}: there is no such action here."
-                    f"{nearest(name, list(actions))}"
-                )
-        chances = np.array([policy.get(name, 0.0) for name in actions])
-        if abs(chances.sum() - 1.0) > 1e-9:
-            raise UserError(
-                f"algorithm.policy: the chances sum to {chances.sum():g}; expected a sum of 1."
-            )
-        return np.broadcast_to(chances / chances.sum(), shape).copy()
-    if policy == "random":
-        return np.full(shape, 1.0 / mdp.n_actions)
-    if mdp.pattern is not None:
-        raise UserError(
-            "algorithm.policy = 'optimal' is a policy over cells, but with maze.observation or "
-            "maze.memory the agent does not see its cell; use 'random' or a table of chances."
-        )
-    table: Array = solve(mdp, gamma).policy
-    return table
-
-
-def followed(mdp: MDP, policy: Array, anywhere: bool) -> MDP:
-    """The Markov chain that π [O,A] makes of the MDP: one action, whose branches are all of π's.
-
-    Its episodes begin at the start, or `anywhere` an episode of any policy can come to.
-    """
-    chance = policy[mdp.observation][:, :, None] * mdp.probability
-    start = reachable(mdp).astype(float) if anywhere else mdp.start
-
-    def flat(array: Array) -> Array:
-        return array.reshape(mdp.n_states, 1, -1)
-
-    return replace(
-        mdp,
-        next_state=flat(mdp.next_state),
-        probability=flat(chance),
-        reward=flat(mdp.reward),
-        terminal=flat(mdp.terminal),
-        success=flat(mdp.success),
-        fall=flat(mdp.fall),
-        start=start / start.sum(),
-    )
-
-
-def exact_values(chain: MDP, gamma: float) -> Array:
-    """V^π [S] of a chain that `followed` made; 0 where π never comes. Raises UserError."""
-    return state_values(chain, np.ones((chain.n_observations, 1)), gamma)
-
-
-def check_prediction(preset: Preset) -> None:
-    """Raise UserError if the given policy is none, or its values have no bound."""
-    settings: Any = preset.algorithm
-    mazes = [maze for _, maze in build_mazes(preset.maze)]
-    mdps = build_mdps(mazes)
-    policy = given_policy(settings.policy, mdps[0], mazes[0].actions, settings.gamma)
-    for mdp in mdps:
-        exact_values(followed(mdp, policy, settings.random_starts > 0), settings.gamma)
+    pass
 
 
 class PredictionLearner(TabularLearner):

@@ -18,10 +18,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import Step
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE
 from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import choose, exploration_knob, highest, schedule_knob, step_size
@@ -40,8 +41,6 @@ from engine.tabular.learned_model import UNKNOWN, ModelLearner, PlanningSettings
 from engine.tabular.moving import Size
 from engine.tabular.priority_queue import empty_queue, put, take_first
 from engine.tabular.trace import WATCHED, Trace, note, note_planned, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 NONE = -1
 """The end of a list of predecessors."""

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.tabular.compiling import kernel
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 OUTSIDE = -1
 

@@ -7,16 +7,14 @@ same. N agents, O observations, S states.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from engine.maze_rules import distances
-from engine.mdp import MDP
-from engine.solve import reachable
+from engine.core.arrays import Array
+from engine.mdp import MDP, reachable
+from engine.shaping import distances
 from engine.tabular import environment as environ
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 NEAR = 0.01
 """A policy counts as optimal when it lacks at most this share of what the optimum has over moving

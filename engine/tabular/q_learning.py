@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, highest, step_size

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.evaluate import greedy
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import (
@@ -25,8 +26,6 @@ from engine.tabular.behaviour import (
     scheduled,
 )
 from engine.tabular.moving import MovingAlgorithm, Size
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class QTables(NamedTuple):

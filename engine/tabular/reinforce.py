@@ -19,9 +19,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.events import Step
-from engine.maze import ACTION_NAMES, build_mazes
-from engine.presets import Preset
+from engine.maze import build_mazes
+from engine.maze_map import ACTION_NAMES
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import schedule_knob, scheduled
 from engine.tabular.compiling import kernel
@@ -51,8 +53,6 @@ from engine.tabular.policy_table import (
 )
 from engine.tabular.returns import check_kept_steps, compute_returns
 from engine.tabular.trace import WATCHED, Trace, note, note_policy, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class ReinforceSettings(PolicySettings, frozen=True, kw_only=True, tag="reinforce"):

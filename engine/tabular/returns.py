@@ -6,18 +6,14 @@ T steps. Rewards stand in a buffer at `t % size`: a ring of the last n steps, or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import Step
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.compiling import kernel
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_KEPT = 50_000_000
 """Steps of all agents together that may be kept: about 1.5 GB."""

@@ -6,13 +6,10 @@ the rest and agent i's numbers never depend on how many agents there are.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.tabular.compiling import inlined
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def seed_streams(seed: int, n: int) -> Array:

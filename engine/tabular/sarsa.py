@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TemporalDifferenceSettings
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import chance_of, choose, step_size

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import chance_of, choose, step_size
 from engine.tabular.compiling import kernel

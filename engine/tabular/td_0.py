@@ -21,11 +21,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
+from engine.config.preset import Preset
+from engine.core.arrays import Array
 from engine.errors import UserError
 from engine.events import Step
-from engine.learner import Learner
-from engine.maze import ACTION_NAMES
-from engine.presets import Preset
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, MovingSettings, TableStepSize
 from engine.tabular.algorithm import Explanation, pay_of
 from engine.tabular.behaviour import ONE_OVER_N, schedule_knob, scheduled, step_size
@@ -42,12 +42,11 @@ from engine.tabular.environment import (
     is_truncated,
     move,
 )
+from engine.tabular.given_policy import check_prediction
 from engine.tabular.moving import MovingAlgorithm, Size
 from engine.tabular.returns import check_kept_steps, compute_returns, explain_waiting
 from engine.tabular.rng import uniform
 from engine.tabular.trace import WATCHED, Trace, note, note_update
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class TD0Settings(MovingSettings, frozen=True, kw_only=True, tag="td-0"):
@@ -214,8 +213,6 @@ class TD0(MovingAlgorithm):
     kernel = staticmethod(td_0)
 
     def check(self, preset: Preset) -> None:
-        from engine.tabular.prediction import check_prediction
-
         assert isinstance(preset.algorithm, TD0Settings)
         if preset.algorithm.trace_decay is not None and preset.algorithm.n > 1:
             raise UserError(
@@ -224,11 +221,6 @@ class TD0(MovingAlgorithm):
             )
         check_kept_steps(preset, preset.algorithm.n, "algorithm.n")
         check_prediction(preset)
-
-    def make_learner(self, preset: Preset) -> Learner:
-        from engine.tabular.prediction import PredictionLearner
-
-        return PredictionLearner(preset, self)
 
     def make_tables(self, settings: Any, size: Size) -> Any:
         ring = (size.agents, min(settings.n, size.longest))

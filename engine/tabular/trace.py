@@ -7,15 +7,14 @@ nothing in a long call and leaves the ring the same however the steps are cut in
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.events import Step
 from engine.tabular.compiling import kernel
 from engine.tabular.environment import FALL, SUCCESS, TERMINAL, Agents, Env, extra_pay, is_truncated
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 WATCHED = 0
 """The agent whose steps are shown."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import AlgorithmSettings
 from engine.tabular import compiling
 from engine.tabular.algorithm import Explanation

@@ -8,54 +8,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
+from engine.build_mdp import build_mdps, vetoed_moves
+from engine.core.arrays import Array
 from engine.deployment import Deploy, deployed_maze
 from engine.errors import UserError
 from engine.evaluate import OptimalFigures, optimal_figures
-from engine.events import Evaluation, Metric, World
-from engine.maze import Maze, MazeSettings, build_mazes, edit_map
-from engine.maze_rules import shaped, vetoed_moves
+from engine.events import Evaluation, World
+from engine.learning.summary import summarise
+from engine.maze import build_mazes, edit_map
+from engine.maze_map import Maze
 from engine.maze_sets import held_out_mazes, train_mazes
-from engine.mdp import MDP, build_mdps
+from engine.maze_settings import MazeSettings
+from engine.mdp import MDP
 from engine.memoryless import find_best
+from engine.shaping import shaped
 from engine.tabular.exact import ExactFigures
 from engine.tabular.progress import NEAR, moves_away
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test", "deploy"]
 
 SMALL = 50_000
 """States times time limit up to which the best policy for what is seen is looked for,"""
 EXAMINED = 1_000
 """and partial policies after which that search gives up: together a second or so, once a run."""
-
-
-def summarise(values: Array) -> Metric:
-    """Mean and the 10th and 90th percentile over agents [N]; agents without one are left out."""
-    known = np.sort(values[~np.isnan(values)])
-    if known.size == 0:
-        return Metric(float("nan"), float("nan"), float("nan"), 0)
-    low, high = _quantile(known, 0.1), _quantile(known, 0.9)
-    return Metric(float(known.sum()) / known.size, low, high, int(known.size))
-
-
-def _quantile(ascending: Array, q: float) -> float:
-    """The q-quantile of sorted values [N], linear between neighbours (definition 7 of Hyndman and
-    Fan, 1996). `np.percentile` takes longer for it than a recording point for the rest."""
-    place = q * (ascending.size - 1)
-    below = int(place)
-    low = float(ascending[below])
-    high = float(ascending[min(below + 1, ascending.size - 1)])
-    return low if low == high else low + (place - below) * (high - low)
-
-
-def next_point(step: int, growth: float) -> int:
-    """The recording point after `step`: log-spaced, every step at first."""
-    return max(step + 1, int(step * growth))
 
 
 class Place(msgspec.Struct, frozen=True):

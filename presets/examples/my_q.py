@@ -19,9 +19,10 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta
 
 from engine.events import Step
-from engine.maze import ACTION_NAMES
+from engine.maze_map import ACTION_NAMES
 from engine.settings import TUNABLE, TemporalDifferenceSettings
-from engine.tabular.algorithm import Array, Explanation
+from engine.core.arrays import Array
+from engine.tabular.algorithm import Explanation
 from engine.tabular.behaviour import choose, exploration_knob, highest, schedule_knob, step_size
 from engine.tabular.compiling import kernel
 from engine.tabular.environment import (

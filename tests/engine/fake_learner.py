@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.events import (
     AnyEvent,
@@ -30,7 +31,7 @@ from engine.events import (
 )
 from engine.learner import Counters, State
 from engine.maze import build_mazes
-from engine.presets import Preset, parse
+from engine.presets import parse
 from engine.runs import worker
 
 PRESET = """

@@ -11,8 +11,8 @@ from typing import Any
 from fake_learner import FakeLearner
 from run_tools import run_here
 
+from engine.config.preset import Preset
 from engine.events import AnyEvent
-from engine.presets import Preset
 from engine.runs.pacing import TICK
 from engine.runs.session import MakeLearner
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.presets import Preset
+from engine.config.preset import Preset
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.records import Head

@@ -8,16 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import algorithms, presets
+from engine import algorithm_registry as registry
+from engine import algorithms
+from engine.config.library import find_preset, shipped_names
 from engine.errors import UserError
-from engine.tabular import registry
 from engine.tabular.algorithm import Algorithm
 
 DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "ppo", "mpo"]
 LONGEST = 160
 
 
-@pytest.mark.parametrize("algorithm", registry.all_algorithms(), ids=lambda a: a.name)
+@pytest.mark.parametrize("algorithm", registry.TABLES.all(), ids=lambda a: a.name)
 def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorithm) -> None:
     for attribute in ("idea", "needs", "chosen_when"):
         text = getattr(algorithm, attribute)
@@ -29,7 +30,7 @@ def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorit
 
 def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:
     found = algorithms.entries()
-    assert [e.name for e in found if e.kind == "tabular"] == list(registry.MODULES)
+    assert [e.name for e in found if e.kind == "tabular"] == registry.TABLES.names
     assert [e.name for e in found if e.kind == "llm"] == DESIGNED_FOR_LLMS
     assert all(e.built for e in found)
 
@@ -52,7 +53,7 @@ def test_every_algorithm_is_on_the_branch_its_file_says() -> None:
         for entry in branch.entries
         if entry.kind == "tabular"
     }
-    for algorithm in registry.all_algorithms():
+    for algorithm in registry.TABLES.all():
         branch = where[algorithm.name]
         assert (branch == "planning") == (algorithm.family == "planning")
         assert (branch == "prediction") == (algorithm.family == "prediction")
@@ -77,12 +78,12 @@ def test_a_branch_comes_after_the_one_it_grows_from() -> None:
 def test_presets_are_those_that_train_with_it() -> None:
     for entry in algorithms.entries():
         for name in entry.presets:
-            text = presets.find(name).read_text("utf-8")
+            text = find_preset(name).read_text("utf-8")
             data = tomllib.loads(text)
             assert data["algorithm"]["name"] == entry.name
             assert ("model" in data) == (entry.kind == "llm")
     shown = {name for entry in algorithms.entries() for name in entry.presets}
-    assert shown == set(presets.shipped_names())
+    assert shown == set(shipped_names())
 
 
 def test_relatives_go_both_ways() -> None:
@@ -110,7 +111,7 @@ def test_a_name_finds_tables_and_language_models() -> None:
     assert one.title == "Q-learning"
     (llm,) = algorithms.get("rloo")
     assert llm.kind == "llm" and llm.file == "engine/llm/algorithms/rloo.py"
-    if "ppo" in registry.MODULES:
+    if "ppo" in registry.TABLES.names:
         assert [e.kind for e in algorithms.get("ppo")] == ["tabular", "llm"]
     with pytest.raises(UserError, match=r"no algorithm 'sarsaa'. Did you mean 'sarsa'\?"):
         algorithms.get("sarsaa")

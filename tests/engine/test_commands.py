@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from run_tools import ask, launched, rows, wait_for
 
-from engine.presets import Preset, parse
+from engine.config.preset import Preset
+from engine.presets import parse
 from engine.runs.reader import RunReader
 
 ENDLESS = """

@@ -11,9 +11,8 @@ from engine.tabular import compiling, q_learning
 PROGRAM = """
 import sys
 import engine.presets
-from engine.tabular import registry
-engine.presets.schema()
-for algorithm in registry.all_algorithms():
+engine.preset_schema.schema()
+for algorithm in registry.TABLES.all():
     assert callable(algorithm.kernel)
 print(*sorted(name for name in ("numba", "torch", "textual", "rich") if name in sys.modules))
 """

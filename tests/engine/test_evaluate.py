@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp
 from engine.errors import UserError
 from engine.evaluate import (
     evaluate,
@@ -11,8 +12,8 @@ from engine.evaluate import (
     optimal_figures,
     state_values,
 )
-from engine.maze import MazeSettings, Rewards, build_mazes
-from engine.mdp import build_mdp
+from engine.maze import build_mazes
+from engine.maze_settings import MazeSettings, Rewards
 from engine.solve import solve
 
 FOUR = "SFFF\nFHFH\nFFFH\nHFFG"

@@ -6,9 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdps
 from engine.errors import UserError
-from engine.maze import MazeSettings, build_mazes
-from engine.mdp import build_mdps
+from engine.maze import build_mazes
+from engine.maze_settings import MazeSettings
 from engine.tabular import features
 from engine.tabular.features import Features, describe
 

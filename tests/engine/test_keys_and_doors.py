@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp, build_mdps, observation_text
 from engine.errors import UserError
 from engine.evaluate import evaluate
-from engine.maze import DOWN, LEFT, RIGHT, UP, Maze, MazeSettings, Rewards, build_mazes, edit_map
-from engine.mdp import build_mdp, build_mdps, observation_text, reachable
+from engine.maze import build_mazes, edit_map
+from engine.maze_map import DOWN, LEFT, RIGHT, UP, Maze
+from engine.maze_settings import MazeSettings, Rewards
+from engine.mdp import reachable
 from engine.solve import solve
 
 

@@ -5,19 +5,9 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
-from engine.maze import (
-    DOWN,
-    LEFT,
-    RIGHT,
-    UP,
-    Maze,
-    MazeSettings,
-    Rewards,
-    build_mazes,
-    edit_map,
-    landings,
-    starts_without_a_way,
-)
+from engine.maze import build_mazes, edit_map
+from engine.maze_map import DOWN, LEFT, RIGHT, UP, Maze, landings, starts_without_a_way
+from engine.maze_settings import MazeSettings, Rewards
 
 SMALL = "SFFF\nFHFH\nFFFH\nHFFG"
 

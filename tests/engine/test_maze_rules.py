@@ -7,24 +7,18 @@ import numpy as np
 import pytest
 
 from engine import presets
+from engine.build_mdp import build_mdp, vetoed_moves
 from engine.deployment import Deploy, deployed_maze
 from engine.errors import UserError
 from engine.evaluate import evaluate
-from engine.maze import Maze, Rewards, build_mazes
-from engine.maze_rules import (
-    Randomize,
-    Shaping,
-    Shield,
-    distances,
-    fall_chance,
-    potential,
-    shaped,
-    shielded,
-    vetoed,
-    vetoed_moves,
-)
-from engine.mdp import MDP, build_mdp
-from engine.solve import reachable, solve
+from engine.maze import build_mazes
+from engine.maze_map import Maze
+from engine.maze_settings import Randomize, Rewards, Shaping, Shield
+from engine.mdp import MDP, reachable
+from engine.preset_schema import json_schema
+from engine.shaping import distances, potential, shaped
+from engine.shield import fall_chance, shielded, vetoed
+from engine.solve import solve
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 MAZES = [
@@ -255,7 +249,7 @@ def test_language_models_are_told_what_is_for_tables() -> None:
 
 
 def test_the_schema_says_what_every_key_is_for() -> None:
-    definitions = presets.schema()["$defs"]
+    definitions = json_schema()["$defs"]
     for table in ("Shaping", "Shield", "FallBudget", "Randomize", "Deploy"):
         for name, node in definitions[table]["properties"].items():
             said = [node, *node.get("anyOf", [])]

@@ -6,8 +6,9 @@ import pytest
 
 from engine import presets
 from engine.errors import UserError
-from engine.maze import MazeSet, MazeSettings, starts_without_a_way
+from engine.maze_map import starts_without_a_way
 from engine.maze_sets import held_out_mazes, train_mazes
+from engine.maze_settings import MazeSet, MazeSettings
 
 
 def settings(train: MazeSet, test: MazeSet | None = None, **rules: object) -> MazeSettings:

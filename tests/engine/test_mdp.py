@@ -4,8 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from engine.maze import DOWN, LEFT, RIGHT, UP, MazeSettings, Rewards, build_mazes
-from engine.mdp import MDP, build_mdp, build_mdps, observation_text
+from engine.build_mdp import build_mdp, build_mdps, observation_text
+from engine.maze import build_mazes
+from engine.maze_map import DOWN, LEFT, RIGHT, UP
+from engine.maze_settings import MazeSettings, Rewards
+from engine.mdp import MDP
 
 
 def maze_of(text, **rules):

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp, build_mdps, observation_text
 from engine.errors import UserError
 from engine.evaluate import evaluate
-from engine.maze import LEFT, RIGHT, Maze, MazeSettings, build_mazes
-from engine.mdp import MDP, build_mdp, build_mdps, observation_text, reachable
+from engine.maze import build_mazes
+from engine.maze_map import LEFT, RIGHT, Maze
+from engine.maze_settings import MazeSettings
+from engine.mdp import MDP, reachable
 from engine.solve import solve
 
 

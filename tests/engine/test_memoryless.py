@@ -5,10 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp
 from engine.errors import UserError
 from engine.evaluate import evaluate, horizon_optimum
-from engine.maze import MazeSettings, Rewards, build_mazes
-from engine.mdp import MDP, build_mdp, reachable
+from engine.maze import build_mazes
+from engine.maze_settings import MazeSettings, Rewards
+from engine.mdp import MDP, reachable
 from engine.memoryless import best_memoryless, find_best
 
 # In the two arms the way leads left from one start and right from the other, which look alike.

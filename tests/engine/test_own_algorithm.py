@@ -11,19 +11,24 @@ from typing import Any
 import pytest
 from run_tools import launched, run_here, wait_for
 
+from engine import algorithm_registry as registry
 from engine import factory, presets
+from engine.algorithm_registry import algorithm_of
+from engine.config.library import shipped_folder, shipped_names
+from engine.config.preset import Preset, algorithm_name
 from engine.errors import UserError
 from engine.events import Step
+from engine.learning.custom_file import OWN
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run
 from engine.runs.reader import RunReader
-from engine.tabular import compiling, registry
+from engine.tabular import compiling
 from engine.tabular.environment import Limits
 from engine.tabular.learner import NO_LIMIT
 from engine.tabular.tuning import tunable
 from tui.widgets import setting_spec
 
-EXAMPLES = presets.shipped_folder() / "examples"
+EXAMPLES = shipped_folder() / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 
 
@@ -37,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return mine
 
 
-def load(folder: Path, *overrides: str) -> presets.Preset:
+def load(folder: Path, *overrides: str) -> Preset:
     return presets.load(str(folder / "my-q.toml"), list(overrides))
 
 
@@ -46,18 +51,18 @@ def load(folder: Path, *overrides: str) -> presets.Preset:
 
 def test_the_example_is_a_preset_with_the_settings_of_its_file(folder: Path) -> None:
     preset = load(folder, "algorithm.bad_news=0.5")
-    algorithm = presets.algorithm_of(preset)
+    algorithm = algorithm_of(preset)
     assert algorithm.title == "Hysteretic Q-learning" and algorithm.name == "file:my_q.py"
     assert algorithm.own_file and algorithm.own_file.path == folder / "my_q.py"
-    assert presets.algorithm_name(preset) == "file:my_q.py"
+    assert algorithm_name(preset) == "file:my_q.py"
     assert getattr(preset.algorithm, "bad_news") == 0.5  # noqa: B009 (its type is made at run time)
     assert isinstance(preset.algorithm, algorithm.settings)
     assert "bad_news" in tunable(algorithm.settings)
 
 
 def test_it_is_not_listed_among_the_shipped_presets() -> None:
-    assert "my-q" not in presets.shipped_names()
-    assert not any(name.startswith(registry.OWN) for name in registry.MODULES)
+    assert "my-q" not in shipped_names()
+    assert not any(name.startswith(OWN) for name in registry.TABLES.names)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,7 @@ EXPLAIN = "        return explain_update(\n"
 )
 def test_an_explanation_that_fails_is_a_user_error(folder: Path, body: str, says: str) -> None:
     changed(folder, EXPLAIN, f"        {body}\n{EXPLAIN}")
-    algorithm = presets.algorithm_of(load(folder))
+    algorithm = algorithm_of(load(folder))
     with pytest.raises(UserError) as error:
         algorithm.explain(STEP)
     assert str(error.value).startswith(says)
@@ -240,12 +245,12 @@ def test_a_preset_of_the_library_may_not_use_one(
 def test_a_text_is_run_once_and_a_changed_one_anew(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    here, there = (presets.algorithm_of(load(where)) for where in (folder, other))
-    assert here is presets.algorithm_of(load(folder))
+    here, there = (algorithm_of(load(where)) for where in (folder, other))
+    assert here is algorithm_of(load(folder))
     assert here.kernel is there.kernel and here is not there
     (folder / "my_q.py").write_text(CODE.replace('"Hysteretic Q-learning"', '"Mine"'), "utf-8")
-    assert presets.algorithm_of(load(folder)).title == "Mine"
-    assert presets.algorithm_of(load(other)).title == "Hysteretic Q-learning"
+    assert algorithm_of(load(folder)).title == "Mine"
+    assert algorithm_of(load(other)).title == "Hysteretic Q-learning"
 
 
 def test_it_reads_back_from_its_own_toml(folder: Path) -> None:
@@ -285,14 +290,14 @@ def test_with_all_of_the_bad_news_it_is_q_learning(folder: Path) -> None:
     assert deaf.min() == 0  # every step costs something, and it hears of no disappointment
 
 
-def q_after(steps: int, preset: presets.Preset) -> Any:
+def q_after(steps: int, preset: Preset) -> Any:
     """Q [N,O,A] after so many steps, the kernel run as plain Python."""
     arguments = call_of(preset, steps)
-    presets.algorithm_of(preset).kernel(*arguments)
+    algorithm_of(preset).kernel(*arguments)
     return arguments[2].q
 
 
-def call_of(preset: presets.Preset, steps: int) -> tuple[Any, ...]:
+def call_of(preset: Preset, steps: int) -> tuple[Any, ...]:
     """The arguments with which the learner of a preset calls its kernel."""
     parts = vars(factory.make_learner(preset))
     names = ("env", "agents", "tables", "knobs", "trace")
@@ -316,7 +321,7 @@ def test_a_run_keeps_a_copy_and_goes_on_with_it(folder: Path, tmp_path: Path) ->
         wait_for(reader, lambda head: head.ended)
         run_dir = reader.path
     (sub / "my_q.py").write_text("raise RuntimeError('the original is not used any more')")
-    own = presets.algorithm_of(RunReader(run_dir).info().preset).own_file
+    own = algorithm_of(RunReader(run_dir).info().preset).own_file
     assert own and own.path == run_dir / "my_q.py" and own.source == CODE.encode()
     with RunReader(run_dir) as reader:
         meta = reader.meta()["algorithm_file"]
@@ -372,7 +377,7 @@ def test_an_error_of_compiled_code_names_the_kernel(folder: Path, tmp_path: Path
 
 
 def test_a_failure_outside_the_file_may_be_resumed(folder: Path, tmp_path: Path) -> None:
-    def make(preset: presets.Preset) -> Any:
+    def make(preset: Preset) -> Any:
         raise MemoryError("no room")
 
     run_dir = launch.create_run(load(folder), "my-q", runs_dir=tmp_path / "runs")
@@ -420,7 +425,7 @@ def test_its_machine_code_is_kept_by_its_text(
         program = [sys.executable, "-c", COMPILE, str(where / "my-q.toml")]
         said.append(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
     assert [text.split() for text in said] == [["True", "False"], ["False", "False"]]
-    kernel = presets.algorithm_of(load(folder)).kernel
+    kernel = algorithm_of(load(folder)).kernel
     assert not compiling.needs_compiling(kernel)
     (folder / "my_q.py").write_text(CODE + "\n# another text\n", "utf-8")
-    assert compiling.needs_compiling(presets.algorithm_of(load(folder)).kernel)
+    assert compiling.needs_compiling(algorithm_of(load(folder)).kernel)

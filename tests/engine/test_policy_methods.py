@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from engine import algorithm_registry as registry
 from engine import factory, presets
 from engine.errors import UserError
 from engine.events import AnyEvent, Episode, Evaluation, Policy, Step, Update, encode
-from engine.tabular import registry
 
 METHODS = {
     "reinforce": "",
@@ -423,7 +423,7 @@ def test_a_buffer_beyond_all_measure_is_refused() -> None:
 
 def test_their_settings_say_what_may_be_tuned() -> None:
     for name in ("reinforce", "actor-critic", "ppo", "grpo"):
-        algorithm = registry.get(name)
+        algorithm = registry.for_tables(name)
         assert (algorithm.family, algorithm.policy_type) == ("policy", "on-policy")
         schema = msgspec.json.schema(algorithm.settings)["$defs"][algorithm.settings.__name__]
         assert schema["properties"]["learning_rate"]["x-tunable"]

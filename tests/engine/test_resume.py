@@ -11,6 +11,7 @@ from fake_learner import FakeLearner, make_preset
 from run_tools import FAKE_WORKER, ask, kill, launched, record, rows, run_here, wait_for
 
 from engine import factory, presets
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.learner import State
 from engine.runs import launch
@@ -40,7 +41,7 @@ seed = 5
 """
 
 
-def unbroken(preset: presets.Preset, runs_dir: Path) -> Path:
+def unbroken(preset: Preset, runs_dir: Path) -> Path:
     """The same run, never interrupted, in this process."""
     run_dir = launch.create_run(preset, "unbroken", runs_dir=runs_dir)
     assert run_here(run_dir, factory.make_learner)
@@ -144,10 +145,10 @@ def test_tunes_and_edits_are_replayed_at_exactly_their_steps(tmp_path: Path) -> 
         assert_same(reader.path, other)
 
 
-def changing_learner(saved: int, rows_of_edit: list[str]) -> Callable[[presets.Preset], Any]:
+def changing_learner(saved: int, rows_of_edit: list[str]) -> Callable[[Preset], Any]:
     """A learner that changes itself at the steps of the test above, without any worker."""
 
-    def make(preset: presets.Preset) -> Any:
+    def make(preset: Preset) -> Any:
         learner = factory.make_learner(preset)
         plan: list[tuple[int, Callable[[], Any]]] = [
             (1000, lambda: learner.tune("algorithm.learning_rate", 0.3)),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
+from engine.build_mdp import build_mdp
+from engine.config.preset import Preset
 from engine.evaluate import horizon_optimum
 from engine.events import AnyEvent, Note
 from engine.maze import build_mazes
-from engine.mdp import build_mdp
 from engine.tabular import diagnosis
 from engine.tabular.diagnosis import Suspicion, look, make_suspicion, possible_success
 from engine.tabular.worlds import Worlds
@@ -17,7 +18,7 @@ from engine.tabular.worlds import Worlds
 Figures = dict[str, np.ndarray]
 
 
-def of_preset(name: str, **maze: object) -> tuple[presets.Preset, Worlds]:
+def of_preset(name: str, **maze: object) -> tuple[Preset, Worlds]:
     preset = presets.load(name, [f"maze.{key}={value}" for key, value in maze.items()])
     return preset, Worlds(preset.maze, preset.algorithm.gamma)
 

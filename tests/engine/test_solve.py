@@ -4,12 +4,15 @@ import gymnasium
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp
 from engine.chain import chain_values
 from engine.errors import UserError
 from engine.evaluate import evaluate, optimal_figures
-from engine.maze import RIGHT, UP, MazeSettings, Rewards, build_mazes
-from engine.mdp import build_mdp
-from engine.solve import optimal_path, reachable, solve
+from engine.maze import build_mazes
+from engine.maze_map import RIGHT, UP
+from engine.maze_settings import MazeSettings, Rewards
+from engine.mdp import reachable
+from engine.solve import optimal_path, solve
 
 FOUR = "SFFF\nFHFH\nFFFH\nHFFG"
 EIGHT = "\n".join(

@@ -15,8 +15,8 @@ from fake_learner import PRESET
 from run_tools import FAKE_WORKER, wait_for
 
 from engine import sweeps
+from engine.config.preset import algorithm_name
 from engine.errors import UserError
-from engine.presets import algorithm_name
 from engine.runs import library
 from engine.runs.curves import Curve
 from engine.runs.reader import RunReader
@@ -271,7 +271,7 @@ def test_a_failed_run_says_why_and_the_others_go_on(
 
 
 def test_a_changed_algorithm_of_ones_own_ends_it(tmp_path: Path) -> None:
-    from engine.presets import shipped_folder
+    from engine.config.library import shipped_folder
 
     for name in ("my_q.py", "my-q.toml"):
         text = (shipped_folder() / "examples" / name).read_text("utf-8")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.evaluate import evaluate, greedy
 from engine.events import (
@@ -23,6 +24,7 @@ from engine.events import (
     decode,
     encode,
 )
+from engine.learning.summary import next_point
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.session import Session
@@ -30,7 +32,6 @@ from engine.runs.store import RunWriter
 from engine.solve import solve
 from engine.tabular.behaviour import epsilon_greedy_policy, softmax_policy
 from engine.tabular.exact import ExactFigures
-from engine.tabular.worlds import next_point
 
 PRESET = """
 title = "test"
@@ -217,7 +218,7 @@ def test_log_probabilities_of_moves_chosen_before_the_update(name: str, rule: st
 # ---------------------------------------------------------------- values without a bound
 
 
-def diverging() -> presets.Preset:
+def diverging() -> Preset:
     """Traces of pairs met often are far above 1, so with α = 1 each update overshoots."""
     settings = 'learning_rate = 1.0\ntrace_decay = 1.0\ntraces = "accumulating"'
     settings += '\nexploration = {kind = "epsilon-greedy", start = 1.0}'

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
+from engine.build_mdp import build_mdp, build_mdps, vetoed_moves
 from engine.deployment import deployed_maze
 from engine.errors import UserError
 from engine.evaluate import evaluate, greedy
 from engine.events import AnyEvent, Evaluation, PerAgent, Update, World, encode
-from engine.maze_rules import Shaping, potential, vetoed_moves
-from engine.mdp import build_mdp, build_mdps
+from engine.maze_settings import Shaping
+from engine.shaping import potential
 from engine.solve import solve
 
 LAKE = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nmax_steps = 40\nrewards = {step = -0.01, hole = -0.5}\n'

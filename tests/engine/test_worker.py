@@ -11,9 +11,9 @@ from fake_learner import FakeLearner, make_preset
 from fake_outside import Outside
 from run_tools import record, run_here
 
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.events import AnyEvent
-from engine.presets import Preset
 from engine.runs import filesystem, launch
 from engine.runs.pacing import TICK, Chunk, Pacer
 from engine.runs.reader import RunReader

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from engine import factory, presets
+from engine import factory
+from engine.config.preset import Preset
 from engine.events import AnyEvent, Evaluation, Note, PerAgent, Update
 
 Figures = dict[str, Any]
 
 
-def run(preset: presets.Preset) -> tuple[Figures, Figures]:
+def run(preset: Preset) -> tuple[Figures, Figures]:
     """The last figures of a run as `RunReader.final` gives them, and those of each agent [N].
 
     Besides them `notes`: the glossary terms of the notes that it gave.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import presets
+from engine.config.preset import Preset
 from engine.errors import UserError
 from tui import cli
 
@@ -276,5 +277,5 @@ def test_what_is_written_is_read_back() -> None:
         assert presets.parse(presets.dump(preset)) == preset
 
 
-def _fields(preset: presets.Preset) -> dict[str, object]:
+def _fields(preset: Preset) -> dict[str, object]:
     return {name: getattr(preset, name) for name in preset.__struct_fields__}

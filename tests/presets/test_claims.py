@@ -10,13 +10,14 @@ from claim_tools import run
 
 from engine import presets
 from engine.claims import judge
-from engine.presets import Expect, LlmPreset
+from engine.config.library import LAB_FOLDER, shipped_files, shipped_folder
+from engine.config.preset import Expect, LlmPreset
 
 OTHER_SEED = 2
-OF_THE_LAB = presets.shipped_folder() / presets.LAB
+OF_THE_LAB = shipped_folder() / LAB_FOLDER
 TABULAR = [
     name
-    for name, path in presets.shipped_files().items()
+    for name, path in shipped_files().items()
     if OF_THE_LAB not in path.parents and not isinstance(presets.load(name), LlmPreset)
 ]
 """Those of the lab's challenges are run with their comparisons: see test_lab_claims.py."""

@@ -11,10 +11,10 @@ import re
 import pytest
 from claim_tools import run
 
+from engine.config.library import CHALLENGE_FILE
 from engine.lab.challenge import Challenge, challenge_names, load_challenge
 from engine.lab.compare import results
 from engine.lab.runner import plan, single_agent
-from engine.presets import CHALLENGE
 
 OTHER_SEED = 77
 """None of those with which the challenges' comments say they were measured."""
@@ -24,7 +24,7 @@ HACKED = ["reward-bonus"]
 
 def comments(challenge: Challenge) -> str:
     """What the comments of its file say: with which seeds it was measured, and what came out."""
-    text = (challenge.folder / CHALLENGE).read_text("utf-8")
+    text = (challenge.folder / CHALLENGE_FILE).read_text("utf-8")
     return " ".join(line[1:] for line in text.splitlines() if line.startswith("#"))
 
 

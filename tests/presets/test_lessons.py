@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from engine import factory, presets
+from engine.config.library import shipped_names
+from engine.config.preset import LlmPreset
 from engine.events import Evaluation, Update
 from engine.lab.challenge import lab_folder
 from engine.lab.exact_figures import NAMES
 from engine.lab.lesson import Point, Wait, load_lesson
 from engine.lab.lesson_state import LessonState
 from engine.lab.model_figures import MEASURED
-from tui.glossary import load
+from tui.glossary.entries import load
 
 LESSONS = sorted([*lab_folder().glob("*/lesson.md"), *lab_folder().glob("pages/*.md")])
 WORDS = 120
@@ -30,7 +32,7 @@ def test_a_lesson_is_short_and_names_what_exists(path: Path) -> None:
     terms = {entry.slug for entry in load()}
     points = [p.point for page in lesson.pages for p in page.parts if isinstance(p, Point)]
     assert [point for point in points if point not in terms] == []
-    shipped = presets.shipped_names()
+    shipped = shipped_names()
     wanted = LessonState(lesson).exact_wanted
     assert [run for run in (*lesson.runs, *(run for run, _ in wanted)) if run not in shipped] == []
     assert [name for _, name in wanted if name not in NAMES] == []
@@ -46,7 +48,7 @@ def test_what_a_lesson_waits_for_is_not_there_from_the_beginning(path: Path) -> 
     waits = [part for page in lesson.pages for part in page.parts if isinstance(part, Wait)]
     for wait in waits:
         run = lesson.preset_of(wait.run)
-        if isinstance(presets.load(run), presets.LlmPreset):
+        if isinstance(presets.load(run), LlmPreset):
             continue
         figures = first_figures(run)
         met = wait.met_by(figures.get(wait.metric, math.nan))

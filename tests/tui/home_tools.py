@@ -11,7 +11,7 @@ from textual.app import App
 from textual.screen import Screen
 
 from engine import presets
-from engine.presets import Preset
+from engine.config.preset import Preset
 from engine.runs import launch
 from tui import ascii_look
 from tui.widgets import glyphs

@@ -11,11 +11,12 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.widget import Widget
 
+from engine import algorithm_registry as registry
+from engine.build_mdp import build_mdp
 from engine.events import Policy, Step, World
-from engine.maze import Maze
-from engine.mdp import MDP, build_mdp
+from engine.maze_map import Maze
+from engine.mdp import MDP
 from engine.solve import Solution, solve
-from engine.tabular import registry
 from tui.snapshot import Snapshot
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
@@ -94,7 +95,7 @@ def moment(
     done = walk(mdp, actions or [], table) if steps is None else steps
     shown: dict[str, Any] = {
         "run_id": "run",
-        "algorithm": registry.get(algorithm),
+        "algorithm": registry.for_tables(algorithm),
         "at": done[-1].step if done else 0,
         "following": True,
         "world": World(step=0, id=0, split="train", maze=maze),

@@ -15,7 +15,7 @@ from textual.widgets import OptionList, Static
 
 from engine import algorithms
 from tui.app import IceMazeApp
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.panel import GlossaryPanel
 from tui.screens import algorithm_map
 from tui.screens.algorithm_map import AlgorithmMapScreen, MapTree, PresetLinks

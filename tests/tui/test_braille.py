@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from engine.core.arrays import Bools, Floats
 from tui.widgets.braille import (
     FAR,
-    Bools,
     Columns,
-    Floats,
     Scale,
     braille_cells,
     fill,

@@ -11,8 +11,10 @@ import pytest
 from cli_tools import ENDLESS, LAKE, icemaze, kill_workers, objects, status, wait_until
 
 from engine import presets
+from engine.build_mdp import build_mdp
+from engine.config.library import find_preset, shipped_names
 from engine.evaluate import evaluate
-from engine.mdp import build_mdp
+from engine.preset_schema import json_schema
 from engine.runs.reader import RunReader
 
 
@@ -157,7 +159,7 @@ def test_eval_refuses_what_does_not_fit(shelf: tuple[Path, str], change: str, sa
 
 def test_presets_list_has_one_object_per_preset(tmp_path: Path) -> None:
     found = objects(icemaze(tmp_path, "presets", "list", "--json").stdout)
-    assert sorted(item["name"] for item in found) == presets.shipped_names()
+    assert sorted(item["name"] for item in found) == shipped_names()
     assert all(set(item) == {"name", "group", "title", "summary"} for item in found)
     text = icemaze(tmp_path, "presets", "list").stdout
     assert all(item["name"] in text and item["title"] in text for item in found)
@@ -165,7 +167,7 @@ def test_presets_list_has_one_object_per_preset(tmp_path: Path) -> None:
 
 def test_presets_show_prints_the_file_and_the_overridden_preset(tmp_path: Path) -> None:
     shown = icemaze(tmp_path, "presets", "show", "first-steps").stdout
-    assert shown == presets.find("first-steps").read_text("utf-8")
+    assert shown == find_preset("first-steps").read_text("utf-8")
     changed = icemaze(tmp_path, "presets", "show", "first-steps", "--set", "maze.slip=0.5").stdout
     assert presets.parse(changed).maze.slip == 0.5
     (found,) = objects(icemaze(tmp_path, "presets", "show", "first-steps", "--json").stdout)
@@ -174,7 +176,7 @@ def test_presets_show_prints_the_file_and_the_overridden_preset(tmp_path: Path) 
 
 def test_the_schema_describes_the_shipped_presets(tmp_path: Path) -> None:
     schema = json.loads(icemaze(tmp_path, "presets", "schema").stdout)
-    assert schema == presets.schema() and schema["$schema"].endswith("2020-12/schema")
+    assert schema == json_schema() and schema["$schema"].endswith("2020-12/schema")
     keys = schema["$defs"]["Preset"]["properties"]
     assert {"title", "maze", "algorithm", "budget", "run", "expect"} <= set(keys)
     assert {"model", "warmup", "reward"} <= set(schema["$defs"]["LlmPreset"]["properties"])

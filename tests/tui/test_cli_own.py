@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cli_tools import icemaze
 
-from engine import presets
+from engine.config.library import shipped_folder
 
-EXAMPLES = presets.shipped_folder() / "examples"
+EXAMPLES = shipped_folder() / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 KNOBS = "    def make_knobs(self, settings: Any) -> Any:\n"
 LINE = CODE.count("\n", 0, CODE.index(KNOBS)) + 2

@@ -13,8 +13,9 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from trainer_tools import ENDLESS, PLANNING, app_on, live_run, notified, opened, record, settled
 
-from engine.maze import Maze, edit_map
-from engine.mdp import build_mdp
+from engine.build_mdp import build_mdp
+from engine.maze import edit_map
+from engine.maze_map import Maze
 from engine.runs.reader import RunReader
 from engine.solve import solve
 from tui.map_draft import TILES, MapDraft

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from engine import algorithm_registry as registry
 from engine import factory, presets
+from engine.config.preset import Budget, Run
 from engine.errors import UserError
 from engine.events import Update
-from engine.maze import MazeSettings
-from engine.presets import Budget, Run
-from engine.tabular import registry
+from engine.maze_settings import MazeSettings
 from engine.tabular.behaviour import LEVEL_NAMES
-from tui.glossary import load
-from tui.glossary.entries import PANELS, Entry, normal
+from tui.glossary.entries import PANELS, Entry, load, normal
 from tui.glossary.render import plain, plain_listing, render_entry, render_listing, to_ascii
 from tui.glossary.source import LONGEST, ROOT, resolve
 
@@ -151,7 +150,7 @@ def test_every_label_that_a_screen_marks_as_a_term_has_an_entry() -> None:
 
 
 def test_every_setting_of_a_preset_has_an_entry() -> None:
-    kinds = [MazeSettings, Budget, Run, *(a.settings for a in registry.all_algorithms())]
+    kinds = [MazeSettings, Budget, Run, *(a.settings for a in registry.TABLES.all())]
     fields = {name for kind in kinds for name in kind.__struct_fields__}
     assert {"gamma", "slip", "env_steps"} <= fields
     assert [name for name in sorted(fields) if load().for_label(name) is None] == []

@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 from moments import LAKE, RIGHT, moment
 
+from engine import algorithm_registry as registry
 from engine import presets
+from engine.algorithm_registry import algorithm_of
+from engine.config.rewards import PlanRewards
 from engine.evaluate import optimal_figures
 from engine.events import Evaluation, Metric
-from engine.llm import shelf
-from engine.llm.rewards import PlanRewards
 from engine.llm.settings import Lora, ModelSettings, Warmup
-from engine.maze import Maze, MazeSet
+from engine.maze_map import Maze
+from engine.maze_settings import MazeSet
 from engine.runs.curves import Curve
 from engine.runs.records import Head
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.source import ROOT
 from tui.glossary.values.language_models import FORMATS, TOLD, VALUES
 from tui.snapshot import Snapshot
@@ -96,7 +98,7 @@ def training(*overrides: str, kind: Any = "exact") -> Snapshot:
     return replace(
         moves,
         preset=preset,
-        algorithm=presets.algorithm_of(preset),
+        algorithm=algorithm_of(preset),
         head=Head(state="running", step=9, updates=9),
         optimal_figures=optimal_figures(moves.mdp, 0.99, moves.optimum),
         steps=steps,
@@ -140,7 +142,7 @@ def test_a_term_of_language_models_has_an_entry(term: str) -> None:
 
 def test_every_setting_of_a_language_models_preset_has_an_entry() -> None:
     kinds = [ModelSettings, Lora, Warmup, PlanRewards, MazeSet]
-    kinds += [algorithm.settings for algorithm in shelf.all_algorithms()]
+    kinds += [algorithm.settings for algorithm in registry.LANGUAGE_MODELS.all()]
     fields = {name for kind in kinds for name in kind.__struct_fields__}
     assert {"token_budget", "rank", "eta", "draws"} <= fields
     assert [name for name in sorted(fields) if load().for_label(name) is None] == []

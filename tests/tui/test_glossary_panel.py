@@ -11,9 +11,9 @@ from textual.widgets import Button, Input, Static
 
 from engine import presets
 from engine.evaluate import optimal_figures
-from engine.maze import Maze
+from engine.maze_map import Maze
 from engine.runs.records import Head
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.panel import EntryView, GlossaryPanel, Matches, Related
 from tui.glossary.source import ROOT
 from tui.glossary.source_view import SourceView

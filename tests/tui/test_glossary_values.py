@@ -13,10 +13,10 @@ from moments import DOWN, LAKE, RIGHT, moment
 from engine import factory, presets
 from engine.evaluate import optimal_figures
 from engine.events import Evaluation, Metric, Step, Update
-from engine.maze import Maze
+from engine.maze_map import Maze
 from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.values import VALUES, current_value, language_models, preferences
 from tui.snapshot import Snapshot
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import presets
+from engine.config.preset import Budget
 from engine.runs import library
 from tui.screens import facts_of, shelf
 
@@ -26,7 +26,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_the_nearest_limit_of_a_budget_counts() -> None:
-    budget = presets.Budget(env_steps=1000, episodes=10, seconds=100.0)
+    budget = Budget(env_steps=1000, episodes=10, seconds=100.0)
     summary = library.RunSummary(
         id="x", path=Path("x"), state="running", env_steps=100, episodes=5, seconds=1.0
     )

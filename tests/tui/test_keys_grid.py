@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
+from engine.build_mdp import build_mdp
 from engine.events import Policy, Step
-from engine.maze import LEFT, RIGHT, Maze, MazeSettings, build_mazes
-from engine.mdp import MDP, build_mdp
+from engine.maze import build_mazes
+from engine.maze_map import LEFT, RIGHT, Maze
+from engine.maze_settings import MazeSettings
+from engine.mdp import MDP
 from engine.solve import optimal_path, solve
 from tui.widgets import glyphs
 from tui.widgets.maze_layers import Layer, Marks, layers, marks_of, picture, shown_states

@@ -18,7 +18,8 @@ from textual.widgets import Input
 from trainer_tools import app_on, live_run, notified, opened, settled
 
 from engine import presets
-from engine.presets import LlmPreset
+from engine.config.library import shipped_names
+from engine.config.preset import LlmPreset
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
 from tui.commands.progress import BarReporter, LineReporter, Moment, summary
@@ -28,7 +29,7 @@ from tui.widgets import glyphs
 from tui.widgets.setting_field import SettingField
 from tui.widgets.setting_spec import sections, settings
 
-SHIPPED = [name for name in presets.shipped_names() if name.startswith("llm-")]
+SHIPPED = [name for name in shipped_names() if name.startswith("llm-")]
 SIZES = [(80, 24), (120, 40)]
 
 

@@ -14,7 +14,7 @@ from trainer_tools import app_on, notified, opened, settled, trainer
 from engine.events import Group, Member, Note
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.screens.explain import ExplainScreen
 from tui.screens.groups import GroupScreen, MemberTable, Way
 from tui.screens.notes import NotesScreen

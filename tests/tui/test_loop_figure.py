@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from moments import DOWN, LAKE, RIGHT, Stage, lines, moment, walk
 
-from engine.maze import Maze
-from engine.mdp import build_mdp
+from engine.build_mdp import build_mdp
+from engine.maze_map import Maze
 from tui.snapshot import Snapshot
 from tui.widgets.loop_figure import LoopFigure
 from tui.widgets.terms import TermClicked

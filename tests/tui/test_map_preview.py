@@ -7,7 +7,7 @@ from typing import Any
 from rich.style import Style
 from textual.geometry import Size
 
-from engine.maze import Maze
+from engine.maze_map import Maze
 from tui.widgets.map_preview import MapPreview
 
 

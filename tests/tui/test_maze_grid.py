@@ -8,9 +8,9 @@ from moments import DOWN, LAKE, LEFT, RIGHT, UP, Stage, lines, moment, policy_of
 from msgspec.structs import replace
 from textual.geometry import Region
 
+from engine.build_mdp import build_mdp
 from engine.events import Policy
-from engine.maze import Maze
-from engine.mdp import build_mdp
+from engine.maze_map import Maze
 from engine.solve import optimal_path
 from tui.snapshot import Snapshot
 from tui.widgets.maze_grid import MazeGrid

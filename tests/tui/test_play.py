@@ -14,9 +14,10 @@ from patience import eventually
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from engine.build_mdp import build_mdp
 from engine.evaluate import evaluate
-from engine.maze import Maze
-from engine.mdp import MDP, build_mdp
+from engine.maze_map import Maze
+from engine.mdp import MDP
 from engine.runs.evaluation import PlayedWorld, played_worlds
 from engine.runs.reader import RunReader
 from engine.walk import Walk

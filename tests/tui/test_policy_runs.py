@@ -13,9 +13,9 @@ from textual.app import App
 from textual.geometry import Size
 
 from engine import presets
+from engine.build_mdp import build_mdp
 from engine.events import Policy, Step
-from engine.maze import Maze
-from engine.mdp import build_mdp
+from engine.maze_map import Maze
 from tui.glossary.values import current_value
 from tui.snapshot import Snapshot
 from tui.widgets.choice_bar import ChoiceBar

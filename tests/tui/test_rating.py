@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from trainer_tools import app_on, live_run, record
 
 from engine import presets
+from engine.config.preset import LlmPreset
 from engine.events import Member, Preference
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
@@ -22,7 +23,7 @@ from tui.commands.follow import stands
 from tui.commands.progress import summary
 from tui.commands.runs import doing
 from tui.commands.text_words import score_words
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.values import current_value, preferences
 from tui.screens import rating_words
 from tui.screens.facts_of import of_preset
@@ -239,7 +240,7 @@ def test_forms_and_facts_speak_of_no_maze() -> None:
     draft = Draft(preset)
     assert draft.set("text.pairs", "4") == ""
     changed = draft.preset()
-    assert isinstance(changed, presets.LlmPreset) and changed.text is not None
+    assert isinstance(changed, LlmPreset) and changed.text is not None
     assert changed.text.pairs == 4
     card = PresetCard("scripted-reward", preset.title, preset.group, preset.summary, preset)
     seen = outlook(preset, solve_too=True)

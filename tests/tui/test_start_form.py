@@ -12,8 +12,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
 from engine import presets
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.events import Tuned
+from engine.preset_schema import json_schema
 from engine.settings import EpsilonGreedy
 from engine.tabular.tuning import tuned_settings
 from tui.screens.start_form import SettingsForm, StartForm, TuneForm, as_tuned
@@ -62,7 +64,7 @@ async def enter(pilot: Pilot[Any], key: str, text: str) -> None:
 
 
 def test_settings_say_what_the_schema_says() -> None:
-    definitions = presets.schema()["$defs"]
+    definitions = json_schema()["$defs"]
     found = {setting.key: setting for setting in settings(presets.parse(SCHEDULED))}
     for key, owner, name in (
         ("algorithm.gamma", "SarsaSettings", "gamma"),
@@ -223,7 +225,7 @@ async def test_an_invalid_value_is_explained_and_blocks_the_start(
         await enter(pilot, key, "1")
         assert field(pilot, key).error == ""
         await pilot.press("enter")
-        assert isinstance(app.result, presets.Preset)
+        assert isinstance(app.result, Preset)
 
 
 async def test_values_that_do_not_fit_together_are_explained_on_top() -> None:

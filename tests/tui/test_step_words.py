@@ -10,11 +10,12 @@ import pytest
 from moments import DOWN, LAKE, RIGHT, walk
 from msgspec.structs import replace
 
+from engine import algorithm_registry as registry
 from engine import presets
+from engine.build_mdp import build_mdp
 from engine.events import Step
-from engine.maze import Maze, build_mazes
-from engine.mdp import build_mdp
-from engine.tabular import registry
+from engine.maze import build_mazes
+from engine.maze_map import Maze
 from tui.exploring import KINDS
 from tui.widgets.explain import facts
 from tui.widgets.glyphs import UNICODE
@@ -32,7 +33,9 @@ def step(**changes: object) -> Step:
 
 
 def told(now: Step, algorithm: str) -> dict[str, str]:
-    return {label: text for label, _, text in facts(now, registry.get(algorithm), MAZE, UNICODE)}
+    return {
+        label: text for label, _, text in facts(now, registry.for_tables(algorithm), MAZE, UNICODE)
+    }
 
 
 # ---------------------------------------------------------------- what the environment did
@@ -82,7 +85,7 @@ def test_what_ice_and_wind_did(
 @pytest.mark.parametrize("name", ["q-learning", "n-step-sarsa", "td-0", "value-iteration"])
 def test_rounding_noise_is_neither_better_nor_worse(name: str) -> None:
     noisy = step(before=0.845, target=0.845 + 1.3e-15, error=1.3e-15, after=0.845 + 1e-16)
-    words = registry.get(name).explain(without_noise(noisy)).words
+    words = registry.for_tables(name).explain(without_noise(noisy)).words
     assert "e-1" not in words and "better" not in words.replace("better be", "")
     assert told(without_noise(noisy), "q-learning")["TD error δ"].startswith("0 =")
 

@@ -11,7 +11,7 @@ import pytest
 from trainer_tools import app_on, opened, recorded
 
 import tui
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.widgets.explain import facts
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.log_columns import MOVES, SWEEPS

@@ -9,9 +9,9 @@ import pytest
 from moments import DOWN, GAMMA, LAKE, RIGHT, Stage, lines, moment, walk
 from msgspec.structs import replace
 
+from engine.build_mdp import build_mdp
 from engine.events import Episode, Step
-from engine.maze import Maze
-from engine.mdp import build_mdp
+from engine.maze_map import Maze
 from engine.runs.records import EpisodeRow
 from tui.glossary.entries import load
 from tui.snapshot import Snapshot

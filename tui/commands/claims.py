@@ -20,10 +20,10 @@ from tui.commands.output import INTERRUPTED, leave
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from engine.config.preset import Preset
     from engine.lab.challenge import Challenge
     from engine.lab.compare import Result
     from engine.lab.runner import Job, LabRunner
-    from engine.presets import Preset
     from engine.runs.records import NoteRow, RunInfo
     from tui.commands.progress import Moment
 

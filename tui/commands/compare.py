@@ -12,7 +12,8 @@ from tui.commands.options import Json
 from tui.commands.output import emit, on_terminal, say, table
 
 if TYPE_CHECKING:
-    from engine.lab.statistics import Array, Estimate
+    from engine.core.arrays import Floats
+    from engine.lab.statistics import Estimate
     from tui.compare.figures import Metric
     from tui.compare.watch import Comparison, Side
 
@@ -62,7 +63,7 @@ def compare(
         _say(found, metrics, differences)
 
 
-def _per_agent(path: Any) -> Mapping[str, Array]:
+def _per_agent(path: Any) -> Mapping[str, Floats]:
     """The last figures of each agent [N] by name; none while the run goes on."""
     from engine.runs.reader import RunReader
 
@@ -71,7 +72,7 @@ def _per_agent(path: Any) -> Mapping[str, Array]:
 
 
 def _differences(
-    metrics: Sequence[Metric], of: Mapping[str, Array], against: Mapping[str, Array]
+    metrics: Sequence[Metric], of: Mapping[str, Floats], against: Mapping[str, Floats]
 ) -> Estimates:
     """The differences of means of all figures that both runs have for each agent."""
     from engine.lab import statistics

@@ -174,6 +174,6 @@ def pages() -> dict[str, Path]:
 
 def terms() -> frozenset[str]:
     """The entries of the glossary, which a challenge may name."""
-    from tui.glossary import load
+    from tui.glossary.entries import load
 
     return frozenset(entry.slug for entry in load())

@@ -9,12 +9,12 @@ from tui.commands.output import complain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
 
 def say_loaded(presets: Iterable[Preset]) -> None:
     """One line on stderr for each file of the user's own that these presets were loaded with."""
-    from engine.presets import algorithm_of
+    from engine.algorithm_registry import algorithm_of
 
     files = [file for preset in presets if (file := algorithm_of(preset).own_file)]
     for path in dict.fromkeys(file.path for file in files):

@@ -11,10 +11,10 @@ from tui.commands.output import complain, emit, leave, on_terminal, say, show, t
 from tui.commands.own import say_loaded
 
 if TYPE_CHECKING:
+    from engine.config.preset import Preset
     from engine.lab.challenge import Challenge
     from engine.lab.compare import Result
     from engine.lab.runner import Job
-    from engine.presets import Preset
     from tui.commands.claims import Verdict
     from tui.commands.follow import Signals
 
@@ -51,11 +51,12 @@ def show_preset(
 ) -> None:
     """Show a preset as TOML; with --json as one object with every default filled in."""
     from engine import presets
+    from engine.config.library import find_preset
     from tui.widgets.text import clean
 
     preset = presets.load(name, settings)
     say_loaded([preset])
-    path = presets.find(name)
+    path = find_preset(name)
     if as_json:
         emit(name=path.stem, path=str(path), **presets.as_data(preset))
         return
@@ -74,9 +75,9 @@ def print_schema() -> None:
     """Print the JSON Schema of a preset, for editors and other tools."""
     import json
 
-    from engine import presets
+    from engine.preset_schema import json_schema
 
-    write(json.dumps(presets.schema(), indent=2) + "\n")
+    write(json.dumps(json_schema(), indent=2) + "\n")
 
 
 @app.command("check")
@@ -164,8 +165,8 @@ def _check_lab(
 
 def _wants_gpu(preset: Preset) -> bool:
     """Whether a preset needs a GPU, and there is none here."""
+    from engine.config.preset import LlmPreset
     from engine.llm.memory import this_machine
-    from engine.presets import LlmPreset
 
     wants = isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
     return wants and not this_machine().gpus
@@ -174,11 +175,13 @@ def _wants_gpu(preset: Preset) -> bool:
 def _shipped(llm: bool) -> list[str]:
     """The shipped presets that can be checked here; says which are left out, and why."""
     from engine import presets
+    from engine.config.library import shipped_names
+    from engine.config.preset import LlmPreset
 
     tables, models = [], []
-    for name in presets.shipped_names():
+    for name in shipped_names():
         preset = presets.load(name)
-        if not isinstance(preset, presets.LlmPreset):
+        if not isinstance(preset, LlmPreset):
             tables.append(name)
         elif llm and _wants_gpu(preset):
             complain(f"left out  {name}  (it needs a GPU, and there is none here)")

@@ -180,7 +180,7 @@ class LineReporter:
         """Whether the run trains a language model."""
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
-        from engine.presets import LlmPreset, algorithm_name
+        from engine.config.preset import LlmPreset, algorithm_name
         from tui.clock import clock_of
 
         preset = info.preset

@@ -66,7 +66,7 @@ def status(run: RunId = None, as_json: Json = False) -> None:
 
 
 def _say_status(reader: RunReader, as_json: bool) -> None:
-    from engine.presets import algorithm_name
+    from engine.config.preset import algorithm_name
     from tui.commands.follow import budget_used, why_it_failed
     from tui.commands.progress import counts, what_next
     from tui.widgets.text import number, percent

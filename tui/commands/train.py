@@ -78,17 +78,18 @@ def train(
 
 def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> Path:
     from engine import presets
+    from engine.config.library import shipped_names
     from engine.errors import UserError
     from engine.runs import launch
 
     if preset is None:
-        names = presets.shipped_names()
+        names = shipped_names()
         some = f"{', '.join(names[:4])}, …" if names[4:] else ", ".join(names)
         raise UserError(
             f"train needs a PRESET: a name ({some}; `icemaze presets list` shows them all) or the "
             "path of a TOML file."
         )
-    if Path(preset).is_dir() and preset not in presets.shipped_names():
+    if Path(preset).is_dir() and preset not in shipped_names():
         raise UserError(
             f"train: {preset} is a folder; give the path of a TOML file in it, or a preset's name. "
             "(A run goes on with `icemaze train --resume RUN`.)"

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.presets import Preset
+from engine.config.preset import Preset
+from engine.core.arrays import Floats
 from tui.clock import clock_of
-
-Floats = NDArray[np.float64]
 
 COLUMNS = 120
 """How many moves of one the cursor needs from one end of the clock to the other, at most."""

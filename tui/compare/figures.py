@@ -12,7 +12,7 @@ import numpy as np
 from engine.runs.curves import Curve
 from tui.clock import trains_llm
 from tui.compare.watch import Comparison, Side
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.snapshot import Snapshot
 from tui.widgets.curve_views import GREEDY, VIEWS
 from tui.widgets.llm_curves import LLM_VIEWS

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.maze import DEFAULT_MAX_STEPS
+from engine.config.preset import Preset
+from engine.maze_map import DEFAULT_MAX_STEPS
 from engine.maze_settings import Rewards
-from engine.presets import Preset
 from tui.widgets.text import clean
 
 LEFT_OUT = ("title", "summary", "group", "expect", "run.pace")

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.config.preset import Preset
+from engine.core.arrays import Floats
 from engine.errors import UserError
-from engine.presets import Preset
 from engine.runs.records import ENDED, RunState
-from tui.compare.clock import Floats, SharedClock
+from tui.compare.clock import SharedClock
 from tui.compare.settings import differences
 from tui.replay import Replay
 from tui.run_watch import News, Notice, RunWatch

@@ -26,7 +26,7 @@ from tui.widgets.terms import Term, TermClicked, unique
 
 if TYPE_CHECKING:
     from engine.algorithms import Branch, Entry
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
 LLM = "LLM"
 """The mark beside what language models are trained with."""
@@ -184,7 +184,7 @@ class AlgorithmMapScreen(Screen[None]):
 
     def terms(self) -> list[Term]:
         """The glossary terms on screen."""
-        from tui.glossary import load
+        from tui.glossary.entries import load
 
         entry = self.entry
         own = load().for_label(entry.name) if entry else None

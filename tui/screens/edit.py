@@ -14,10 +14,11 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from engine.build_mdp import build_mdp
 from engine.errors import UserError
 from engine.events import World
-from engine.maze import Maze
-from engine.mdp import MDP, build_mdp
+from engine.maze_map import Maze
+from engine.mdp import MDP
 from engine.solve import Solution, optimal_path, solve
 from tui.map_draft import MapDraft, in_words
 from tui.screens.edit_keys import KEYS

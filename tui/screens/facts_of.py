@@ -12,7 +12,7 @@ from tui.widgets.facts import Fact
 from tui.widgets.text import clean, number, percent, si, signed
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
 
 class StateLook(NamedTuple):
@@ -66,9 +66,9 @@ def budget_text(preset: Preset) -> str:
 
 def update_name(preset: Preset) -> str:
     """What an update of the preset's algorithm is called, in the plural."""
-    from engine import presets
+    from engine.algorithm_registry import algorithm_of
 
-    return presets.algorithm_of(preset).update_name + "s"
+    return algorithm_of(preset).update_name + "s"
 
 
 def pace_text(preset: Preset) -> str:
@@ -88,9 +88,9 @@ def pace_text(preset: Preset) -> str:
 
 def method(preset: Preset) -> list[Fact]:
     """Which algorithm, and the two policies that make it on- or off-policy."""
-    from engine import presets
+    from engine.algorithm_registry import algorithm_of
 
-    algorithm = presets.algorithm_of(preset)
+    algorithm = algorithm_of(preset)
     how = "plans with the model" if algorithm.family == "planning" else algorithm.policy_type
     return [
         *_model(preset),
@@ -102,7 +102,7 @@ def method(preset: Preset) -> list[Fact]:
 
 def _model(preset: Preset) -> list[Fact]:
     """Which language model is trained, and what it decides about."""
-    from engine.presets import LlmPreset
+    from engine.config.preset import LlmPreset
 
     if not isinstance(preset, LlmPreset):
         return []

@@ -19,7 +19,7 @@ from textual.widgets import DataTable, Static
 
 from engine.errors import UserError
 from engine.events import Group, Member
-from engine.maze import Maze
+from engine.maze_map import Maze
 from tui.screens.glossary_dialog import look_up
 from tui.snapshot import Snapshot
 from tui.source import GroupPage, ShownGroup

@@ -32,7 +32,7 @@ from tui.widgets.terms import Term
 from tui.widgets.text import clean
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
 REFRESH_SECONDS = 1.0
 """How often the list of runs is read again."""

@@ -19,7 +19,7 @@ from tui.screens.shelf import PresetCard, RunCard
 from tui.widgets.text import clean
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
 
 FEWEST, MOST = 2, 4
 """How many runs can be compared."""

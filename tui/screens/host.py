@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
     from tui.screens.lab_shelf import LabCard
 
 

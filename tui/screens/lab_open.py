@@ -19,7 +19,7 @@ from tui.screens.shelf import RunCard
 from tui.widgets import glyphs
 
 if TYPE_CHECKING:
-    from engine.presets import Preset
+    from engine.config.preset import Preset
     from tui.screens.lab_shelf import LabCard
 
 

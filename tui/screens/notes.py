@@ -75,7 +75,7 @@ class NotesScreen(Dialog[str]):
     def _open(self, index: int | None) -> None:
         if index is None:
             return
-        from tui.glossary import load
+        from tui.glossary.entries import load
 
         term = self.notes[index].term
         if term in {entry.slug for entry in load()}:

@@ -15,11 +15,12 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
+from engine.algorithm_registry import algorithm_of
+from engine.build_mdp import vetoed_moves
+from engine.config.preset import LlmPreset
 from engine.errors import UserError
 from engine.evaluate import Evaluation, evaluate, greedy, optimal_figures, state_values
 from engine.events import Policy, Step, World
-from engine.maze_rules import vetoed_moves
-from engine.presets import LlmPreset, algorithm_of
 from engine.runs.evaluation import PlayedWorld
 from engine.runs.records import Head, RunInfo
 from engine.solve import optimal_path, solve

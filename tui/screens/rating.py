@@ -18,8 +18,8 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.config.preset import LlmPreset
 from engine.events import Episode, Pair, Preference
-from engine.presets import LlmPreset
 from engine.runs.reader import RunReader
 from tui.clock import clock_of
 from tui.run_watch import Notice

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import algorithm_registry as registry
+from engine.config.library import shipped_files
+from engine.config.preset import algorithm_name
 from tui.widgets.text import clean
 
 if TYPE_CHECKING:
+    from engine.config.preset import Budget, Preset
     from engine.evaluate import OptimalFigures
-    from engine.maze import Maze
-    from engine.presets import Budget, Preset
+    from engine.maze_map import Maze
     from engine.runs.records import RunSummary
 
 GROUPS = {
@@ -82,9 +85,8 @@ def read_presets() -> list[PresetCard]:
 
     Mazes are not built here: `outlook` does that for the one that is looked at.
     """
-    from engine import presets
 
-    cards = [_read_preset(path) for path in presets.shipped_files().values()]
+    cards = [_read_preset(path) for path in shipped_files().values()]
     return sorted(cards, key=_teaching_order)
 
 
@@ -105,12 +107,9 @@ def _read_preset(path: Path) -> PresetCard:
 def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
     """By group; the newcomer's first; what runs on any machine; then by algorithm, and each one's
     plain preset first."""
-    from engine import presets
-    from engine.llm import shelf as llm_shelf
-    from engine.tabular import registry
 
-    algorithm = presets.algorithm_name(card.preset) if card.preset else ""
-    taught = list(llm_shelf.MODULES if card.group == "llm" else registry.MODULES)
+    algorithm = algorithm_name(card.preset) if card.preset else ""
+    taught = list(registry.LANGUAGE_MODELS.names if card.group == "llm" else registry.TABLES.names)
     place = taught.index(algorithm) if algorithm in taught else len(taught)
     group = list(GROUPS).index(card.group)
     plain = card.name.startswith(algorithm)
@@ -119,27 +118,30 @@ def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
 
 def _needs_gpu(preset: Preset | None) -> bool:
     """Whether a preset asks for a GPU; others take what there is."""
-    from engine.presets import LlmPreset
+    from engine.config.preset import LlmPreset
 
     return isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
 
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
     """The first maze of a preset; with `solve_too` also the optimum. Mistakes stand in `error`."""
-    from engine import evaluate, maze, mdp, solve
+    from engine.build_mdp import build_mdp
     from engine.errors import UserError
+    from engine.evaluate import optimal_figures
+    from engine.maze import build_mazes
+    from engine.solve import solve
     from tui.clock import trains_text
 
     if trains_text(preset):
         return Outlook()  # free text: there is no maze
     first = None
     try:
-        first = maze.build_mazes(preset.maze)[0][1]
+        first = build_mazes(preset.maze)[0][1]
         if not solve_too:
             return Outlook(first)
-        world, gamma = mdp.build_mdp(first), preset.algorithm.gamma
-        solution = solve.solve(world, gamma)
-        figures = evaluate.optimal_figures(world, gamma, solution)
+        world, gamma = build_mdp(first), preset.algorithm.gamma
+        solution = solve(world, gamma)
+        figures = optimal_figures(world, gamma, solution)
         return Outlook(first, figures, float(world.start @ solution.values))
     except UserError as error:
         return Outlook(first, error=clean(str(error)))

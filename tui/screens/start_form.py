@@ -15,9 +15,9 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Collapsible, Footer, Input, Static
 
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.events import Tuned
-from engine.presets import Preset
 from engine.tabular.tuning import tuned_settings
 from tui.clock import clock_of
 from tui.screens.facts_of import budget_text, pace_text

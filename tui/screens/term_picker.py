@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.panel import spelled
 from tui.screens.dialog import Dialog
 from tui.widgets.terms import Term, unique

@@ -14,10 +14,10 @@ from textual.widget import Widget
 
 from engine.errors import UserError
 from engine.events import Episode, Step
-from engine.maze import Maze
+from engine.maze_map import Maze
 from engine.tabular.moving import MovingAlgorithm
 from tui.clock import clock_of, trains_llm
-from tui.glossary import load
+from tui.glossary.entries import load
 from tui.glossary.panel import GlossaryPanel
 from tui.run_watch import Notice
 from tui.screens import facts_of

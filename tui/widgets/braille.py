@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Spans = tuple[Ints, Ints]
+from engine.core.arrays import Bools, Floats, Index
+
+Spans = tuple[Index, Index]
 """Top and bottom row of every dot column, both (C,) and inclusive; top > bottom means empty."""
 
 FAR = 1 << 20
@@ -187,7 +186,7 @@ class Columns:
         top = self._extreme(np.fmin, upper, EMPTY_TOP)
         return top, self._extreme(np.fmax, lower, EMPTY_BOTTOM)
 
-    def _extreme(self, pick: np.ufunc, rows: Floats, empty: int) -> Ints:
+    def _extreme(self, pick: np.ufunc, rows: Floats, empty: int) -> Index:
         """The row that `pick` (fmin or fmax) chooses in every column, `empty` where none is."""
         found = np.full(self.count, np.nan)
         if self.filled.size:
@@ -197,7 +196,7 @@ class Columns:
         return np.where(np.isnan(found), empty, np.floor(found + 0.5)).astype(np.int64)
 
 
-def _joined(top: Ints, bottom: Ints, linked: Bools) -> Spans:
+def _joined(top: Index, bottom: Index, linked: Bools) -> Spans:
     """Close the vertical gap at every linked boundary: each side grows half of the way."""
     new_top, new_bottom = top.copy(), bottom.copy()
     falls = np.flatnonzero(linked & (top[1:] - bottom[:-1] > 1))

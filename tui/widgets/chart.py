@@ -19,7 +19,8 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.widgets.braille import Floats, Scale
+from engine.core.arrays import Floats
+from tui.widgets.braille import Scale
 from tui.widgets.chart_legend import empty_hint, header, hidden_note, legend
 from tui.widgets.chart_plot import STYLES, Curve, Line, Plot, Reference, Series, View
 

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
+from engine.core.arrays import Bools, Floats
 from tui.widgets import glyphs
 from tui.widgets.braille import (
     FAR,
-    Bools,
     Columns,
-    Floats,
     Scale,
     braille_cells,
     fill,

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from engine.errors import UserError
 from engine.events import Step
 from engine.llm.algorithm import LlmAlgorithm
-from engine.maze import Maze
+from engine.maze_map import Maze
 from engine.tabular.algorithm import Algorithm, Explanation
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.glyphs import Glyphs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.presets import LlmPreset
+from engine.config.preset import LlmPreset
 
 MAIN = frozenset(
     {

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from engine.events import Step
-from engine.maze import Maze
+from engine.maze_map import Maze
 from tui.widgets.glyphs import Glyphs, plain
 from tui.widgets.llm_words import choice, choice_mark, rank
 from tui.widgets.log_entries import Entry, Row

@@ -13,8 +13,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from engine.config.preset import LlmPreset
 from engine.events import Episode
-from engine.presets import LlmPreset
 from tui.clock import trains_llm
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.log_columns import Cell, Column, columns, header, step_cells, titles

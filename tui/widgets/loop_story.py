@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 from engine.events import Step
-from engine.maze import Maze
+from engine.maze_map import Maze
 from tui.exploring import KINDS, Exploring
 from tui.widgets.glyphs import Glyphs, plain
 from tui.widgets.steps import action_name, arrow, ending, not_learned_from, place, result

@@ -16,7 +16,7 @@ from tui.widgets.canvas import Canvas, Look
 from tui.widgets.text import fit
 
 if TYPE_CHECKING:
-    from engine.maze import Maze
+    from engine.maze_map import Maze
 
 PREFIX = "map-preview--"
 NAMES = {"S": "start", "H": "hole", "G": "prize", "#": "wall", "B": "bonus"} | {

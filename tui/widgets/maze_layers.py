@@ -18,14 +18,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.arrays import Bools, Floats, Index
 from engine.events import Policy, Step
-from engine.maze import RESTING, Maze
+from engine.maze_map import RESTING, Maze
 from engine.mdp import MDP, reachable
 from engine.solve import Solution
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Kind = Literal["map", "state", "actions", "policy"]
 
 TRAIL = 14
@@ -107,7 +105,7 @@ class Picture:
     optimal_values: Floats | None
     """[C] V*, when it is to be printed beside."""
     marks: Marks
-    shown: Ints
+    shown: Index
     """[C] the state that is shown of each cell, -1 where there is none with these keys."""
     held: int = 0
     """Mask of the keys that are held."""
@@ -153,7 +151,7 @@ def _decided(maze: Maze, mdp: MDP) -> Bools:
     return decided if mdp.n_states == mdp.n_cells and mdp.pattern is None else decided & met(mdp)
 
 
-def shown_states(mdp: MDP, policy: Policy | None, agent: int) -> Ints:
+def shown_states(mdp: MDP, policy: Policy | None, agent: int) -> Index:
     """[C] the state to be shown of each cell when the agent is in state `agent` (or -1)."""
     cells = np.arange(mdp.n_cells)
     if mdp.n_states == mdp.n_cells:
@@ -170,7 +168,7 @@ def shown_states(mdp: MDP, policy: Policy | None, agent: int) -> Ints:
     return shown
 
 
-def _by_cell(table: Floats | None, shown: Ints) -> Floats | None:
+def _by_cell(table: Floats | None, shown: Index) -> Floats | None:
     """A table [S, …] as one by cell [C, …]; NaN where nothing is `shown`."""
     if table is None:
         return None

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from rich.cells import cell_len
 
+from engine.build_mdp import observation_text
 from engine.events import Policy
-from engine.maze import OPEN_DOOR, RESTING
-from engine.mdp import MDP, observation_text
+from engine.maze_map import OPEN_DOOR, RESTING
+from engine.mdp import MDP
 from engine.solve import Solution
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.maze_layers import Layer, Picture

@@ -16,10 +16,11 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from engine.maze import OPEN_DOOR, RESTING
+from engine.core.arrays import Floats
+from engine.maze_map import OPEN_DOOR, RESTING
 from tui.widgets.canvas import Canvas, Look
 from tui.widgets.glyphs import Glyphs
-from tui.widgets.maze_layers import Floats, Picture
+from tui.widgets.maze_layers import Picture
 from tui.widgets.steps import arrow, direction
 from tui.widgets.text import fit_number
 

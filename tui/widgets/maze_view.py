@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.presets import LlmPreset
+from engine.config.preset import LlmPreset
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.canvas import Look
 from tui.widgets.maze_layers import Layer, Marks, Picture, layers, marks_of, picture

@@ -15,7 +15,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from engine.events import Member
-from engine.maze import Maze
+from engine.maze_map import Maze
 from tui.widgets import glyphs as glyph_sets
 from tui.widgets.members import ASCII_GRADES, GRADES, LEVELS, grade, outcome
 from tui.widgets.steps import arrow

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from engine.events import Member, Step
-from engine.maze import Maze
+from engine.maze_map import Maze
 from tui.source import ShownGroup
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.steps import arrow

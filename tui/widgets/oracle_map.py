@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
-from engine.maze import RESTING
-from engine.presets import LlmPreset
+from engine.config.preset import LlmPreset
+from engine.maze_map import RESTING
 from tui.snapshot import Snapshot
 from tui.widgets import glyphs
 from tui.widgets.maze_layers import marks_of, shown_states

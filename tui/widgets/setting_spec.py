@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine import presets
+from engine.algorithm_registry import algorithm_of
+from engine.config.preset import LlmPreset, Preset
 from engine.errors import UserError
+from engine.preset_schema import json_schema
 from engine.preset_toml import apply_override
-from engine.presets import LlmPreset, Preset
 from engine.settings import TUNABLE
 from tui.widgets import llm_settings
 from tui.widgets.text import clean
@@ -57,7 +59,7 @@ class Setting:
 def settings(preset: Preset) -> list[Setting]:
     """Every scalar setting of algorithm, maze, budget and run, in the schema's order; of a preset
     for a language model also those of model, warm start and reward."""
-    root = presets.schema(preset)
+    root = json_schema(preset)
     data = msgspec.to_builtins(preset)
     properties = _leaves(root, root)[0]["properties"]
     found: list[Setting] = []
@@ -203,7 +205,7 @@ class Sections(NamedTuple):
 
 def sections(preset: Preset) -> Sections:
     """The settings that make sense for this preset, in the order of the form."""
-    algorithm = presets.algorithm_of(preset)
+    algorithm = algorithm_of(preset)
     heading = {"model": "Language model", "algorithm": algorithm.title, "warmup": "Warm start"}
     heading = {"text": "Preferences", **heading}
     heading |= {"reward": "Reward", "run": "Run", "budget": "Budget", "maze": "Maze"}

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
+from engine import algorithm_registry as registry
 from engine import presets
-from engine.llm import shelf as llm_shelf
-from engine.presets import LlmPreset, Preset
+from engine.algorithm_registry import algorithm_of
+from engine.config.preset import LlmPreset, Preset, algorithm_name
 from engine.settings import EpsilonGreedy, Softmax, UpperConfidenceBound
-from engine.tabular import registry
 from tui.widgets.setting_spec import Setting, without_none
 
 ALGORITHM, EXPLORATION = "algorithm.name", "algorithm.exploration.kind"
@@ -30,13 +30,13 @@ EXPLORERS = (EpsilonGreedy, Softmax, UpperConfidenceBound)
 def switches(preset: Preset) -> list[Setting]:
     """What can be switched in this preset: nothing in one with the user's own algorithm."""
     found = []
-    if presets.algorithm_of(preset).own_file is None:
+    if algorithm_of(preset).own_file is None:
         found.append(
             Setting(
                 key=ALGORITHM,
                 meaning="another method on the same maze; what both have in common is kept",
                 limits="",
-                value=presets.algorithm_name(preset),
+                value=algorithm_name(preset),
                 choices=_algorithms(preset),
                 name="algorithm",
             )
@@ -61,10 +61,12 @@ def _algorithms(preset: Preset) -> tuple[str, ...]:
     """The names of the shelf that the preset's budget and policy mean something to."""
     if isinstance(preset, LlmPreset):
         policy = preset.model.policy
-        return tuple(a.name for a in llm_shelf.all_algorithms() if policy in a.policies)
-    plans = presets.algorithm_of(preset).family == "planning"
+        return tuple(a.name for a in registry.LANGUAGE_MODELS.all() if policy in a.policies)
+    plans = algorithm_of(preset).family == "planning"
     return tuple(
-        name for name in registry.MODULES if (registry.get(name).family == "planning") == plans
+        name
+        for name in registry.TABLES.names
+        if (registry.for_tables(name).family == "planning") == plans
     )
 
 
@@ -80,7 +82,7 @@ def with_algorithm(preset: Preset, name: str) -> Preset:
 
     Settings that both have keep their values; what the preset claims about the outcome goes.
     """
-    shelf = llm_shelf if isinstance(preset, LlmPreset) else registry
+    shelf = registry.LANGUAGE_MODELS if isinstance(preset, LlmPreset) else registry.TABLES
     algorithm = shelf.get(name)
     data = msgspec.to_builtins(preset)
     fields = algorithm.settings.__struct_fields__
@@ -91,7 +93,7 @@ def with_algorithm(preset: Preset, name: str) -> Preset:
     }
     if "features" in fields and (preset.maze.gymnasium is not None or preset.maze.memory > 1):
         kept.setdefault("features", "cell")  # no others can be told from what the agent sees
-    before = f" ({presets.algorithm_of(preset).title})"
+    before = f" ({algorithm_of(preset).title})"
     data["title"] = f"{preset.title.removesuffix(before)} ({algorithm.title})"
     data["algorithm"] = {**kept, "name": name}
     data["expect"] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from engine.events import Step
-from engine.maze import ACTION_ARROWS, ACTION_NAMES, Maze
+from engine.maze_map import ACTION_ARROWS, ACTION_NAMES, Maze
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.text import clean
 

@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from numpy.typing import ArrayLike
 
+from engine.core.arrays import Floats
 from engine.llm.advantages import reinforce_advantages
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.settings import Decay, LlmSettings
-from engine.mdp import Floats
 from engine.settings import TUNABLE, Schedule
 
 

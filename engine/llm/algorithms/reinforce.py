@@ -11,10 +11,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from engine.core.arrays import Floats
 from engine.llm.advantages import reinforce_advantages
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.settings import LlmSettings
-from engine.mdp import Floats
 
 
 class LlmReinforceSettings(LlmSettings, frozen=True, kw_only=True, tag="reinforce"):

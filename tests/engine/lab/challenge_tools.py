@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import presets
+from engine.config.library import CHALLENGE_FILE, shipped_folder
 from engine.lab.challenge import Challenge, load_challenge
 from engine.lab.runner import Job
 from engine.presets import parse
@@ -70,13 +70,13 @@ def make_lab(folder: Path, text: str = CHALLENGE + COMPARE, name: str = "small")
     for stem in ("failing", "remedy"):
         preset = challenge / f"{name}-{stem}.toml"
         preset.write_text(PRESET.format(name=stem), "utf-8")
-    (challenge / presets.CHALLENGE).write_text(text, "utf-8")
+    (challenge / CHALLENGE_FILE).write_text(text, "utf-8")
     return challenge
 
 
 def small(text: str = CHALLENGE + COMPARE) -> Challenge:
     """The challenge of `make_lab`; the shipped presets' folder must be patched already."""
-    (presets.shipped_folder() / "lab" / "small" / presets.CHALLENGE).write_text(text, "utf-8")
+    (shipped_folder() / "lab" / "small" / CHALLENGE_FILE).write_text(text, "utf-8")
     return load_challenge("small")
 
 

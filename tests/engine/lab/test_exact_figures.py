@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
+from engine.config.preset import Preset
 from engine.events import PerAgent
 from engine.lab.exact_figures import deployed, observable
-from engine.presets import Preset
 
 # Right of one start, left of the other: both cells beside the starts look the same.
 TWO_SIDES = """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import presets
+from engine.config.preset import Preset
 from engine.errors import UserError
 from engine.lab import exact_figures, model_figures
 from engine.lab.exact_figures import exact_figures as figures_of
@@ -40,7 +41,7 @@ CONFIG = {
 }
 
 
-def preset(tmp_path: Path, model: str = "smollm2-135m", tokens: int = 3) -> presets.Preset:
+def preset(tmp_path: Path, model: str = "smollm2-135m", tokens: int = 3) -> Preset:
     file = tmp_path / "words.toml"
     file.write_text(TEXT.replace("MODEL", model).replace("TOKENS", str(tokens)), "utf-8")
     return presets.load(str(file))

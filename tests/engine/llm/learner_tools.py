@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine import factory, presets
+from engine.config.preset import LlmPreset
 from engine.events import AnyEvent, Update
 from engine.llm.learner import TIMED, LlmLearner
 
@@ -39,11 +40,11 @@ seed = 3
 
 def preset(
     folder: Path, algorithm: str = "grpo", more: str = "", overrides: list[str] | None = None
-) -> presets.LlmPreset:
+) -> LlmPreset:
     """A preset that trains a tiny model on two by two cells."""
     text = PRESET.format(folder=folder, algorithm=algorithm, more=more)
     made = presets.parse(text, overrides=overrides)
-    assert isinstance(made, presets.LlmPreset)
+    assert isinstance(made, LlmPreset)
     return made
 
 

@@ -7,11 +7,16 @@ from pathlib import Path
 import torch
 from learner_tools import learner
 
-from engine.llm import loading, shelf
+from engine import algorithm_registry as registry
+from engine.llm import loading
 from engine.llm.plan_learner import PlanLearner
 
 PLAN = ["model.policy=plan", "model.max_tokens=6", "maze.max_steps=6"]
-ALGORITHMS = [name for name in shelf.MODULES if "plan" in shelf.get(name).policies]
+ALGORITHMS = [
+    name
+    for name in registry.LANGUAGE_MODELS.names
+    if "plan" in registry.LANGUAGE_MODELS.get(name).policies
+]
 
 
 def plan_learner(folder: Path, algorithm: str = "grpo", *more: str) -> PlanLearner:

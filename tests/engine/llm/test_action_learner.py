@@ -11,9 +11,10 @@ import pytest
 import torch
 from learner_tools import learner, metrics, reproducible, same_state, train
 
+from engine import algorithm_registry as registry
 from engine.errors import UserError
 from engine.events import Episode, Evaluation, Group, Note, Policy, Update, World
-from engine.llm import loading, shelf
+from engine.llm import loading
 from engine.llm.action_learner import ActionLearner
 from engine.llm.telling import listed
 
@@ -31,7 +32,7 @@ def weights(made: ActionLearner) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in loading.adapter_weights(made.on.model).items()}
 
 
-@pytest.mark.parametrize("algorithm", list(shelf.MODULES))
+@pytest.mark.parametrize("algorithm", registry.LANGUAGE_MODELS.names)
 def test_every_algorithm_learns_two_by_two_cells(tiny_model: Tiny, algorithm: str) -> None:
     more = "random_starts = 0.5\n" if algorithm == "mpo" else ""
     made = learner(

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs
 from run_tools import run_here
 
 from engine import factory
+from engine.build_mdp import build_mdp
 from engine.llm.action_policy import ActionPolicy
 from engine.llm.catalog import WHEEL
 from engine.llm.device import Quantization
 from engine.llm.loading import Loaded, LoraSettings, load_model, save_adapter
 from engine.llm.prompts import NO_PROMPT, ActionPrompts, action_prompts
-from engine.mdp import build_mdp
 from engine.runs import launch
 from engine.runs.evaluation import played_worlds
 from engine.runs.reader import RunReader

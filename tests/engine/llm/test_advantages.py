@@ -5,7 +5,8 @@ import statistics
 import numpy as np
 import pytest
 
-from engine.llm import advantages, shelf
+from engine import algorithm_registry as registry
+from engine.llm import advantages
 
 RNG = np.random.default_rng(3)
 RETURNS = RNG.normal(size=(5, 8)) * np.array([[1.0], [0.01], [100.0], [1.0], [1.0]])
@@ -54,11 +55,11 @@ def test_a_floor_under_the_spread_tames_groups_that_hardly_differ() -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(shelf.MODULES))
+@pytest.mark.parametrize("name", sorted(registry.LANGUAGE_MODELS.names))
 def test_equal_returns_have_advantage_exactly_zero(name: str) -> None:
     returns = np.full((1, 7), 0.1)
     assert returns.mean() != 0.1  # rounding: a plain r − mean would not be 0
-    algorithm = shelf.get(name)
+    algorithm = registry.LANGUAGE_MODELS.get(name)
     found = algorithm.advantages(returns, algorithm.settings())
     np.testing.assert_array_equal(found, np.zeros((1, 7)))
 

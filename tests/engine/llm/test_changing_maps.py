@@ -19,7 +19,7 @@ from engine.llm.action_learner import ActionLearner
 from engine.llm.judging import play
 from engine.llm.plan_learner import PlanLearner
 from engine.llm.schedule import is_due
-from engine.maze import MazeSettings
+from engine.maze_settings import MazeSettings
 
 Tiny = Callable[[str], Path]
 

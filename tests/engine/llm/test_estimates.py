@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.build_mdp import build_mdp
 from engine.evaluate import evaluate, greedy
 from engine.llm import estimates, losses
 from engine.llm.rollouts import (
@@ -16,8 +17,7 @@ from engine.llm.rollouts import (
     mixed_with_uniform,
     sample_episodes,
 )
-from engine.maze import Maze
-from engine.mdp import build_mdp
+from engine.maze_map import Maze
 from engine.solve import Problem, open_problem
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp, build_mdps
 from engine.evaluate import evaluate
 from engine.llm.rollouts import (
     Rollouts,
@@ -14,9 +15,10 @@ from engine.llm.rollouts import (
     mixed_with_uniform,
     sample_episodes,
 )
-from engine.maze import Maze, Rewards
-from engine.mdp import build_mdp, build_mdps
-from engine.solve import reachable, solve
+from engine.maze_map import Maze
+from engine.maze_settings import Rewards
+from engine.mdp import reachable
+from engine.solve import solve
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 OTHER = ("FFFS", "HFHF", "HFFF", "GFFH")

@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
+from engine.build_mdp import build_mdp
 from engine.evaluate import evaluate
 from engine.llm import routes
-from engine.maze import Maze
-from engine.mdp import MDP, build_mdp
+from engine.maze_map import Maze
+from engine.mdp import MDP
 from engine.solve import solve
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")

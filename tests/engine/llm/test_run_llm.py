@@ -21,13 +21,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs
 from run_tools import ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
+from engine.build_mdp import build_mdp
+from engine.config.preset import LlmPreset
 from engine.errors import UserError
 from engine.llm import evaluation as asking
 from engine.llm import loading, schedule
 from engine.llm.learner import TIMED
 from engine.llm.prompts import plan_prompt
-from engine.mdp import build_mdp
-from engine.presets import LlmPreset
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run, played_worlds
 from engine.runs.reader import RunReader

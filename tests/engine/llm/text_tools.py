@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import factory, presets
+from engine.config.preset import LlmPreset
 from engine.llm.text_learner import TextLearner
 
 PRESET = """
@@ -42,10 +43,10 @@ def text(folder: Path, judge: str = "rule", algorithm: str = "rloo", more: str =
 
 def text_preset(
     folder: Path, judge: str = "rule", *overrides: str, algorithm: str = "rloo", more: str = GROUPS
-) -> presets.LlmPreset:
+) -> LlmPreset:
     """The same, validated."""
     made = presets.parse(text(folder, judge, algorithm, more), overrides=list(overrides))
-    assert isinstance(made, presets.LlmPreset)
+    assert isinstance(made, LlmPreset)
     return made
 
 

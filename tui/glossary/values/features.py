@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from engine.maze import Maze
-from engine.solve import reachable
+from engine.maze_map import Maze
+from engine.mdp import reachable
 from engine.tabular.features import Features, approximation_error, describe
 from tui.glossary.values.learning import used
 from tui.glossary.values.policy_gradient import curve, either

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine.config.preset import LlmPreset
 from engine.llm.settings import GroupSettings
-from engine.presets import LlmPreset
 from tui.glossary.values.learning import described, temperature
 from tui.glossary.values.policy_gradient import curve, either, learned_step, setting
 from tui.glossary.values.words import Value, action, latest, number, per_action, place, plural

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.maze_rules import Shaping, potential
+from engine.maze_settings import Shaping
+from engine.shaping import potential
 from tui.glossary.values.words import Value, latest, number, shown_state
 
 if TYPE_CHECKING:

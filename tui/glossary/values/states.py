@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.mdp import observation_text
+from engine.build_mdp import observation_text
 from engine.observations import held_in_words
 from tui.glossary.values.maze import counted
 from tui.glossary.values.words import Value, plural, shown_observation, shown_state

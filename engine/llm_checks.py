@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from engine.build_mdp import build_mdp
+from engine.config.preset import LlmPreset
 from engine.errors import UserError
+from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.routes import is_deterministic
 from engine.llm.settings import GroupSettings, LlmSettings
-from engine.llm.text_checks import check_text
 from engine.maze import build_mazes
 from engine.maze_sets import held_out_mazes, train_mazes
-from engine.mdp import MDP, build_mdp
-
-if TYPE_CHECKING:
-    from engine.llm.algorithm import LlmAlgorithm
-    from engine.presets import LlmPreset, Preset
+from engine.mdp import MDP
+from engine.tabular.algorithm import Algorithm
+from engine.text_checks import check_text
 
 
-def check(preset: Preset, algorithm: LlmAlgorithm) -> None:
+def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
     """Raise UserError, naming the key, for settings that cannot go together."""
-    from engine.presets import LlmPreset
-
-    assert isinstance(preset, LlmPreset)
+    assert isinstance(algorithm, LlmAlgorithm)
     settings, model, maze = preset.algorithm, preset.model, preset.maze
     assert isinstance(settings, LlmSettings)
     if (preset.text is None) == (model.policy == "text"):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from engine.config.preset import LlmPreset
+from engine.config.rewards import PlanRewards
 from engine.errors import UserError
-from engine.llm.rewards import PlanRewards
+from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.settings import GroupSettings, LlmSettings
 from engine.llm.text_features import words
-
-if TYPE_CHECKING:
-    from engine.llm.algorithm import LlmAlgorithm
-    from engine.presets import LlmPreset
 
 ALGORITHMS = ("rloo", "grpo", "dr-grpo", "reinforce")
 """Those that need nothing but one reward a completion."""

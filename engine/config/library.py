@@ -1,0 +1,53 @@
+"""Where the shipped presets are, and which file a name means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import UserError, nearest
+
+
+def shipped_folder() -> Path:
+    """Where the shipped presets are: inside the installed package, or beside it in a checkout."""
+    installed = Path(__file__).parents[1] / "_presets"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "presets"
+
+
+LAB_FOLDER = "lab"
+"""The subfolder of the shipped presets with a folder for each challenge of the lab, …"""
+
+
+CHALLENGE_FILE = "challenge.toml"
+"""… which holds the challenge's presets and this file, which is none."""
+
+
+def shipped_files() -> dict[str, Path]:
+    """The files of the shipped presets by name, sorted: those of the lab's challenges too."""
+    folder = shipped_folder()
+    lab = (path for path in folder.glob(f"{LAB_FOLDER}/*/*.toml") if path.name != CHALLENGE_FILE)
+    files = {path.stem: path for path in [*sorted(lab), *folder.glob("*.toml")]}
+    return dict(sorted(files.items()))
+
+
+def shipped_names() -> list[str]:
+    """The names of the shipped presets, sorted."""
+    return list(shipped_files())
+
+
+def find_preset(name_or_file: str) -> Path:
+    """The file of a shipped preset's name or of a path. Raises UserError when there is none."""
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or "/" in name_or_file:
+        if not path.is_file():
+            raise UserError(
+                f"{name_or_file}: there is no such file. Give the path of a TOML file, or a name "
+                "from `icemaze presets list`."
+            )
+        return path
+    shipped = shipped_files()
+    if name_or_file not in shipped:
+        raise UserError(
+            f"There is no preset named {name_or_file!r}.{nearest(name_or_file, list(shipped))} "
+            "`icemaze presets list` shows them all."
+        )
+    return shipped[name_or_file]

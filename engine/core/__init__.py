@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, array types, compiling. No reinforcement learning."""
