@@ -23,8 +23,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tui.widgets.chart import Chart
-from tui.widgets.chart_plot import Reference, Series
+from tui.plot.chart import Chart
+from tui.plot.chart_plot import Reference, Series
 
 POINTS, WIDTH, HEIGHT, ROUNDS, BAR_MS = 10_000, 120, 30, 60, 10.0
 

@@ -37,8 +37,8 @@ from llm_action import action
 from llm_measure import learner_of
 from llm_plan import plan
 
-from engine.errors import UserError
-from engine.events import Evaluation
+from engine.core.errors import UserError
+from engine.learning.events import Evaluation
 from engine.llm import device as devices
 from engine.llm.action_learner import ActionLearner
 

@@ -26,13 +26,13 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from engine import algorithm_registry as registry
 from engine import factory, presets
-from engine.build_mdp import build_mdp
+from engine.algorithms import registry
 from engine.config.preset import Preset
-from engine.evaluate import evaluate, greedy
-from engine.maze import build_mazes
-from engine.mdp import MDP
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.mdp import MDP
+from engine.exact.evaluate import evaluate, greedy
 from engine.runs import launch
 from engine.runs.reader import RunReader
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from engine.algorithm_registry import algorithm_of
+from engine.algorithms.registry import algorithm_of
 from engine.config.preset import LlmPreset, Preset
-from engine.errors import INSTALL_LLM, UserError
-from engine.learner import Learner
+from engine.core.errors import INSTALL_LLM, UserError
+from engine.learning.learner import Learner
 from engine.llm.algorithm import LlmAlgorithm
+from engine.tabular.kernels.experience import MovingAlgorithm
+from engine.tabular.kernels.planning import PlanningAlgorithm
 from engine.tabular.learner import TabularLearner
-from engine.tabular.moving import MovingAlgorithm
-from engine.tabular.planner import PlanningLearner
-from engine.tabular.planning import PlanningAlgorithm
-from engine.tabular.prediction import PredictionLearner
+from engine.tabular.planning_learner import PlanningLearner
+from engine.tabular.prediction_learner import PredictionLearner
 
 
 def make_learner(preset: Preset) -> Learner:

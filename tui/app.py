@@ -20,14 +20,14 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
-from tui import ascii_look
-from tui.widgets import glyphs
+from tui.ui import ascii as ascii_look
+from tui.ui import glyphs
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
-    from engine.lab.progress import State
-    from tui.screens.lab_shelf import LabCard
-    from tui.widgets.lesson_panel import LessonPanel
+    from engine.experiments.lab.progress import State
+    from tui.features.home.lab_shelf import LabCard
+    from tui.lesson.lesson_panel import LessonPanel
 
 WELCOME = """
  Ice Maze  watch reinforcement learning, one step at a time
@@ -45,7 +45,7 @@ TYPE_SECONDS = 0.2
 def _import_trainer() -> None:
     """What the first run that is opened needs; too slow to import where keys are waited for."""
     # The glossary shows source lines, hence Pygments.
-    for name in ("tui.screens.start_form", "tui.screens.trainer", "pygments.lexers.python"):
+    for name in ("tui.forms.start_form", "tui.features.trainer.screen", "pygments.lexers.python"):
         import_module(name)
 
 
@@ -110,12 +110,12 @@ class IceMazeApp(App[None]):
 
     @work(thread=True, group="library", exit_on_error=True)
     def _read_library(self) -> None:
-        import tui.screens.home  # noqa: F401  (slow to import, so in a thread)
+        import tui.features.home.screen  # noqa: F401  (slow to import, so in a thread)
 
         self.call_from_thread(self.call_later, self._show_home)
 
     async def _show_home(self) -> None:
-        from tui.screens.home import HomeScreen
+        from tui.features.home.screen import HomeScreen
 
         self._at_home = True
         # The library must stand before a run lies on top of it: leaving one may be quick.
@@ -153,7 +153,7 @@ class IceMazeApp(App[None]):
     @work(thread=True, group="start", exclusive=True)
     def start_run(self, preset: Preset, name: str) -> None:
         """Start a run of a preset at the pace it asks for, and show it."""
-        from engine.errors import UserError
+        from engine.core.errors import UserError
         from engine.runs import launch
 
         try:
@@ -175,8 +175,8 @@ class IceMazeApp(App[None]):
     @work(group="open", exclusive=True)
     async def _open(self, path: Path) -> None:
         await asyncio.to_thread(_import_trainer)
-        from engine.errors import UserError
-        from tui.screens.rating import screen_for
+        from engine.core.errors import UserError
+        from tui.features.rating.screen import screen_for
 
         try:
             screen = screen_for(path)
@@ -195,8 +195,8 @@ class IceMazeApp(App[None]):
 
     @work(thread=True, group="start", exclusive=True)
     def _start_lab(self, card: LabCard) -> None:
-        from engine.errors import UserError
-        from tui.screens.lab_open import start_together
+        from engine.core.errors import UserError
+        from tui.features.home.lab_open import start_together
 
         presets = [(each.name, each.preset) for each in card.presets if each.preset]
         try:
@@ -216,8 +216,8 @@ class IceMazeApp(App[None]):
 
     @work(group="open", exclusive=True)
     async def _compare(self, runs: Sequence[Path], card: LabCard | None) -> None:
-        from engine.errors import UserError
-        from tui.screens.lab_open import screen_of
+        from engine.core.errors import UserError
+        from tui.features.home.lab_open import screen_of
 
         try:
             screen = await asyncio.to_thread(screen_of, runs, card)
@@ -233,8 +233,8 @@ class IceMazeApp(App[None]):
         self._note_progress(message.name, "understood")
 
     def _note_progress(self, name: str, state: State) -> None:
-        from engine.errors import UserError
-        from engine.lab import progress
+        from engine.core.errors import UserError
+        from engine.experiments.lab import progress
 
         try:
             note = progress.mark(name, state).note
@@ -247,7 +247,7 @@ class IceMazeApp(App[None]):
 
     def action_algorithms(self) -> None:
         """The algorithm map."""
-        from tui.screens.algorithm_map import AlgorithmMapScreen
+        from tui.features.algorithms.screen import AlgorithmMapScreen
 
         self.push_screen(AlgorithmMapScreen())
 
@@ -261,14 +261,14 @@ class IceMazeApp(App[None]):
 
     def action_help(self) -> None:
         """Every key that works on this screen."""
-        from tui.screens.help import HelpScreen
+        from tui.features.help.screen import HelpScreen
 
         if self._at_home and not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette offers what the keys do, under the same names."""
-        from tui.screens.help import commands
+        from tui.features.help.screen import commands
 
         names = set()
         for key in commands(screen):

@@ -1,6 +1,6 @@
-"""The `icemaze` program: straight into the app when there is nothing to parse, else `tui.cli`.
+"""The `icemaze` program: straight into the app when there is nothing to parse, else `tui.cli.main`.
 
-Kept apart from `tui.cli` because the first picture should not wait for what only commands need.
+Kept apart from it because the first picture should not wait for what only commands need.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def main() -> None:
 
         IceMazeApp().run()
         return
-    from tui.cli import main as command_line
+    from tui.cli.main import main as command_line
 
     command_line()
 

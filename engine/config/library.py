@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.errors import UserError, nearest
+from engine.core.errors import UserError, nearest
 
 
 def shipped_folder() -> Path:

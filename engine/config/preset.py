@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.config.algorithm import AlgorithmSettings
+from engine.config.deploy import Deploy
+from engine.config.llm import ModelSettings, Warmup
 from engine.config.rewards import PlanRewards
-from engine.deployment import Deploy
-from engine.llm.settings import ModelSettings, Warmup
-from engine.llm.text_settings import TextTask
-from engine.maze_settings import MazeSettings
-from engine.settings import AlgorithmSettings
+from engine.config.text import TextTask
+from engine.env.settings import MazeSettings
 
 GROUPS = ("tabular", "policy-gradient", "llm", "challenge")
 

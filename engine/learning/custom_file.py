@@ -25,4 +25,4 @@ class OwnFile:
 
 
 OWN = "file:"
-"""How the name of a user's own algorithm begins, see engine.tabular.own."""
+"""How the name of a user's own algorithm begins, see engine.tabular.custom.loading."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.arrays import Array
-from engine.events import Metric
+from engine.learning.events import Metric
 
 
 def summarise(values: Array) -> Metric:

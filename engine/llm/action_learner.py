@@ -22,9 +22,9 @@ from torch import Tensor
 
 from engine.config.preset import LlmPreset
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.events import AnyEvent, Evaluation, Metric, Note, Policy
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Evaluation, Metric, Note, Policy
+from engine.learning.learner import State
 from engine.learning.summary import summarise
 from engine.llm import judging, loading
 from engine.llm.action_policy import TOLERANCE, ActionPolicy, PutOffError
@@ -46,7 +46,7 @@ VERIFIED_PROMPTS = 4
 
 
 class ActionLearner(LlmLearner):
-    """See `engine.learner.Learner`."""
+    """See `engine.learning.learner.Learner`."""
 
     policy: ActionPolicy
     prompts: ActionPrompts

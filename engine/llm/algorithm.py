@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from numpy.typing import ArrayLike
 
+from engine.config.llm import GroupSettings
 from engine.core.arrays import Floats
-from engine.events import Step
-from engine.llm.settings import GroupSettings
-from engine.maze_map import ACTION_NAMES
-from engine.tabular.algorithm import Algorithm, Explanation
+from engine.env.maze import ACTION_NAMES
+from engine.learning.algorithm import Algorithm, Explanation
+from engine.learning.events import Step
 
 if TYPE_CHECKING:
     from engine.llm.losses import Clip

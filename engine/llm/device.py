@@ -1,6 +1,6 @@
 """On what a model is trained, in which number format, and why.
 
-Imports torch; the interface asks `tui.commands.machine` instead, which has a process for that.
+Imports torch; the interface asks `tui.cli.doctor.machine` instead, which has a process for that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 
 DeviceSetting = Literal["auto", "cpu", "cuda"]
 Quantization = Literal["nf4", "int8", "none"]

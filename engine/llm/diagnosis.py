@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import numpy as np
 
+from engine.config.llm import LlmSettings
 from engine.config.preset import LlmPreset
 from engine.core.arrays import Array
-from engine.events import Note
+from engine.learning.events import Note
 from engine.llm.diagnosis_rules import RULES, Rule, memory_note
 from engine.llm.evidence import SIDE_REWARDS, WINDOW, Alarm, Memory, Seen
-from engine.llm.settings import LlmSettings
 
 if TYPE_CHECKING:
     from engine.llm.worlds import WorldSet

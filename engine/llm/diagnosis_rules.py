@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.events import Note
+from engine.config.llm import GroupSettings
+from engine.learning.events import Note
 from engine.llm.algorithms.grpo import LlmGrpoSettings
 from engine.llm.evidence import SIDE_REWARDS, WINDOW, Seen
-from engine.llm.settings import GroupSettings
 
 N_ACTIONS = 4
 """Moves of a maze. In Gymnasium's worlds it may be another number; its logarithm hardly differs."""

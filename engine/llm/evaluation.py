@@ -22,11 +22,11 @@ import msgspec
 import numpy as np
 
 import engine
-from engine.build_mdp import build_mdps
 from engine.config.preset import LlmPreset
 from engine.core.arrays import Array
-from engine.errors import INSTALL_LLM, UserError
-from engine.maze_map import Maze
+from engine.core.errors import INSTALL_LLM, UserError
+from engine.env.build_mdp import build_mdps
+from engine.env.maze import Maze
 
 Progress = Callable[[str], None]
 

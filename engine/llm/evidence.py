@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from engine.config.algorithm import Schedule
+from engine.config.llm import GroupSettings
 from engine.config.preset import LlmPreset
-from engine.llm.settings import GroupSettings
-from engine.settings import Schedule
 
 SIDE_REWARDS = ("reward_steps", "reward_format", "reward_progress")
 """Metrics of plan policies: what is paid besides the prize."""

@@ -24,7 +24,7 @@ from typing import Any
 
 import platformdirs
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm import hub, wheel
 from engine.llm.catalog import Source, check_folder, resolve
 from engine.llm.wheel import sha256

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm.catalog import DEFAULT, complete
 
 WANTED = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt")

@@ -18,21 +18,31 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.config.llm import LlmSettings
 from engine.config.preset import LlmPreset
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.events import AnyEvent, Evaluation, Live, Metric, Note, Policy, Step, Tuned, Update
-from engine.learner import Counters, State
+from engine.core.errors import UserError
+from engine.learning.events import (
+    AnyEvent,
+    Evaluation,
+    Live,
+    Metric,
+    Note,
+    Policy,
+    Step,
+    Tuned,
+    Update,
+)
+from engine.learning.learner import Counters, State
+from engine.learning.tuning import tuned_settings
 from engine.llm import loading
 from engine.llm.algorithm import LlmAlgorithm
 from engine.llm.diagnosis import Diagnosis
 from engine.llm.memory import words
 from engine.llm.memory_use import gpu_memory_limit, memory_metrics
 from engine.llm.optimizer import Optimizer, named, scheduled
-from engine.llm.settings import LlmSettings
 from engine.llm.state import from_json, to_json, under, weights_under
 from engine.llm.worlds import FIGURES, SPLITS, Split, WorldSet, make_sets, mean_of
-from engine.tabular.tuning import tuned_settings
 
 GOOD_IN_A_ROW = 3
 """Evaluations that must reach `budget.success_rate` one after the other."""
@@ -48,7 +58,7 @@ TIMED = (
 
 
 class LlmLearner(ABC):
-    """Trains the adapters of one language model. See `engine.learner.Learner`."""
+    """Trains the adapters of one language model. See `engine.learning.learner.Learner`."""
 
     def __init__(self, preset: LlmPreset, algorithm: LlmAlgorithm) -> None:
         settings = preset.algorithm

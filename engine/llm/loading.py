@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm import adapter_card, fetch
 from engine.llm import device as devices
 from engine.llm.catalog import read_config, resolve

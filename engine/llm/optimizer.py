@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from engine.config.algorithm import Schedule
 from engine.core.arrays import Array
-from engine.settings import Schedule
 
 
 class Optimizer:
@@ -74,7 +74,7 @@ class Optimizer:
 
 
 def scheduled(value: float | Schedule, update: int) -> float:
-    """A setting's value at an update count, as `engine.tabular.behaviour.scheduled` for steps."""
+    """The value of a setting at an update count."""
     if not isinstance(value, Schedule):
         return float(value)
     part = min(1.0, update / value.steps)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.core.arrays import Array
+from engine.env.mdp import MDP
 from engine.llm.plan_judging import Route, RouteWriter, Stream
 from engine.llm.plan_policy import PlanPolicy
 from engine.llm.rewards import Walk
 from engine.llm.worlds import WorldSet
-from engine.mdp import MDP
 
 MOST_MAZES = 64
 """Of larger sets so many are looked at, evenly picked."""

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from engine.config.preset import LlmPreset
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.events import AnyEvent, Evaluation, Note
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Evaluation, Note
+from engine.learning.learner import State
 from engine.llm import loading
 from engine.llm.action_policy import TOLERANCE
 from engine.llm.algorithm import LlmAlgorithm
@@ -54,7 +54,7 @@ Learned = tuple[Batch | None, dict[str, float], Tensor]
 
 
 class PlanLearner(LlmLearner):
-    """See `engine.learner.Learner`."""
+    """See `engine.learning.learner.Learner`."""
 
     policy: PlanPolicy
     target: PlanPolicy

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from engine.errors import UserError
-from engine.evaluate import state_values
-from engine.events import Episode, Group, Member, Policy, Step
+from engine.core.errors import UserError
+from engine.env.mdp import MDP
+from engine.exact.evaluate import state_values
+from engine.learning.events import Episode, Group, Member, Policy, Step
 from engine.llm.plan_judging import Batch, Route, RouteWriter
 from engine.llm.telling import KEPT_GROUPS, listed
 from engine.llm.worlds import uniform_rows
-from engine.mdp import MDP
 
 if TYPE_CHECKING:
     from engine.llm.plan_learner import PlanLearner

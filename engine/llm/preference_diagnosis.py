@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from engine.events import Note
+from engine.learning.events import Note
 from engine.llm.diagnosis import Diagnosis
 from engine.llm.diagnosis_rules import RULES, Rule
 from engine.llm.evidence import Seen

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from engine.config.text import TextTask
 from engine.llm.preference_model import sigmoid
 from engine.llm.text_features import words
-from engine.llm.text_settings import TextTask
 
 Choice = Literal["first", "second", "tie", "skip"]
 

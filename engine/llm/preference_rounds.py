@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.events import Pair, Preference
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.learning.events import Pair, Preference
+from engine.learning.learner import State
 from engine.llm.preference_judge import TARGETS
 from engine.llm.preference_model import RewardModel, Scale, fit
 from engine.llm.text_features import NAMES

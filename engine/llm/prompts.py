@@ -21,11 +21,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.build_mdp import observation_text
-from engine.errors import UserError
-from engine.maze_map import OPEN_DOOR, Maze
-from engine.mdp import MDP, reachable
-from engine.observations import held_in_words
+from engine.core.errors import UserError
+from engine.env.build_mdp import observation_text
+from engine.env.maze import OPEN_DOOR, Maze
+from engine.env.mdp import MDP, reachable
+from engine.env.observation import held_in_words
 
 ObservationText = Literal["map", "local", "map+local"]
 

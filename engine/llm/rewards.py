@@ -14,8 +14,8 @@ import numpy as np
 
 from engine.config.rewards import PlanRewards
 from engine.core.arrays import Floats
-from engine.maze_map import ACTION_ARROWS, ACTION_NAMES
-from engine.mdp import MDP
+from engine.env.maze import ACTION_ARROWS, ACTION_NAMES
+from engine.env.mdp import MDP
 
 Mode = Literal["exact", "tolerant"]
 

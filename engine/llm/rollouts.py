@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.core.arrays import Bools, Floats, Index, Ints
+from engine.env.mdp import MDP, reachable
 from engine.llm.advantages import returns_to_go
-from engine.mdp import MDP, reachable
 
 Number = TypeVar("Number", bound=np.generic)
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.core.arrays import Bools, Floats
-from engine.maze_map import ACTION_NAMES
-from engine.mdp import MDP, reachable
-from engine.solve import TIE, solve
+from engine.env.maze import ACTION_NAMES
+from engine.env.mdp import MDP, reachable
+from engine.exact.solve import TIE, solve
 
 
 def distances(mdp: MDP) -> Floats:
@@ -62,7 +62,7 @@ def expert_actions(mdp: MDP, gamma: float) -> Bools:
     """[S, A] all best actions: of shortest routes, or with slip of the γ-optimal policy.
 
     No action in states where nothing is to be decided: at rest, cut off, or equally hopeless.
-    Raises UserError as `engine.solve.solve` does.
+    Raises UserError as `engine.exact.solve.solve` does.
     """
     if is_deterministic(mdp):
         return shortest_actions(mdp)

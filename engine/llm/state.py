@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from engine.core.arrays import Array
-from engine.learner import State
+from engine.learning.learner import State
 
 Kind = TypeVar("Kind")
 

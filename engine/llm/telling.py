@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.evaluate import state_values
-from engine.events import Episode, Group, Member, Policy, Step
+from engine.core.errors import UserError
+from engine.env.mdp import MDP
+from engine.exact.evaluate import state_values
+from engine.learning.events import Episode, Group, Member, Policy, Step
 from engine.llm import judging
 from engine.llm.judging import Played
 from engine.llm.look import Look
 from engine.llm.prompts import NO_PROMPT
-from engine.mdp import MDP
 
 if TYPE_CHECKING:
     from engine.llm.action_learner import ActionLearner

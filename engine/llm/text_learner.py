@@ -5,7 +5,7 @@ completions are shown and answered; a reward model is fitted to all answers so f
 updates follow, in each of which the model writes, the reward model scores, and the policy is made
 to write more of what scored better than the rest, held back by the KL to the base model.
 
-While answers are missing the learner waits (`engine.learner.AskingLearner`); with a rule as the
+While answers are missing the learner waits (`engine.learning.learner.AskingLearner`); with a rule as the
 judge it never does. All completions are drawn from random numbers of their own, by seed and clock
 (`plan_judging.stream`), so that a resumed run writes and asks the same.
 
@@ -25,9 +25,9 @@ import torch
 
 from engine.config.preset import LlmPreset
 from engine.core.arrays import Floats
-from engine.errors import UserError
-from engine.events import AnyEvent, Metric, Note, Pair, Update
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Metric, Note, Pair, Update
+from engine.learning.learner import State
 from engine.llm import loading
 from engine.llm.action_policy import TOLERANCE
 from engine.llm.advantages import all_equal, sequence_weights
@@ -63,7 +63,7 @@ CANDIDATES = 4
 
 
 class TextLearner(LlmLearner):
-    """See `engine.learner.Learner` and `AskingLearner`."""
+    """See `engine.learning.learner.Learner` and `AskingLearner`."""
 
     policy: PlanPolicy
     requests: list[Request]

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.config.text import TextTask
 from engine.core.arrays import Floats
-from engine.events import Group, Member
+from engine.learning.events import Group, Member
 from engine.llm.preference_judge import true_score
 from engine.llm.telling import KEPT_GROUPS, KEPT_MEMBERS
 from engine.llm.text_batch import TextBatch, Written
 from engine.llm.text_features import distinct, words
-from engine.llm.text_settings import TextTask
 
 
 def figures(task: TextTask, written: Sequence[Written]) -> dict[str, float]:

@@ -15,17 +15,17 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from engine.build_mdp import build_mdps
 from engine.core.arrays import Array, Floats
-from engine.errors import UserError
-from engine.evaluate import OptimalFigures, evaluate, greedy, optimal_figures
-from engine.events import Evaluation, Metric, World
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes, edit_map
+from engine.env.build_mdp import build_mdps
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
+from engine.env.random_sets import held_out_mazes, train_mazes
+from engine.env.settings import MazeSettings
+from engine.exact.evaluate import OptimalFigures, evaluate, greedy, optimal_figures
+from engine.learning.events import Evaluation, Metric, World
 from engine.learning.summary import summarise
-from engine.maze import build_mazes, edit_map
-from engine.maze_map import Maze
-from engine.maze_sets import held_out_mazes, train_mazes
-from engine.maze_settings import MazeSettings
-from engine.mdp import MDP
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

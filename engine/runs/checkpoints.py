@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import UserError
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.learning.learner import State
 
 
 def pack(state: State) -> bytes:

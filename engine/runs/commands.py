@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.errors import UserError, nearest
+from engine.core.errors import UserError, nearest
 
 Count = Annotated[int, Meta(ge=1)]
 Mark = Annotated[float, Meta(ge=0.0, le=10.0)]

@@ -16,24 +16,24 @@ import msgspec
 import numpy as np
 
 from engine import presets
-from engine.algorithm_registry import algorithm_of
-from engine.build_mdp import build_mdps
+from engine.algorithms.registry import algorithm_of
 from engine.config.preset import LlmPreset, Preset
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.evaluate import evaluate, greedy, optimal_figures
-from engine.events import Metric
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdps
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
+from engine.env.settings import MazeSettings
+from engine.exact.evaluate import evaluate, greedy, optimal_figures
+from engine.learning.events import Metric
+from engine.learning.learner import State
 from engine.learning.summary import summarise
 from engine.llm.worlds import FIGURES, WorldSet, make_sets
-from engine.maze import build_mazes
-from engine.maze_map import Maze
-from engine.maze_settings import MazeSettings
-from engine.mdp import MDP
-from engine.preset_toml import MAZE_SOURCES, apply_override
+from engine.presets.toml import MAZE_SOURCES, apply_override
 from engine.runs import checkpoints, schema
 from engine.runs.reader import RunReader
-from engine.tabular.moving import MovingAlgorithm, Size
+from engine.tabular.kernels.experience import MovingAlgorithm, Size
 
 Progress = Callable[[str], None]
 

@@ -22,11 +22,11 @@ import msgspec
 
 import engine
 from engine import presets
-from engine.atomic import replace_file
 from engine.config.preset import Budget, LlmPreset, Preset
-from engine.errors import INSTALL_LLM, UserError
+from engine.core.errors import INSTALL_LLM, UserError
+from engine.core.files import replace_file
 from engine.llm.catalog import resolve
-from engine.runs import library, own_algorithm, schema
+from engine.runs import custom_algorithm, library, schema
 from engine.runs.lock import RunLock
 from engine.runs.outcome import last_log_line
 from engine.runs.reader import RunReader
@@ -100,7 +100,7 @@ def create_run(
     run_dir = new_folder(runs_dir or library.runs_dir(), name)
     try:
         with explained(run_dir):
-            own = own_algorithm.freeze(preset, run_dir)
+            own = custom_algorithm.freeze(preset, run_dir)
             schema.create(run_dir)
             _write_meta(
                 run_dir,
@@ -211,7 +211,7 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
             )
     file = run_dir / "preset.toml"
     meta = _read_meta(run_dir)
-    own_algorithm.check(run_dir, meta.get(own_algorithm.META_KEY))
+    custom_algorithm.check(run_dir, meta.get(custom_algorithm.META_KEY))
     with explained(file):
         text = file.read_text("utf-8")
     preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.records import RunSummary

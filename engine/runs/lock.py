@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 
 LOCK_FILE = "lock"
 

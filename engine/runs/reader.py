@@ -19,8 +19,8 @@ from typing import Any, Literal, TypeVar, cast
 
 from engine import presets
 from engine.core.arrays import Floats
-from engine.errors import UserError
-from engine.events import (
+from engine.core.errors import UserError
+from engine.learning.events import (
     Episode,
     Evaluation,
     Group,
@@ -33,7 +33,7 @@ from engine.events import (
     World,
     decode,
 )
-from engine.runs import commands, outcome, own_algorithm, schema
+from engine.runs import commands, custom_algorithm, outcome, schema
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
 from engine.runs.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
@@ -95,7 +95,7 @@ class RunReader:
         if self._info is None or self._info[0] != generation:
             file = self.path / "preset.toml"
             try:
-                own_algorithm.check(self.path, meta.get(own_algorithm.META_KEY))
+                custom_algorithm.check(self.path, meta.get(custom_algorithm.META_KEY))
                 data = tomllib.loads(file.read_text("utf-8"))
                 preset = presets.convert(data, str(file), self.path)
             except (OSError, ValueError) as error:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from engine.events import AnyEvent, Update
-from engine.learner import AskingLearner, HeavyLearner, Learner
+from engine.learning.events import AnyEvent, Update
+from engine.learning.learner import AskingLearner, HeavyLearner, Learner
 from engine.runs import checkpoints
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter

@@ -1,8 +1,8 @@
 """The tables of `run.db`, and how the file is opened.
 
 Any SQLite tool can read it: scalars stand in plain columns, whole events in `payload` columns
-(MessagePack, see `engine.events.decode`), checkpoint states as NumPy `.npz`. Everything but
-`meta`, `commands`, `live` and the worker's own notes depends only on the preset and its seed.
+(MessagePack, see `engine.learning.events.decode`), checkpoint states as NumPy `.npz`. Everything
+but `meta`, `commands`, `live` and the worker's own notes depends only on the preset and its seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs.filesystem import network_filesystem
 
 DATABASE = "run.db"

@@ -10,14 +10,14 @@ from typing import Literal
 
 from engine import presets
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.events import AnyEvent, Finished, Note
-from engine.learner import AskingLearner, Counters, HeavyLearner, Learner, State
-from engine.runs import commands, outcome, own_algorithm
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Finished, Note
+from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
+from engine.runs import commands, custom_algorithm, outcome
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
-from engine.tabular.own import OwnFileError
+from engine.tabular.custom.loading import OwnFileError
 
 Status = Literal["finished", "stopped"]
 MakeLearner = Callable[[Preset], Learner]
@@ -73,7 +73,7 @@ class Session:
         self.clock, self.sleep = clock, sleep
         self.stop_asked = False
         self.budget_seconds: float | None = None
-        self.own = writer.meta(own_algorithm.META_KEY)
+        self.own = writer.meta(custom_algorithm.META_KEY)
         self.paused = bool(writer.meta("paused", False))
         self.pacer = Pacer(clock, writer.meta("pace"))
         self.stopwatch = Stopwatch(clock, writer.meta("seconds", 0.0))
@@ -94,14 +94,14 @@ class Session:
         except Exception as error:
             expected = isinstance(error, UserError) and not isinstance(error, OwnFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
-            self._fail(*own_algorithm.failure(error, self.own, self.writer.run_dir))
+            self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
             return False
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
 
     def _begin(self) -> None:
         text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
-        own_algorithm.check(self.writer.run_dir, self.own)
+        custom_algorithm.check(self.writer.run_dir, self.own)
         preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
         self.budget_seconds = preset.budget.seconds
         learner = self.make_learner(preset)
@@ -114,7 +114,7 @@ class Session:
             learner.interrupted = self._somebody_waits
             learner.say = self._say_at_once
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
-        notes = (own_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
+        notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
             if text:
                 self._note("info", text)

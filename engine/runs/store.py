@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from engine.events import (
+from engine.learning.events import (
     AnyEvent,
     Episode,
     Evaluation,
@@ -32,7 +32,7 @@ from engine.events import (
     World,
     encode,
 )
-from engine.learner import Counters, State
+from engine.learning.learner import Counters, State
 from engine.runs import checkpoints, commands, schema
 from engine.runs.schema import RECORD
 

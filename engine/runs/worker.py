@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from engine import factory
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs.lock import RunLock
 from engine.runs.session import MakeLearner, Session
 from engine.runs.store import RunWriter

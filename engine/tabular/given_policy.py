@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.build_mdp import build_mdps
 from engine.config.preset import Preset
 from engine.core.arrays import Array
-from engine.errors import UserError, nearest
-from engine.evaluate import state_values
-from engine.maze import build_mazes
-from engine.mdp import MDP, reachable
-from engine.solve import solve
+from engine.core.errors import UserError, nearest
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdps
+from engine.env.mdp import MDP, reachable
+from engine.exact.evaluate import state_values
+from engine.exact.solve import solve
 
 
 def given_policy(

@@ -13,17 +13,19 @@ import msgspec
 import numpy as np
 
 from engine.config.preset import Preset
+from engine.core import compiling
 from engine.core.arrays import Array
-from engine.errors import UserError
-from engine.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
-from engine.learner import Counters, State
+from engine.core.errors import UserError
+from engine.exact.evaluate_compiled import exact_figures
+from engine.learning.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
+from engine.learning.learner import Counters, State
 from engine.learning.summary import next_point, summarise
-from engine.tabular import compiling, diagnosis
-from engine.tabular import environment as environ
-from engine.tabular import progress as progressing
-from engine.tabular.exact import exact_figures
-from engine.tabular.moving import MovingAlgorithm, Size
-from engine.tabular.trace import (
+from engine.learning.tuning import tuned_settings
+from engine.tabular import metrics as run_metrics
+from engine.tabular import reward_hacking
+from engine.tabular.kernels import environment as environ
+from engine.tabular.kernels.experience import MovingAlgorithm, Size
+from engine.tabular.kernels.trace import (
     WATCHED,
     changed_steps,
     make_trace,
@@ -31,7 +33,6 @@ from engine.tabular.trace import (
     steps_between,
     steps_of_episode,
 )
-from engine.tabular.tuning import tuned_settings
 from engine.tabular.worlds import Worlds
 
 METRIC_GROWTH = 1.03
@@ -65,8 +66,8 @@ class TabularLearner:
         )
         self.knobs = algorithm.make_knobs(self.settings)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
-        self.progress = progressing.make_progress(preset.run.agents)
-        self.suspicion = diagnosis.make_suspicion()
+        self.progress = run_metrics.make_progress(preset.run.agents)
+        self.suspicion = reward_hacking.make_suspicion()
         budget = preset.budget
         self.step_limit = budget.env_steps or NO_LIMIT
         self.episode_limit = budget.episodes or NO_LIMIT
@@ -160,8 +161,8 @@ class TabularLearner:
             events.append(episode)
         found, each = self._look()
         # Online figures may have nothing to count since the last recording point.
-        each |= progressing.online(self.progress.recent)
-        each |= progressing.counted(self.agents)
+        each |= run_metrics.online(self.progress.recent)
+        each |= run_metrics.counted(self.agents)
         shape = self.agents.steps.shape
         figures = {name: np.broadcast_to(values, shape).copy() for name, values in each.items()}
         last_words = PerAgent(step=self.clock, figures=figures)
@@ -206,7 +207,9 @@ class TabularLearner:
         self.next_metrics = next_point(self.clock, METRIC_GROWTH)
         events, figures = self._look()
         if self.algorithm.family != "prediction":
-            events += diagnosis.look(self.suspicion, self.clock, figures, self.worlds, self.maze)
+            events += reward_hacking.look(
+                self.suspicion, self.clock, figures, self.worlds, self.maze
+            )
         if self.clock >= self.next_picture:
             self.next_picture = next_point(self.clock, PICTURE_GROWTH)
             events.append(self._policy())
@@ -270,9 +273,9 @@ class TabularLearner:
     def _metrics(self, target: Array, exact: dict[str, Array]) -> dict[str, Array]:
         """The learner's own figures since the last recording point, [N] or [1] each."""
         stats = self.agents.stats
-        progressing.book(self.progress, stats, self.worlds.optimal_return(max(self.clock - 1, 0)))
+        run_metrics.book(self.progress, stats, self.worlds.optimal_return(max(self.clock - 1, 0)))
         self._mark(exact)
-        metrics = progressing.online(stats)
+        metrics = run_metrics.online(stats)
         stats[:] = 0.0
         for name, value in self.algorithm.knob_metrics(self.knobs, self.clock).items():
             metrics[name] = np.full(1, value)
@@ -282,9 +285,9 @@ class TabularLearner:
         initial = float(getattr(self.settings, "initial_value", 0.0))
         values = self.algorithm.state_values(self.tables, target)
         away = self.worlds.away(self.clock)
-        metrics["value_reach"] = progressing.value_reach(values, initial, away)
+        metrics["value_reach"] = run_metrics.value_reach(values, initial, away)
         if self.algorithm.family != "prediction":
-            metrics |= progressing.milestones(self.progress)
+            metrics |= run_metrics.milestones(self.progress)
         if self.maze.fall_budget is not None:
             metrics["fall_price"] = self.agents.price.copy()
         if self.maze.shield is not None:
@@ -302,7 +305,7 @@ class TabularLearner:
         """Note who has an optimal policy now."""
         near = self.worlds.nearly_optimal(self.clock, exact["expected_return"])
         changed_at = self.worlds.changed_at(self.clock)
-        progressing.mark(self.progress, self.clock, self.agents.episode, near, changed_at)
+        run_metrics.mark(self.progress, self.clock, self.agents.episode, near, changed_at)
 
     def _policy(self) -> Policy:
         algorithm, knobs = self.algorithm, self.knobs

@@ -13,22 +13,22 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from engine.build_mdp import build_mdps, vetoed_moves
+from engine.config.deploy import Deploy, deployed_maze
 from engine.core.arrays import Array
-from engine.deployment import Deploy, deployed_maze
-from engine.errors import UserError
-from engine.evaluate import OptimalFigures, optimal_figures
-from engine.events import Evaluation, World
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes, edit_map
+from engine.env.build_mdp import build_mdps, vetoed_moves
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
+from engine.env.random_sets import held_out_mazes, train_mazes
+from engine.env.settings import MazeSettings
+from engine.exact.evaluate import OptimalFigures, optimal_figures
+from engine.exact.evaluate_compiled import ExactFigures
+from engine.exact.memoryless_optimum import find_best
+from engine.exact.shaping import shaped
+from engine.learning.events import Evaluation, World
 from engine.learning.summary import summarise
-from engine.maze import build_mazes, edit_map
-from engine.maze_map import Maze
-from engine.maze_sets import held_out_mazes, train_mazes
-from engine.maze_settings import MazeSettings
-from engine.mdp import MDP
-from engine.memoryless import find_best
-from engine.shaping import shaped
-from engine.tabular.exact import ExactFigures
-from engine.tabular.progress import NEAR, moves_away
+from engine.tabular.metrics import NEAR, moves_away
 
 Split = Literal["train", "test", "deploy"]
 

@@ -18,14 +18,20 @@ from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
-from engine.events import Step
-from engine.maze_map import ACTION_NAMES
-from engine.settings import TUNABLE, TemporalDifferenceSettings
+from engine.config.algorithm import TUNABLE, TemporalDifferenceSettings
 from engine.core.arrays import Array
-from engine.tabular.algorithm import Explanation
-from engine.tabular.behaviour import choose, exploration_knob, highest, schedule_knob, step_size
-from engine.tabular.compiling import kernel
-from engine.tabular.environment import (
+from engine.core.compiling import kernel
+from engine.env.maze import ACTION_NAMES
+from engine.learning.algorithm import Explanation
+from engine.learning.events import Step
+from engine.tabular.kernels.behaviour import (
+    choose,
+    exploration_knob,
+    highest,
+    schedule_knob,
+    step_size,
+)
+from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
     Env,
@@ -35,8 +41,8 @@ from engine.tabular.environment import (
     is_done,
     move,
 )
-from engine.tabular.q_table import QTableAlgorithm, QTables, explain_update
-from engine.tabular.trace import WATCHED, Trace, note
+from engine.tabular.kernels.q_table import QTableAlgorithm, QTables, explain_update
+from engine.tabular.kernels.trace import WATCHED, Trace, note
 
 
 class MyQSettings(TemporalDifferenceSettings, frozen=True, kw_only=True):

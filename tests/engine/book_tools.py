@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine import factory, presets
-from engine.tabular import compiling
-from engine.tabular.environment import SCORE, Limits
+from engine.core import compiling
+from engine.tabular.kernels.environment import SCORE, Limits
 
 NO_LIMIT = 2**62
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.events import (
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.learning.events import (
     AnyEvent,
     Episode,
     Evaluation,
@@ -29,8 +30,7 @@ from engine.events import (
     Update,
     World,
 )
-from engine.learner import Counters, State
-from engine.maze import build_mazes
+from engine.learning.learner import Counters, State
 from engine.presets import parse
 from engine.runs import worker
 

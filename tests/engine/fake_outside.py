@@ -12,7 +12,7 @@ from fake_learner import FakeLearner
 from run_tools import run_here
 
 from engine.config.preset import Preset
-from engine.events import AnyEvent
+from engine.learning.events import AnyEvent
 from engine.runs.pacing import TICK
 from engine.runs.session import MakeLearner
 

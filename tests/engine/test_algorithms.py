@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import algorithm_registry as registry
-from engine import algorithms
+from engine.algorithms import registry
 from engine.config.library import find_preset, shipped_names
-from engine.errors import UserError
-from engine.tabular.algorithm import Algorithm
+from engine.core.errors import UserError
+from engine.learning.algorithm import Algorithm
+from engine.presets import algorithm_map
 
 DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "ppo", "mpo"]
 LONGEST = 160
@@ -29,18 +29,18 @@ def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorit
 
 
 def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:
-    found = algorithms.entries()
+    found = algorithm_map.entries()
     assert [e.name for e in found if e.kind == "tabular"] == registry.TABLES.names
     assert [e.name for e in found if e.kind == "llm"] == DESIGNED_FOR_LLMS
     assert all(e.built for e in found)
 
 
-@pytest.mark.parametrize("entry", algorithms.entries(), ids=lambda e: f"{e.kind}-{e.name}")
-def test_an_entry_is_complete(entry: algorithms.Entry) -> None:
+@pytest.mark.parametrize("entry", algorithm_map.entries(), ids=lambda e: f"{e.kind}-{e.name}")
+def test_an_entry_is_complete(entry: algorithm_map.Entry) -> None:
     for text in (entry.title, entry.source, entry.formula, entry.idea, entry.needs):
         assert text
-    assert entry.branch in {branch.slug for branch in algorithms.BRANCHES}
-    root = Path(algorithms.__file__).parents[1]
+    assert entry.branch in {branch.slug for branch in algorithm_map.BRANCHES}
+    root = Path(algorithm_map.__file__).parents[2]
     source = (root / entry.file).read_text("utf-8")
     assert f'name = "{entry.name}"' in source and "\nALGORITHM = " in source
     assert ("engine/llm/" in entry.file) == (entry.kind == "llm")
@@ -49,7 +49,7 @@ def test_an_entry_is_complete(entry: algorithms.Entry) -> None:
 def test_every_algorithm_is_on_the_branch_its_file_says() -> None:
     where = {
         entry.name: branch.slug
-        for branch in algorithms.tree()
+        for branch in algorithm_map.tree()
         for entry in branch.entries
         if entry.kind == "tabular"
     }
@@ -70,24 +70,24 @@ def test_every_algorithm_is_on_the_branch_its_file_says() -> None:
 
 def test_a_branch_comes_after_the_one_it_grows_from() -> None:
     seen = {""}
-    for branch in algorithms.tree():
+    for branch in algorithm_map.tree():
         assert branch.parent in seen
         seen.add(branch.slug)
 
 
 def test_presets_are_those_that_train_with_it() -> None:
-    for entry in algorithms.entries():
+    for entry in algorithm_map.entries():
         for name in entry.presets:
             text = find_preset(name).read_text("utf-8")
             data = tomllib.loads(text)
             assert data["algorithm"]["name"] == entry.name
             assert ("model" in data) == (entry.kind == "llm")
-    shown = {name for entry in algorithms.entries() for name in entry.presets}
+    shown = {name for entry in algorithm_map.entries() for name in entry.presets}
     assert shown == set(shipped_names())
 
 
 def test_relatives_go_both_ways() -> None:
-    found = algorithms.entries()
+    found = algorithm_map.entries()
     tables = {e.name: e for e in found if e.kind == "tabular"}
     for entry in found:
         if entry.kind == "llm":
@@ -99,24 +99,24 @@ def test_relatives_go_both_ways() -> None:
 
 
 def test_what_is_not_on_the_shelf_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "MODULES", {"sarsa": "sarsa"})
-    assert [e.name for e in algorithms.entries() if e.kind == "tabular"] == ["sarsa"]
-    assert all(e.relatives == () for e in algorithms.entries())
-    slugs = [branch.slug for branch in algorithms.tree()]
+    monkeypatch.setattr(registry.TABLES, "_files", {"sarsa": "sarsa"})
+    assert [e.name for e in algorithm_map.entries() if e.kind == "tabular"] == ["sarsa"]
+    assert all(e.relatives == () for e in algorithm_map.entries())
+    slugs = [branch.slug for branch in algorithm_map.tree()]
     assert slugs == ["value", "on-policy", "policy", "llm"]
 
 
 def test_a_name_finds_tables_and_language_models() -> None:
-    (one,) = algorithms.get("Q-Learning")
+    (one,) = algorithm_map.get("Q-Learning")
     assert one.title == "Q-learning"
-    (llm,) = algorithms.get("rloo")
+    (llm,) = algorithm_map.get("rloo")
     assert llm.kind == "llm" and llm.file == "engine/llm/algorithms/rloo.py"
     if "ppo" in registry.TABLES.names:
-        assert [e.kind for e in algorithms.get("ppo")] == ["tabular", "llm"]
+        assert [e.kind for e in algorithm_map.get("ppo")] == ["tabular", "llm"]
     with pytest.raises(UserError, match=r"no algorithm 'sarsaa'. Did you mean 'sarsa'\?"):
-        algorithms.get("sarsaa")
+        algorithm_map.get("sarsaa")
 
 
 def test_entries_are_plain_data() -> None:
-    for entry in algorithms.entries():
-        assert msgspec.json.decode(msgspec.json.encode(entry), type=algorithms.Entry) == entry
+    for entry in algorithm_map.entries():
+        assert msgspec.json.decode(msgspec.json.encode(entry), type=algorithm_map.Entry) == entry

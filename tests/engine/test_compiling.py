@@ -1,17 +1,19 @@
 """Kernels stay plain Python until compiled, and the compiled ones are found again."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from engine.tabular import compiling, q_learning
+from engine.core import compiling
+from engine.tabular.algorithms import q_learning
 
 PROGRAM = """
 import sys
-import engine.presets
-engine.preset_schema.schema()
+import engine.presets.reading
+engine.presets.schema.schema()
 for algorithm in registry.TABLES.all():
     assert callable(algorithm.kernel)
 print(*sorted(name for name in ("numba", "torch", "textual", "rich") if name in sys.modules))
@@ -30,12 +32,11 @@ def test_the_cache_is_named_by_the_source(tmp_path: Path, monkeypatch: pytest.Mo
     folder = compiling.cache_folder()
     assert folder.parent == tmp_path / "kernels"
     other = tmp_path / "other"
-    other.mkdir()
-    for path in Path(compiling.__file__).parent.glob("*.py"):
-        (other / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(compiling, "__file__", str(other / "compiling.py"))
+    for room in compiling.KERNEL_ROOMS:
+        shutil.copytree(Path(compiling.__file__).parents[1] / room, other / room)
+    monkeypatch.setattr(compiling, "__file__", str(other / "core" / "compiling.py"))
     assert compiling.cache_folder() == folder
-    (other / "q_learning.py").write_text("# changed")
+    (other / "tabular" / "algorithms" / "q_learning.py").write_text("# changed")
     assert compiling.cache_folder() != folder
 
 

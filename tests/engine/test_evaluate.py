@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp
-from engine.errors import UserError
-from engine.evaluate import (
-    evaluate,
-    greedy,
-    horizon_optimum,
-    optimal_figures,
-    state_values,
-)
-from engine.maze import build_mazes
-from engine.maze_settings import MazeSettings, Rewards
-from engine.solve import solve
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.settings import MazeSettings, Rewards
+from engine.exact.evaluate import evaluate, greedy, horizon_optimum, optimal_figures, state_values
+from engine.exact.solve import solve
 
 FOUR = "SFFF\nFHFH\nFFFH\nHFFG"
 PAY = Rewards(goal=2, hole=-1, step=-0.1, bump=-0.05, bonus=0.3)
@@ -105,7 +99,7 @@ def test_any_horizon(horizon):
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_dense_and_sparse_ways_agree(name, monkeypatch):
-    import engine.evaluate as module
+    import engine.exact.evaluate as module
 
     mdp = world(name)
     policies = some_policies(mdp, 4)

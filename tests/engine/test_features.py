@@ -6,12 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdps
-from engine.errors import UserError
-from engine.maze import build_mazes
-from engine.maze_settings import MazeSettings
-from engine.tabular import features
-from engine.tabular.features import Features, describe
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdps
+from engine.env.settings import MazeSettings
+from engine.tabular.kernels import features
+from engine.tabular.kernels.features import Features, describe
 
 MAP = "SFFFF\nFHF#F\nFFFFF\nFFHFG"
 KINDS = ("cell", "row+column", "tiles", "distance", "surroundings")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import engine.gymnasium_env
-from engine.errors import UserError
+import engine.env.gymnasium_env
+from engine.core.errors import UserError
 
 
 def make(**keys):
@@ -35,7 +35,7 @@ def test_gymnasium_accepts_it_without_a_warning(keys):
 
 def test_registering_twice_changes_nothing():
     before = gymnasium.registry["IceMaze-v0"]
-    importlib.reload(engine.gymnasium_env)
+    importlib.reload(engine.env.gymnasium_env)
     assert gymnasium.registry["IceMaze-v0"] is before
     assert before.max_episode_steps is None
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp, build_mdps, observation_text
-from engine.errors import UserError
-from engine.evaluate import evaluate
-from engine.maze import build_mazes, edit_map
-from engine.maze_map import DOWN, LEFT, RIGHT, UP, Maze
-from engine.maze_settings import MazeSettings, Rewards
-from engine.mdp import reachable
-from engine.solve import solve
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes, edit_map
+from engine.env.build_mdp import build_mdp, build_mdps, observation_text
+from engine.env.maze import DOWN, LEFT, RIGHT, UP, Maze
+from engine.env.mdp import reachable
+from engine.env.settings import MazeSettings, Rewards
+from engine.exact.evaluate import evaluate
+from engine.exact.solve import solve
 
 
 def maze_of(text: str, **rules) -> Maze:

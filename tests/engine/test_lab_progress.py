@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import UserError
-from engine.lab import progress
+from engine.core.errors import UserError
+from engine.experiments.lab import progress
 
 
 def test_nothing_is_tried_at_first(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.errors import UserError
-from engine.events import AnyEvent, Evaluation, Policy, Step, Update, encode
-from engine.tabular.behaviour import epsilon_greedy
-from engine.tabular.prioritized_sweeping import SweepingTables
-from engine.tabular.priority_queue import empty_queue, put, take_first
-from engine.tabular.rng import seed_streams, uniform
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Evaluation, Policy, Step, Update, encode
+from engine.tabular.algorithms.prioritized_sweeping import SweepingTables
+from engine.tabular.kernels.behaviour import epsilon_greedy
+from engine.tabular.kernels.priority_queue import empty_queue, put, take_first
+from engine.tabular.kernels.rng import seed_streams, uniform
 
 LAKE = "map = '''\nSFFF\nFHFH\nFFFH\nHFFG\n'''\nmax_steps = 100"
 MAZES = {
@@ -99,8 +99,8 @@ def test_the_kernel_compiled_equals_the_kernel_as_python(
     compiled, plain = make(name), make(name)
     compiled.advance(150)
     with monkeypatch.context() as patch, np.errstate(over="ignore"):
-        patch.setattr("engine.tabular.compiling.compiled", lambda function: function)
-        patch.setattr("engine.tabular.exact.compiled", lambda function: function)
+        patch.setattr("engine.core.compiling.compiled", lambda function: function)
+        patch.setattr("engine.exact.evaluate_compiled.compiled", lambda function: function)
         plain.advance(150)
     ours, theirs = compiled.state(), plain.state()
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)

@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 
 from engine import presets
-from engine.errors import UserError
-from engine.lab.exact_figures import NAMES, exact_figures
-from engine.lab.lesson import Ask, Lesson, Point, Show, Text, Wait, load_lesson, parse_lesson
-from engine.lab.lesson_state import TRIES, LessonState
-from engine.lab.model_figures import MEASURED
-from engine.lab.model_figures import NAMES as OF_MODELS
+from engine.core.errors import UserError
+from engine.experiments.lab.exact_figures import NAMES, exact_figures
+from engine.experiments.lab.lesson import (
+    Ask,
+    Lesson,
+    Point,
+    Show,
+    Text,
+    Wait,
+    load_lesson,
+    parse_lesson,
+)
+from engine.experiments.lab.lesson_state import TRIES, LessonState
+from engine.experiments.lab.model_figures import MEASURED
+from engine.experiments.lab.model_figures import NAMES as OF_MODELS
 
 RUNS = ("greedy", "curious")
 CHOICE = """

@@ -8,7 +8,7 @@ import pytest
 from fake_learner import FakeLearner, make_preset
 from run_tools import run_here
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs import launch, library
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader

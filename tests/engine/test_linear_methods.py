@@ -12,10 +12,10 @@ import torch
 from book_tools import go
 
 from engine import factory, presets
-from engine.errors import UserError
-from engine.events import AnyEvent, Evaluation, PerAgent, Policy, Update, encode
-from engine.tabular.features import describe
-from engine.tabular.linear_actor_critic import divergence
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Evaluation, PerAgent, Policy, Update, encode
+from engine.tabular.algorithms.linear_actor_critic import divergence
+from engine.tabular.kernels.features import describe
 
 LAKE = "SFFF\nFHFH\nFFFH\nHFFG"
 WALLS = "SF#FF\nFF#FH\nF##FF\nFFFFG"
@@ -361,8 +361,8 @@ def test_the_kernel_compiled_equals_the_kernel_as_python(
     compiled, plain = (make(name, SHAPES[name], maze, agents=2) for _ in range(2))
     compiled.advance(150)
     with monkeypatch.context() as patch, np.errstate(over="ignore"):
-        patch.setattr("engine.tabular.compiling.compiled", lambda function: function)
-        patch.setattr("engine.tabular.exact.compiled", lambda function: function)
+        patch.setattr("engine.core.compiling.compiled", lambda function: function)
+        patch.setattr("engine.exact.evaluate_compiled.compiled", lambda function: function)
         plain.advance(150)
     ours, theirs = compiled.state(), plain.state()
     assert (ours["agents.random"] == theirs["agents.random"]).all()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import engine.gymnasium_env  # noqa: F401  (registers the env)
+import engine.env.gymnasium_env  # noqa: F401  (registers the env)
 from engine import factory, presets
-from engine.maximization_bias import LEFT_END, RIGHT_END, A, B, goes_left
-from engine.solve import solve
+from engine.env.maximization_bias import LEFT_END, RIGHT_END, A, B, goes_left
+from engine.exact.solve import solve
 
 AGENTS, EPISODES = 400, 300
 FLOOR = 0.05  # ε/2: what an agent that knows better still does

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.errors import UserError
-from engine.maze import build_mazes, edit_map
-from engine.maze_map import DOWN, LEFT, RIGHT, UP, Maze, landings, starts_without_a_way
-from engine.maze_settings import MazeSettings, Rewards
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes, edit_map
+from engine.env.maze import DOWN, LEFT, RIGHT, UP, Maze, landings, starts_without_a_way
+from engine.env.settings import MazeSettings, Rewards
 
 SMALL = "SFFF\nFHFH\nFFFH\nHFFG"
 

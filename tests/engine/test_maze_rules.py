@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from engine import presets
-from engine.build_mdp import build_mdp, vetoed_moves
-from engine.deployment import Deploy, deployed_maze
-from engine.errors import UserError
-from engine.evaluate import evaluate
-from engine.maze import build_mazes
-from engine.maze_map import Maze
-from engine.maze_settings import Randomize, Rewards, Shaping, Shield
-from engine.mdp import MDP, reachable
-from engine.preset_schema import json_schema
-from engine.shaping import distances, potential, shaped
-from engine.shield import fall_chance, shielded, vetoed
-from engine.solve import solve
+from engine.config.deploy import Deploy, deployed_maze
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp, vetoed_moves
+from engine.env.maze import Maze
+from engine.env.mdp import MDP, reachable
+from engine.env.settings import Randomize, Rewards, Shaping, Shield
+from engine.env.shield import fall_chance, shielded, vetoed
+from engine.exact.evaluate import evaluate
+from engine.exact.shaping import distances, potential, shaped
+from engine.exact.solve import solve
+from engine.presets.schema import json_schema
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 MAZES = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine import presets
-from engine.errors import UserError
-from engine.maze_map import starts_without_a_way
-from engine.maze_sets import held_out_mazes, train_mazes
-from engine.maze_settings import MazeSet, MazeSettings
+from engine.core.errors import UserError
+from engine.env.maze import starts_without_a_way
+from engine.env.random_sets import held_out_mazes, train_mazes
+from engine.env.settings import MazeSet, MazeSettings
 
 
 def settings(train: MazeSet, test: MazeSet | None = None, **rules: object) -> MazeSettings:

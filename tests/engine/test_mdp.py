@@ -4,11 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp, build_mdps, observation_text
-from engine.maze import build_mazes
-from engine.maze_map import DOWN, LEFT, RIGHT, UP
-from engine.maze_settings import MazeSettings, Rewards
-from engine.mdp import MDP
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp, build_mdps, observation_text
+from engine.env.maze import DOWN, LEFT, RIGHT, UP
+from engine.env.mdp import MDP
+from engine.env.settings import MazeSettings, Rewards
 
 
 def maze_of(text, **rules):

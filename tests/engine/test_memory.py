@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp, build_mdps, observation_text
-from engine.errors import UserError
-from engine.evaluate import evaluate
-from engine.maze import build_mazes
-from engine.maze_map import LEFT, RIGHT, Maze
-from engine.maze_settings import MazeSettings
-from engine.mdp import MDP, reachable
-from engine.solve import solve
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp, build_mdps, observation_text
+from engine.env.maze import LEFT, RIGHT, Maze
+from engine.env.mdp import MDP, reachable
+from engine.env.settings import MazeSettings
+from engine.exact.evaluate import evaluate
+from engine.exact.solve import solve
 
 
 def maze_of(text: str, **rules) -> Maze:

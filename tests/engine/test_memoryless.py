@@ -5,13 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp
-from engine.errors import UserError
-from engine.evaluate import evaluate, horizon_optimum
-from engine.maze import build_mazes
-from engine.maze_settings import MazeSettings, Rewards
-from engine.mdp import MDP, reachable
-from engine.memoryless import best_memoryless, find_best
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.mdp import MDP, reachable
+from engine.env.settings import MazeSettings, Rewards
+from engine.exact.evaluate import evaluate, horizon_optimum
+from engine.exact.memoryless_optimum import best_memoryless, find_best
 
 # In the two arms the way leads left from one start and right from the other, which look alike.
 ARMS = "GFFSFFF\n#######\nFFFSFFG"

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from run_tools import launched, run_here, wait_for
 
-from engine import algorithm_registry as registry
 from engine import factory, presets
-from engine.algorithm_registry import algorithm_of
+from engine.algorithms import registry
+from engine.algorithms.registry import algorithm_of
 from engine.config.library import shipped_folder, shipped_names
 from engine.config.preset import Preset, algorithm_name
-from engine.errors import UserError
-from engine.events import Step
+from engine.core import compiling
+from engine.core.errors import UserError
 from engine.learning.custom_file import OWN
+from engine.learning.events import Step
+from engine.learning.tuning import tunable
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run
 from engine.runs.reader import RunReader
-from engine.tabular import compiling
-from engine.tabular.environment import Limits
+from engine.tabular.kernels.environment import Limits
 from engine.tabular.learner import NO_LIMIT
-from engine.tabular.tuning import tunable
-from tui.widgets import setting_spec
+from tui.forms import setting_spec
 
 EXAMPLES = shipped_folder() / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
@@ -193,7 +193,7 @@ def test_what_a_check_refuses_is_told_as_it_is(folder: Path) -> None:
     changed(
         folder,
         KNOBS,
-        f"{CHECK}from engine.errors import UserError\n"
+        f"{CHECK}from engine.core.errors import UserError\n"
         f"        raise UserError('algorithm.bad_news: not on this map.')\n\n{KNOBS}",
     )
     with pytest.raises(UserError, match=r"my-q\.toml: algorithm\.bad_news: not on this map\.$"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.errors import UserError
-from engine.events import AnyEvent, Episode, Evaluation, Policy, Update, encode
-from engine.solve import solve
+from engine.core.errors import UserError
+from engine.exact.solve import solve
+from engine.learning.events import AnyEvent, Episode, Evaluation, Policy, Update, encode
 
 LAKE = """
 SFFF

@@ -6,8 +6,8 @@ import pytest
 from book_tools import Online, go, interval, play
 
 from engine import factory, presets
-from engine.events import Evaluation, Update
-from engine.mdp import MDP
+from engine.env.mdp import MDP
+from engine.learning.events import Evaluation, Update
 
 # ---------------------------------------------------------------- figure 8.2: the Dyna maze
 

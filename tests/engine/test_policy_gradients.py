@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from engine import factory, presets
-from engine.events import Step
+from engine.learning.events import Step
 from engine.llm.advantages import grpo_advantages
-from engine.tabular import clipped_surrogate, grpo, policy_table, ppo
-from engine.tabular.advantages import (
+from engine.tabular.algorithms import grpo, ppo
+from engine.tabular.kernels import policy_table
+from engine.tabular.kernels import surrogate as clipped_surrogate
+from engine.tabular.kernels.environment import Limits, make_agents
+from engine.tabular.kernels.experience import Size
+from engine.tabular.kernels.gae import (
     GOES_ON,
     TERMINATED,
     TRUNCATED,
@@ -19,8 +23,6 @@ from engine.tabular.advantages import (
     group_advantages,
     standardise,
 )
-from engine.tabular.environment import Limits, make_agents
-from engine.tabular.moving import Size
 
 N_OBSERVATIONS, A = 5, 4
 EXACT = {"rtol": 0.0, "atol": 1e-10}

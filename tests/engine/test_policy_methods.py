@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine import algorithm_registry as registry
 from engine import factory, presets
-from engine.errors import UserError
-from engine.events import AnyEvent, Episode, Evaluation, Policy, Step, Update, encode
+from engine.algorithms import registry
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Episode, Evaluation, Policy, Step, Update, encode
 
 METHODS = {
     "reinforce": "",
@@ -150,8 +150,8 @@ def test_the_kernel_compiled_equals_the_kernel_as_python(
     compiled, plain = make(method, agents=2), make(method, agents=2)
     compiled.advance(150)
     with monkeypatch.context() as patch, np.errstate(over="ignore"):
-        patch.setattr("engine.tabular.compiling.compiled", lambda function: function)
-        patch.setattr("engine.tabular.exact.compiled", lambda function: function)
+        patch.setattr("engine.core.compiling.compiled", lambda function: function)
+        patch.setattr("engine.exact.evaluate_compiled.compiled", lambda function: function)
         plain.advance(150)
     ours, theirs = compiled.state(), plain.state()
     assert (ours["agents.state"] == theirs["agents.state"]).all()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.errors import UserError
-from engine.evaluate import evaluate, state_values
-from engine.events import Evaluation, Policy, Update
-from engine.solve import solve
+from engine.core.errors import UserError
+from engine.exact.evaluate import evaluate, state_values
+from engine.exact.solve import solve
+from engine.learning.events import Evaluation, Policy, Update
 
 CHAIN = 'map = "HFFFFFFFFFSFFFFFFFFFG"\nmax_steps = 10_000\nrewards = {hole = -1.0, goal = 1.0}'
 SLIPPERY = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nslip = 0.5\nmax_steps = 50\nrewards = {hole = -1.0}'

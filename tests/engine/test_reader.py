@@ -16,9 +16,9 @@ import pytest
 from fake_learner import FakeLearner, figure, make_preset
 from run_tools import run_here
 
-from engine.errors import UserError
-from engine.events import Evaluation, Note, Update, World
-from engine.learner import Counters
+from engine.core.errors import UserError
+from engine.learning.events import Evaluation, Note, Update, World
+from engine.learning.learner import Counters
 from engine.runs import launch, schema
 from engine.runs.lock import RunLock, is_alive
 from engine.runs.reader import RunReader

@@ -12,8 +12,8 @@ from run_tools import FAKE_WORKER, ask, kill, launched, record, rows, run_here, 
 
 from engine import factory, presets
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.learner import State
+from engine.core.errors import UserError
+from engine.learning.learner import State
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.build_mdp import build_mdp
 from engine.config.preset import Preset
-from engine.evaluate import horizon_optimum
-from engine.events import AnyEvent, Note
-from engine.maze import build_mazes
-from engine.tabular import diagnosis
-from engine.tabular.diagnosis import Suspicion, look, make_suspicion, possible_success
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.exact.evaluate import horizon_optimum
+from engine.learning.events import AnyEvent, Note
+from engine.tabular import reward_hacking
+from engine.tabular.reward_hacking import Suspicion, look, make_suspicion, possible_success
 from engine.tabular.worlds import Worlds
 
 Figures = dict[str, np.ndarray]
@@ -87,8 +87,8 @@ def test_doing_what_the_rewards_ask_for_is_noticed_without_a_rise() -> None:
 )
 def test_the_remedy_names_what_is_paid(rewards: str, named: str) -> None:
     preset, _ = of_preset("q-learning", rewards=rewards)
-    assert named in diagnosis._remedy(preset.maze)
-    assert "episodes" in diagnosis._remedy(of_preset("q-learning")[0].maze)
+    assert named in reward_hacking._remedy(preset.maze)
+    assert "episodes" in reward_hacking._remedy(of_preset("q-learning")[0].maze)
 
 
 def test_possible_success_is_that_of_seeking_the_prize_alone() -> None:

@@ -4,15 +4,15 @@ import gymnasium
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp
-from engine.chain import chain_values
-from engine.errors import UserError
-from engine.evaluate import evaluate, optimal_figures
-from engine.maze import build_mazes
-from engine.maze_map import RIGHT, UP
-from engine.maze_settings import MazeSettings, Rewards
-from engine.mdp import reachable
-from engine.solve import optimal_path, solve
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import RIGHT, UP
+from engine.env.mdp import reachable
+from engine.env.settings import MazeSettings, Rewards
+from engine.exact.chain import chain_values
+from engine.exact.evaluate import evaluate, optimal_figures
+from engine.exact.solve import optimal_path, solve
 
 FOUR = "SFFF\nFHFH\nFFFH\nHFFG"
 EIGHT = "\n".join(

@@ -13,8 +13,8 @@ import pytest
 from fake_learner import FakeLearner, figure, make_preset
 from run_tools import rows
 
-from engine.errors import UserError
-from engine.events import (
+from engine.core.errors import UserError
+from engine.learning.events import (
     Episode,
     Evaluation,
     Finished,
@@ -29,7 +29,7 @@ from engine.events import (
     decode,
     encode,
 )
-from engine.learner import Counters
+from engine.learning.learner import Counters
 from engine.runs import checkpoints, filesystem, launch, schema
 from engine.runs.reader import RunReader
 from engine.runs.store import LIVE_STEPS, RunWriter

@@ -14,15 +14,15 @@ import pytest
 from fake_learner import PRESET
 from run_tools import FAKE_WORKER, wait_for
 
-from engine import sweeps
 from engine.config.preset import algorithm_name
-from engine.errors import UserError
+from engine.core.errors import UserError
+from engine.experiments import sweeps
+from engine.experiments.sweep_results import Outcome, interval, results, steps_to, t_quantile
+from engine.experiments.sweep_runner import Job, SweepRunner
+from engine.experiments.sweeps import Cell, Sweep
 from engine.runs import library
 from engine.runs.curves import Curve
 from engine.runs.reader import RunReader
-from engine.sweep_results import Outcome, interval, results, steps_to, t_quantile
-from engine.sweep_runner import Job, SweepRunner
-from engine.sweeps import Cell, Sweep
 
 DEADLINE = 60.0
 

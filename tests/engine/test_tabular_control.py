@@ -3,7 +3,7 @@
 import pytest
 
 from engine import factory, presets
-from engine.events import Evaluation
+from engine.learning.events import Evaluation
 
 SMALL = """
 SFFF

@@ -10,9 +10,11 @@ import pytest
 
 from engine import factory, presets
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.evaluate import evaluate, greedy
-from engine.events import (
+from engine.core.errors import UserError
+from engine.exact.evaluate import evaluate, greedy
+from engine.exact.evaluate_compiled import ExactFigures
+from engine.exact.solve import solve
+from engine.learning.events import (
     AnyEvent,
     Episode,
     Evaluation,
@@ -29,9 +31,7 @@ from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.session import Session
 from engine.runs.store import RunWriter
-from engine.solve import solve
-from engine.tabular.behaviour import epsilon_greedy_policy, softmax_policy
-from engine.tabular.exact import ExactFigures
+from engine.tabular.kernels.behaviour import epsilon_greedy_policy, softmax_policy
 
 PRESET = """
 title = "test"
@@ -122,8 +122,8 @@ def test_the_kernel_compiled_equals_the_kernel_as_python(
     compiled, plain = make(name), make(name)
     compiled.advance(300)
     with monkeypatch.context() as patch, np.errstate(over="ignore"):
-        patch.setattr("engine.tabular.compiling.compiled", lambda function: function)
-        patch.setattr("engine.tabular.exact.compiled", lambda function: function)
+        patch.setattr("engine.core.compiling.compiled", lambda function: function)
+        patch.setattr("engine.exact.evaluate_compiled.compiled", lambda function: function)
         plain.advance(300)
     ours, theirs = compiled.state(), plain.state()
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.build_mdp import build_mdp, build_mdps, vetoed_moves
-from engine.deployment import deployed_maze
-from engine.errors import UserError
-from engine.evaluate import evaluate, greedy
-from engine.events import AnyEvent, Evaluation, PerAgent, Update, World, encode
-from engine.maze_settings import Shaping
-from engine.shaping import potential
-from engine.solve import solve
+from engine.config.deploy import deployed_maze
+from engine.core.errors import UserError
+from engine.env.build_mdp import build_mdp, build_mdps, vetoed_moves
+from engine.env.settings import Shaping
+from engine.exact.evaluate import evaluate, greedy
+from engine.exact.shaping import potential
+from engine.exact.solve import solve
+from engine.learning.events import AnyEvent, Evaluation, PerAgent, Update, World, encode
 
 LAKE = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nmax_steps = 40\nrewards = {step = -0.01, hole = -0.5}\n'
 CHANGE = 'changes = [{step = 400, map = "SFFF\\nFHFH\\nFFFH\\nHGFF"}]\n'

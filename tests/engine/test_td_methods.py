@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.events import AnyEvent, Evaluation, Policy, Step, Tuned, encode
+from engine.learning.events import AnyEvent, Evaluation, Policy, Step, Tuned, encode
 
 PRESET = """
 title = "test"
@@ -95,8 +95,8 @@ def test_the_kernel_compiled_equals_the_kernel_as_python(
     compiled, plain = make(name), make(name)
     compiled.advance(200)
     with monkeypatch.context() as patch, np.errstate(over="ignore"):
-        patch.setattr("engine.tabular.compiling.compiled", lambda function: function)
-        patch.setattr("engine.tabular.exact.compiled", lambda function: function)
+        patch.setattr("engine.core.compiling.compiled", lambda function: function)
+        patch.setattr("engine.exact.evaluate_compiled.compiled", lambda function: function)
         plain.advance(200)
     ours, theirs = compiled.state(), plain.state()
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from engine import factory, presets
-from engine.evaluate import state_values
-from engine.settings import EpsilonGreedy, Exploration, Softmax, UpperConfidenceBound
-from engine.tabular.behaviour import (
+from engine.config.algorithm import EpsilonGreedy, Exploration, Softmax, UpperConfidenceBound
+from engine.core.compiling import compiled
+from engine.exact.evaluate import state_values
+from engine.tabular.algorithms.expected_sarsa import expected_value
+from engine.tabular.kernels.behaviour import (
     behaviour_policy,
     exploration_knob,
     upper_confidence,
     upper_confidence_policy,
 )
-from engine.tabular.compiling import compiled
-from engine.tabular.expected_sarsa import expected_value
-from engine.tabular.rng import seed_streams
-from engine.tabular.trace import FLOATS
+from engine.tabular.kernels.rng import seed_streams
+from engine.tabular.kernels.trace import FLOATS
 
 SLIPPERY = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nslip = 0.3\nmax_steps = 20\nrewards = {step = -0.01}'
 EXPLORATIONS = {

@@ -12,8 +12,8 @@ from fake_outside import Outside
 from run_tools import record, run_here
 
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.events import AnyEvent
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent
 from engine.runs import filesystem, launch
 from engine.runs.pacing import TICK, Chunk, Pacer
 from engine.runs.reader import RunReader

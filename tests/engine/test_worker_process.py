@@ -13,7 +13,7 @@ import pytest
 from fake_learner import make_preset
 from run_tools import FAKE_WORKER, ask, launched, rows, wait_for
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs import launch
 from engine.runs.reader import RunReader
 

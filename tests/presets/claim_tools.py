@@ -8,7 +8,7 @@ import numpy as np
 
 from engine import factory
 from engine.config.preset import Preset
-from engine.events import AnyEvent, Evaluation, Note, PerAgent, Update
+from engine.learning.events import AnyEvent, Evaluation, Note, PerAgent, Update
 
 Figures = dict[str, Any]
 

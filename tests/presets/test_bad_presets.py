@@ -8,8 +8,8 @@ import pytest
 
 from engine import presets
 from engine.config.preset import Preset
-from engine.errors import UserError
-from tui import cli
+from engine.core.errors import UserError
+from tui.cli import main as cli
 
 GOOD = '''
 title = "A good preset"

@@ -9,9 +9,9 @@ import pytest
 from claim_tools import run
 
 from engine import presets
-from engine.claims import judge
 from engine.config.library import LAB_FOLDER, shipped_files, shipped_folder
 from engine.config.preset import Expect, LlmPreset
+from engine.presets.claims import judge
 
 OTHER_SEED = 2
 OF_THE_LAB = shipped_folder() / LAB_FOLDER

@@ -12,9 +12,9 @@ import pytest
 from claim_tools import run
 
 from engine.config.library import CHALLENGE_FILE
-from engine.lab.challenge import Challenge, challenge_names, load_challenge
-from engine.lab.compare import results
-from engine.lab.runner import plan, single_agent
+from engine.experiments.lab.challenge import Challenge, challenge_names, load_challenge
+from engine.experiments.lab.compare import results
+from engine.experiments.lab.runner import plan, single_agent
 
 OTHER_SEED = 77
 """None of those with which the challenges' comments say they were measured."""

@@ -11,12 +11,12 @@ import pytest
 from engine import factory, presets
 from engine.config.library import shipped_names
 from engine.config.preset import LlmPreset
-from engine.events import Evaluation, Update
-from engine.lab.challenge import lab_folder
-from engine.lab.exact_figures import NAMES
-from engine.lab.lesson import Point, Wait, load_lesson
-from engine.lab.lesson_state import LessonState
-from engine.lab.model_figures import MEASURED
+from engine.experiments.lab.challenge import lab_folder
+from engine.experiments.lab.exact_figures import NAMES
+from engine.experiments.lab.lesson import Point, Wait, load_lesson
+from engine.experiments.lab.lesson_state import LessonState
+from engine.experiments.lab.model_figures import MEASURED
+from engine.learning.events import Evaluation, Update
 from tui.glossary.entries import load
 
 LESSONS = sorted([*lab_folder().glob("*/lesson.md"), *lab_folder().glob("pages/*.md")])

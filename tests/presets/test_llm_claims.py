@@ -10,7 +10,7 @@ import torch
 from claim_tools import run
 
 from engine import presets
-from engine.claims import judge
+from engine.presets.claims import judge
 
 OTHER_SEED = 5
 

@@ -30,7 +30,7 @@ FINISHED_KEYS = [
 
 def command(*arguments: str) -> list[str]:
     """`icemaze ARGUMENTS` as this interpreter runs it."""
-    return [sys.executable, "-m", "tui.cli", *arguments]
+    return [sys.executable, "-m", "tui.cli.main", *arguments]
 
 
 def environment(runs_dir: Path) -> dict[str, str]:

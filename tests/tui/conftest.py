@@ -15,7 +15,7 @@ from textual.notifications import Notification
 from textual.pilot import Pilot
 from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
-from tui.widgets import glyphs
+from tui.ui import glyphs
 
 Wait = Callable[..., Awaitable[Any]]
 TEXTS = {"learning": LEARNING, "on-policy": ON_POLICY, "planning": PLANNING}

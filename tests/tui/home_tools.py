@@ -13,8 +13,8 @@ from textual.screen import Screen
 from engine import presets
 from engine.config.preset import Preset
 from engine.runs import launch
-from tui import ascii_look
-from tui.widgets import glyphs
+from tui.ui import ascii as ascii_look
+from tui.ui import glyphs
 
 LAKE = 'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""'
 FIRST = f"""

@@ -11,13 +11,13 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.widget import Widget
 
-from engine import algorithm_registry as registry
-from engine.build_mdp import build_mdp
-from engine.events import Policy, Step, World
-from engine.maze_map import Maze
-from engine.mdp import MDP
-from engine.solve import Solution, solve
-from tui.snapshot import Snapshot
+from engine.algorithms import registry
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
+from engine.exact.solve import Solution, solve
+from engine.learning.events import Policy, Step, World
+from tui.model.snapshot import Snapshot
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 GAMMA = 0.99

@@ -13,17 +13,17 @@ from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
-from engine import algorithms
+from engine.presets import algorithm_map
 from tui.app import IceMazeApp
+from tui.features.algorithms import screen
+from tui.features.algorithms.screen import AlgorithmMapScreen, MapTree, PresetLinks
+from tui.forms.start_form import StartForm
 from tui.glossary.entries import load
+from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.glossary.panel import GlossaryPanel
-from tui.screens import algorithm_map
-from tui.screens.algorithm_map import AlgorithmMapScreen, MapTree, PresetLinks
-from tui.screens.glossary_dialog import GlossaryDialog
-from tui.screens.start_form import StartForm
-from tui.screens.term_picker import TermPicker
-from tui.widgets import glyphs
-from tui.widgets.facts import Facts
+from tui.glossary.term_picker import TermPicker
+from tui.ui import glyphs
+from tui.ui.facts import Facts
 
 SIZES = [(80, 24), (160, 50)]
 
@@ -41,8 +41,8 @@ def go_to(pilot: Pilot[None], option: str) -> None:
     tree.highlighted = tree.get_option_index(option)
 
 
-def entry(name: str, kind: str = "tabular") -> algorithms.Entry:
-    (found,) = (e for e in algorithms.get(name) if e.kind == kind)
+def entry(name: str, kind: str = "tabular") -> algorithm_map.Entry:
+    (found,) = (e for e in algorithm_map.get(name) if e.kind == kind)
     return found
 
 
@@ -73,7 +73,7 @@ async def test_it_opens_from_the_library_and_leads_back(
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_every_algorithm_can_be_reached_and_is_explained(size: tuple[int, int]) -> None:
-    wanted = [e for branch in algorithms.tree() for e in branch.entries]
+    wanted = [e for branch in algorithm_map.tree() for e in branch.entries]
     app = HostApp(AlgorithmMapScreen())
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
@@ -102,7 +102,7 @@ async def test_what_language_models_use_is_marked_by_a_word() -> None:
         for option in app.screen.query_one(MapTree).options:
             if option.id:
                 kind, _, name = option.id.partition("-")
-                marked = str(option.prompt).endswith(f" {algorithm_map.LLM}")
+                marked = str(option.prompt).endswith(f" {screen.LLM}")
                 assert marked == entry(name, kind).for_llms
         go_to(pilot, "llm-rloo")
         await pilot.pause()
@@ -111,11 +111,11 @@ async def test_what_language_models_use_is_marked_by_a_word() -> None:
 
 
 async def test_enter_starts_the_form_of_the_only_preset() -> None:
-    only = next(e for e in algorithms.entries() if len(e.presets) == 1)
+    only = next(e for e in algorithm_map.entries() if len(e.presets) == 1)
     app = HostApp(AlgorithmMapScreen())
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        go_to(pilot, algorithm_map.option_id(only))
+        go_to(pilot, screen.option_id(only))
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, StartForm)
@@ -146,7 +146,7 @@ async def test_of_several_presets_one_is_chosen() -> None:
 
 
 async def test_an_algorithm_without_a_preset_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(algorithms, "_shown_by", lambda folder, kind: {})
+    monkeypatch.setattr(algorithm_map, "_shown_by", lambda folder, kind: {})
     app = HostApp(AlgorithmMapScreen())
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

@@ -12,13 +12,13 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from trainer_tools import app_on, kill, notified, opened, trainer
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs import launch, library
 from tui.app import IceMazeApp
-from tui.screens.help import HelpScreen, active_keys
-from tui.screens.home import HomeScreen
-from tui.screens.start_form import StartForm
-from tui.screens.trainer import TrainerScreen
+from tui.features.help.screen import HelpScreen, active_keys
+from tui.features.home.screen import HomeScreen
+from tui.features.trainer.screen import TrainerScreen
+from tui.forms.start_form import StartForm
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

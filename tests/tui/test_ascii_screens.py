@@ -17,9 +17,9 @@ from trainer_tools import app_on, live_run, opened, settled
 
 from engine import presets
 from tui.app import IceMazeApp
-from tui.screens.algorithm_map import AlgorithmMapScreen
-from tui.screens.home import HomeScreen
-from tui.screens.start_form import StartForm, TuneForm
+from tui.features.algorithms.screen import AlgorithmMapScreen
+from tui.features.home.screen import HomeScreen
+from tui.forms.start_form import StartForm, TuneForm
 
 pytestmark = pytest.mark.usefixtures("ascii_look")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.core.arrays import Bools, Floats
-from tui.widgets.braille import (
+from tui.plot.braille import (
     FAR,
     Columns,
     Scale,
@@ -19,7 +19,7 @@ from tui.widgets.braille import (
     texture,
     tick_label,
 )
-from tui.widgets.chart_plot import PATTERNS
+from tui.plot.chart_plot import PATTERNS
 
 
 def near(position: float) -> int:

@@ -8,8 +8,8 @@ from rich.color import Color
 from rich.segment import Segment
 from textual.app import App, ComposeResult
 
-from tui.widgets.chart import Chart, compose
-from tui.widgets.chart_plot import Reference, Series, View
+from tui.plot.chart import Chart, compose
+from tui.plot.chart_plot import Reference, Series, View
 
 X = np.arange(101.0)
 RISING = Series("rising", X, X / 100, X / 100 - 0.1, X / 100 + 0.1)

@@ -11,10 +11,10 @@ import pytest
 from cli_tools import ENDLESS, LAKE, icemaze, kill_workers, objects, status, wait_until
 
 from engine import presets
-from engine.build_mdp import build_mdp
 from engine.config.library import find_preset, shipped_names
-from engine.evaluate import evaluate
-from engine.preset_schema import json_schema
+from engine.env.build_mdp import build_mdp
+from engine.exact.evaluate import evaluate
+from engine.presets.schema import json_schema
 from engine.runs.reader import RunReader
 
 

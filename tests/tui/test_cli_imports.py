@@ -15,14 +15,14 @@ from engine.runs.reader import RunReader
 
 PROBE = """
 import sys
-from tui.cli import run
+from tui.cli.main import run
 code = run(sys.argv[1:])
 print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))
 print("progress" if "rich.progress" in sys.modules else "no progress")
 sys.exit(code)
 """
 EVERYTHING = """
-import importlib, pkgutil, sys, tui.cli, tui.commands
+import importlib, pkgutil, sys, tui.cli.main, tui.commands
 for module in pkgutil.iter_modules(tui.commands.__path__):
     importlib.import_module(f"tui.commands.{module.name}")
 print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))

@@ -12,14 +12,14 @@ import pytest
 from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
 from engine import presets
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.runs.curves import Curve, Reached
-from tui.compare import figures
-from tui.compare.clock import SharedClock, moved
-from tui.compare.settings import differences
-from tui.compare.watch import CompareWatch, Comparison, Side, Watch
-from tui.replay import Replay
-from tui.run_watch import News, Notice
+from tui.features.compare import figures
+from tui.features.compare.clock import SharedClock, moved
+from tui.features.compare.settings import differences
+from tui.features.compare.watch import CompareWatch, Comparison, Side, Watch
+from tui.model.replay import Replay
+from tui.model.run_watch import News, Notice
 
 TIMELINE = np.array([0.0, 10.0, 20.0, 40.0, 80.0, 160.0])
 

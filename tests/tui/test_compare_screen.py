@@ -24,19 +24,19 @@ from trainer_tools import (
     record,
 )
 
-from engine.lab import lesson as lessons
+from engine.experiments.lab import lesson as lessons
 from tui.app import IceMazeApp
-from tui.screens.compare import CompareScreen
-from tui.screens.compare_keys import COMPARE_KEYS
-from tui.screens.glossary_dialog import GlossaryDialog
-from tui.screens.help import HelpScreen
-from tui.screens.home import HomeScreen
-from tui.widgets import glyphs
-from tui.widgets.chart import Chart
-from tui.widgets.compare_curves import CompareCurves
-from tui.widgets.compare_grids import CompareGrids, RunCard
-from tui.widgets.compare_table import CompareTable
-from tui.widgets.lesson_panel import LessonPanel
+from tui.features.compare.curves import CompareCurves
+from tui.features.compare.grids import CompareGrids, RunCard
+from tui.features.compare.keys import COMPARE_KEYS
+from tui.features.compare.screen import CompareScreen
+from tui.features.compare.table import CompareTable
+from tui.features.help.screen import HelpScreen
+from tui.features.home.screen import HomeScreen
+from tui.glossary.glossary_dialog import GlossaryDialog
+from tui.lesson.lesson_panel import LessonPanel
+from tui.plot.chart import Chart
+from tui.ui import glyphs
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 WIDE, NARROW = (160, 50), (80, 24)

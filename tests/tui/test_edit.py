@@ -13,17 +13,17 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from trainer_tools import ENDLESS, PLANNING, app_on, live_run, notified, opened, record, settled
 
-from engine.build_mdp import build_mdp
-from engine.maze import edit_map
-from engine.maze_map import Maze
+from engine.env.build_maze import edit_map
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.exact.solve import solve
 from engine.runs.reader import RunReader
-from engine.solve import solve
-from tui.map_draft import TILES, MapDraft
-from tui.screens.edit import EditScreen
-from tui.screens.edit_keys import KEYS
-from tui.screens.trainer import TrainerScreen
-from tui.widgets.choice_bar import ChoiceBar
-from tui.widgets.maze_grid import MazeGrid
+from tui.features.edit.keys import KEYS
+from tui.features.edit.map_draft import TILES, MapDraft
+from tui.features.edit.screen import EditScreen
+from tui.features.trainer.screen import TrainerScreen
+from tui.maze.maze_grid import MazeGrid
+from tui.ui.choice_bar import ChoiceBar
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 pytestmark = pytest.mark.usefixtures("unicode_look")

@@ -14,7 +14,7 @@ from engine.factory import make_learner
 from engine.runs import launch
 from engine.runs.session import Session
 from engine.runs.store import RunWriter
-from tui.screens.explain import ExplainScreen
+from tui.features.trainer.explain_dialog import ExplainScreen
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 EXAMPLES = shipped_folder() / "examples"

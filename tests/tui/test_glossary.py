@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine import algorithm_registry as registry
 from engine import factory, presets
+from engine.algorithms import registry
 from engine.config.preset import Budget, Run
-from engine.errors import UserError
-from engine.events import Update
-from engine.maze_settings import MazeSettings
-from engine.tabular.behaviour import LEVEL_NAMES
+from engine.core.errors import UserError
+from engine.env.settings import MazeSettings
+from engine.learning.events import Update
+from engine.tabular.kernels.behaviour import LEVEL_NAMES
 from tui.glossary.entries import PANELS, Entry, load, normal
 from tui.glossary.render import plain, plain_listing, render_entry, render_listing, to_ascii
 from tui.glossary.source import LONGEST, ROOT, resolve
@@ -252,25 +252,27 @@ def test_get_takes_slugs_and_exact_names_only() -> None:
 
 
 def test_a_reference_marks_the_update_rule() -> None:
-    excerpt = resolve("engine.tabular.q_learning:q_learning @ (6.8)")
-    assert excerpt.file == "engine/tabular/q_learning.py"
+    excerpt = resolve("engine.tabular.algorithms.q_learning:q_learning @ (6.8)")
+    assert excerpt.file == "engine/tabular/algorithms/q_learning.py"
     (line,) = excerpt.marked
     assert "alpha * error" in excerpt.text.split("\n")[line - excerpt.first_line]
 
 
 def test_a_reference_reaches_methods_constants_and_decorated_functions() -> None:
-    assert resolve("engine.events:Step.advantage").text.startswith("@property\ndef advantage")
-    assert resolve("engine.maze_map:ACTION_NAMES").text.startswith("ACTION_NAMES = ")
-    assert resolve("engine.tabular.sarsa:sarsa").text.startswith("@kernel\ndef sarsa(")
+    assert resolve("engine.learning.events:Step.advantage").text.startswith(
+        "@property\ndef advantage"
+    )
+    assert resolve("engine.env.maze:ACTION_NAMES").text.startswith("ACTION_NAMES = ")
+    assert resolve("engine.tabular.algorithms.sarsa:sarsa").text.startswith("@kernel\ndef sarsa(")
 
 
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
         ("engine.nowhere:thing", "no such module"),
-        ("engine.maze:Nothing", "no 'Nothing'"),
-        ("engine.maze_settings:Rewards.nothing", "no 'nothing'"),
-        ("engine.maze_settings:Rewards @ wombat", "no line of Rewards contains 'wombat'"),
+        ("engine.env.build_maze:Nothing", "no 'Nothing'"),
+        ("engine.env.settings:Rewards.nothing", "no 'nothing'"),
+        ("engine.env.settings:Rewards @ wombat", "no line of Rewards contains 'wombat'"),
     ],
 )
 def test_a_wrong_reference_says_what_is_missing(reference: str, says: str) -> None:
@@ -282,7 +284,8 @@ def test_sources_and_values_need_neither_numba_nor_the_algorithms() -> None:
     code = (
         "import sys; from tui.glossary import load; from tui.glossary.source import resolve;"
         "import tui.glossary.values; [resolve(r) for e in load() for r in e.source];"
-        "heavy = {'numba', 'torch', 'textual', 'engine.tabular.q_learning'} & set(sys.modules);"
+        "heavy = {'numba', 'torch', 'textual', 'engine.tabular.algorithms.q_learning'};"
+        "heavy &= set(sys.modules);"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -295,7 +298,7 @@ def test_plain_text_has_everything_and_keeps_to_its_width() -> None:
     text = plain(load().get("td-error"), width=60)
     for part in ("TD error", "δ", "(S&B 6.5)", "Trajectory log: column error δ", "learning-rate"):
         assert part in text
-    assert "engine/tabular/q_learning.py:" in text
+    assert "engine/tabular/algorithms/q_learning.py:" in text
     assert max(map(len, text.split("\n")[3:6])) <= 60
 
 

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 from moments import LAKE, RIGHT, moment
 
-from engine import algorithm_registry as registry
 from engine import presets
-from engine.algorithm_registry import algorithm_of
+from engine.algorithms import registry
+from engine.algorithms.registry import algorithm_of
+from engine.config.llm import Lora, ModelSettings, Warmup
 from engine.config.rewards import PlanRewards
-from engine.evaluate import optimal_figures
-from engine.events import Evaluation, Metric
-from engine.llm.settings import Lora, ModelSettings, Warmup
-from engine.maze_map import Maze
-from engine.maze_settings import MazeSet
+from engine.env.maze import Maze
+from engine.env.settings import MazeSet
+from engine.exact.evaluate import optimal_figures
+from engine.learning.events import Evaluation, Metric
 from engine.runs.curves import Curve
 from engine.runs.records import Head
 from tui.glossary.entries import load
 from tui.glossary.source import ROOT
 from tui.glossary.values.language_models import FORMATS, TOLD, VALUES
-from tui.snapshot import Snapshot
+from tui.model.snapshot import Snapshot
 
 TERMS = ROOT / "tui/glossary/terms/9a_language_models.toml"
 SLUGS = [entry["slug"] for entry in tomllib.loads(TERMS.read_text("utf-8"))["entry"]]

@@ -10,15 +10,15 @@ from textual.app import App, ComposeResult
 from textual.widgets import Button, Input, Static
 
 from engine import presets
-from engine.evaluate import optimal_figures
-from engine.maze_map import Maze
+from engine.env.maze import Maze
+from engine.exact.evaluate import optimal_figures
 from engine.runs.records import Head
 from tui.glossary.entries import load
 from tui.glossary.panel import EntryView, GlossaryPanel, Matches, Related
 from tui.glossary.source import ROOT
 from tui.glossary.source_view import SourceView
-from tui.snapshot import Snapshot
-from tui.widgets import glyphs
+from tui.model.snapshot import Snapshot
+from tui.ui import glyphs
 
 NARROW = (40, 15)
 WIDE = (100, 30)
@@ -250,10 +250,10 @@ async def test_source_lines_are_numbered_marked_and_complete(size: tuple[int, in
         await pilot.pause()
         view = app.query_one(SourceView)
         text = view.plain
-        assert "engine/tabular/q_learning.py:" in text
+        assert "engine/tabular/algorithms/q_learning.py:" in text
         (marked,) = [line for line in text.split("\n") if "▌" in line]
         number, _, code = marked.partition(" ▌ ")
-        lines = (ROOT / "engine/tabular/q_learning.py").read_text("utf-8").split("\n")
+        lines = (ROOT / "engine/tabular/algorithms/q_learning.py").read_text("utf-8").split("\n")
         assert lines[int(number) - 1].strip() == code.strip()
         assert "(6.8)" in code
         assert view.size.height == str(view.render()).count("\n") + 1

@@ -11,14 +11,14 @@ import pytest
 from moments import DOWN, LAKE, RIGHT, moment
 
 from engine import factory, presets
-from engine.evaluate import optimal_figures
-from engine.events import Evaluation, Metric, Step, Update
-from engine.maze_map import Maze
+from engine.env.maze import Maze
+from engine.exact.evaluate import optimal_figures
+from engine.learning.events import Evaluation, Metric, Step, Update
 from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from tui.glossary.entries import load
 from tui.glossary.values import VALUES, current_value, language_models, preferences
-from tui.snapshot import Snapshot
+from tui.model.snapshot import Snapshot
 
 WITHOUT_VALUE = {
     "reinforcement-learning",

@@ -27,10 +27,11 @@ from engine import presets
 from engine.runs import launch, library
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
-from tui.screens import home, lists, shelf
-from tui.screens.home import HomeScreen
-from tui.screens.preview import Preview
-from tui.widgets import glyphs
+from tui.features.home import screen as home
+from tui.features.home.preview import Preview
+from tui.features.home.screen import HomeScreen
+from tui.library import lists, shelf
+from tui.ui import glyphs
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 
@@ -352,7 +353,7 @@ async def test_a_dead_run_can_be_resumed(
 async def test_a_resume_that_fails_says_why(
     shipped: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.errors import UserError
+    from engine.core.errors import UserError
 
     def refuse(path: Path, **how: object) -> None:
         raise UserError("The worker did not start.")
@@ -380,7 +381,8 @@ def test_every_binding_can_be_named_and_explained() -> None:
 
 def test_importing_the_screen_does_not_load_the_engine() -> None:
     code = (
-        "import sys, tui.screens.home; print([m for m in ('numpy', 'engine') if m in sys.modules])"
+        "import sys, tui.features.home.screen;"
+        "print([m for m in ('numpy', 'engine') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

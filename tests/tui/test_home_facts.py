@@ -8,7 +8,7 @@ import pytest
 
 from engine.config.preset import Budget
 from engine.runs import library
-from tui.screens import facts_of, shelf
+from tui.library import facts_of, shelf
 
 
 def test_every_state_of_a_run_has_its_own_look() -> None:

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from engine.build_mdp import build_mdp
-from engine.events import Policy, Step
-from engine.maze import build_mazes
-from engine.maze_map import LEFT, RIGHT, Maze
-from engine.maze_settings import MazeSettings
-from engine.mdp import MDP
-from engine.solve import optimal_path, solve
-from tui.widgets import glyphs
-from tui.widgets.maze_layers import Layer, Marks, layers, marks_of, picture, shown_states
-from tui.widgets.maze_legend import GAP, describe, fitted, legend
-from tui.widgets.steps import result, went
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import LEFT, RIGHT, Maze
+from engine.env.mdp import MDP
+from engine.env.settings import MazeSettings
+from engine.exact.solve import optimal_path, solve
+from engine.learning.events import Policy, Step
+from tui.maze.maze_layers import Layer, Marks, layers, marks_of, picture, shown_states
+from tui.maze.maze_legend import GAP, describe, fitted, legend
+from tui.model.steps import result, went
+from tui.ui import glyphs
 
 
 def maze_of(text: str, **rules: object) -> Maze:

@@ -15,20 +15,20 @@ from textual.binding import Binding
 from textual.pilot import Pilot
 
 from engine import presets
-from engine.lab import progress
+from engine.experiments.lab import progress
 from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.records import ENDED
 from tui.app import IceMazeApp
-from tui.screens import shelf
-from tui.screens.glossary_dialog import GlossaryDialog
-from tui.screens.home import HomeScreen
-from tui.screens.lab_list import LabList
-from tui.screens.lab_open import WhichRuns, start_together
-from tui.screens.lesson import LessonScreen
-from tui.screens.lists import HomeList, PresetList, RunList
-from tui.screens.start_form import StartForm
-from tui.widgets.lesson_panel import LessonPanel
+from tui.features.home.lab_list import LabList
+from tui.features.home.lab_open import WhichRuns, start_together
+from tui.features.home.screen import HomeScreen
+from tui.features.lesson.screen import LessonScreen
+from tui.forms.start_form import StartForm
+from tui.glossary.glossary_dialog import GlossaryDialog
+from tui.lesson.lesson_panel import LessonPanel
+from tui.library import shelf
+from tui.library.lists import HomeList, PresetList, RunList
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 
@@ -253,7 +253,7 @@ def test_every_binding_can_be_named_and_explained() -> None:
 def test_runs_that_begin_together_share_seed_and_pace(
     shipped: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.errors import UserError
+    from engine.core.errors import UserError
 
     asked: list[tuple[str, Any]] = []
     stopped: list[Path] = []
@@ -265,7 +265,7 @@ def test_runs_that_begin_together_share_seed_and_pace(
         return runs / name
 
     monkeypatch.setattr(launch, "launch", start)
-    monkeypatch.setattr("tui.screens.run_actions.stop", stopped.append)
+    monkeypatch.setattr("tui.library.run_actions.stop", stopped.append)
     preset = presets.load("lab-greedy", ["run.seed=5", "run.pace=9"])
     both = [("one", preset), ("two", presets.load("lab-curious"))]
     assert start_together(both, runs, paused=True) == [runs / "one", runs / "two"]

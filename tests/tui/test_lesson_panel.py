@@ -14,12 +14,12 @@ from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.lab import exact_figures
-from engine.lab.lesson import Lesson, parse_lesson
-from tui.screens.term_picker import TermPicker
-from tui.widgets import glyphs
-from tui.widgets.lesson_panel import LessonPanel
-from tui.widgets.lesson_words import LETTERS, read_number
+from engine.experiments.lab import exact_figures
+from engine.experiments.lab.lesson import Lesson, parse_lesson
+from tui.glossary.term_picker import TermPicker
+from tui.lesson.lesson_panel import LessonPanel
+from tui.lesson.lesson_words import LETTERS, read_number
+from tui.ui import glyphs
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

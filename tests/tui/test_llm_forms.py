@@ -22,12 +22,12 @@ from engine.config.library import shipped_names
 from engine.config.preset import LlmPreset
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
-from tui.commands.progress import BarReporter, LineReporter, Moment, summary
-from tui.screens.start_form import StartForm, TuneForm
-from tui.screens.trainer import TrainerScreen
-from tui.widgets import glyphs
-from tui.widgets.setting_field import SettingField
-from tui.widgets.setting_spec import sections, settings
+from tui.cli.progress import BarReporter, LineReporter, Moment, summary
+from tui.features.trainer.screen import TrainerScreen
+from tui.forms.setting_field import SettingField
+from tui.forms.setting_spec import sections, settings
+from tui.forms.start_form import StartForm, TuneForm
+from tui.ui import glyphs
 
 SHIPPED = [name for name in shipped_names() if name.startswith("llm-")]
 SIZES = [(80, 24), (120, 40)]

@@ -11,18 +11,18 @@ from patience import eventually
 from textual.pilot import Pilot
 from trainer_tools import app_on, notified, opened, settled, trainer
 
-from engine.events import Group, Member, Note
+from engine.learning.events import Group, Member, Note
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
+from tui.features.groups.screen import GroupScreen, MemberTable, Way
+from tui.features.trainer.explain_dialog import ExplainScreen
 from tui.glossary.entries import load
-from tui.screens.explain import ExplainScreen
-from tui.screens.groups import GroupScreen, MemberTable, Way
-from tui.screens.notes import NotesScreen
-from tui.source import SnapshotSource
-from tui.widgets.curves import CurvesPanel
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.oracle_map import OracleMap
-from tui.widgets.trajectory_log import TrajectoryLog
+from tui.log.trajectory_log import TrajectoryLog
+from tui.maze.maze_grid import MazeGrid
+from tui.maze.oracle_map import OracleMap
+from tui.model.source import SnapshotSource
+from tui.watching.curves import CurvesPanel
+from tui.watching.notes import NotesScreen
 
 SIZES = [(80, 24), (120, 40)]
 EVIL = "\x1b[31m[bold]right[/bold]\x07"
@@ -187,7 +187,7 @@ def test_moments_of_an_update_are_told_apart(action_run: Path) -> None:
     try:
         rows = source.recorded()
         assert [row.step for row in rows] == [1, 2, 3, 4, 5, 6]
-        from tui.replay import Replay
+        from tui.model.replay import Replay
 
         replay = Replay(source)
         assert replay.first()

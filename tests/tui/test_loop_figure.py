@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from moments import DOWN, LAKE, RIGHT, Stage, lines, moment, walk
 
-from engine.build_mdp import build_mdp
-from engine.maze_map import Maze
-from tui.snapshot import Snapshot
-from tui.widgets.loop_figure import LoopFigure
-from tui.widgets.terms import TermClicked
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from tui.features.trainer.loop_figure import LoopFigure
+from tui.model.snapshot import Snapshot
+from tui.ui.terms import TermClicked
 
 LAKE_MAZE = Maze(rows=LAKE)
 

@@ -7,8 +7,8 @@ from typing import Any
 from rich.style import Style
 from textual.geometry import Size
 
-from engine.maze_map import Maze
-from tui.widgets.map_preview import MapPreview
+from engine.env.maze import Maze
+from tui.maze.map_preview import MapPreview
 
 
 def picture(maze: Maze, width: int, height: int, ascii_only: bool = False) -> list[str]:

@@ -8,14 +8,14 @@ from moments import DOWN, LAKE, LEFT, RIGHT, UP, Stage, lines, moment, policy_of
 from msgspec.structs import replace
 from textual.geometry import Region
 
-from engine.build_mdp import build_mdp
-from engine.events import Policy
-from engine.maze_map import Maze
-from engine.solve import optimal_path
-from tui.snapshot import Snapshot
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.maze_paint import BOXES
-from tui.widgets.terms import TermClicked
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.exact.solve import optimal_path
+from engine.learning.events import Policy
+from tui.maze.maze_grid import MazeGrid
+from tui.maze.maze_paint import BOXES
+from tui.model.snapshot import Snapshot
+from tui.ui.terms import TermClicked
 
 MAP, VALUE, Q, POLICY, VISITS, ADVANTAGE, EXTRA = range(1, 8)
 LAKE_MAZE = Maze(rows=LAKE)
@@ -391,7 +391,7 @@ def test_a_policy_event_is_never_written_to() -> None:
     table.setflags(write=False)
     policy = policy_of(table)
     assert isinstance(policy, Policy)
-    from tui.widgets.maze_layers import layers
+    from tui.maze.maze_layers import layers
 
     shown = layers(LAKE_MAZE, build_mdp(LAKE_MAZE), policy)
     assert [layer.name for layer in shown] == [

@@ -13,7 +13,7 @@ from cli_tools import environment, icemaze, objects
 
 PROBE = """
 import sys
-from tui.cli import run
+from tui.cli.main import run
 code = run(sys.argv[1:])
 print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))
 sys.exit(code)
@@ -22,7 +22,7 @@ WITHOUT_EXTRA = """
 import sys
 from tui.commands import models
 models.EXTRA = (*models.EXTRA, "no_such_package")
-from tui.cli import run
+from tui.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
 

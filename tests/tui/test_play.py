@@ -14,16 +14,16 @@ from patience import eventually
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from engine.build_mdp import build_mdp
-from engine.evaluate import evaluate
-from engine.maze_map import Maze
-from engine.mdp import MDP
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
+from engine.env.walk import Walk
+from engine.exact.evaluate import evaluate
 from engine.runs.evaluation import PlayedWorld, played_worlds
 from engine.runs.reader import RunReader
-from engine.walk import Walk
-from tui.screens.help import HelpScreen
-from tui.screens.play import MAP_LAYER, POLICY_LAYER, PlayApp, PlayScreen
-from tui.widgets.maze_view import MazeView
+from tui.features.help.screen import HelpScreen
+from tui.features.play.screen import MAP_LAYER, POLICY_LAYER, PlayApp, PlayScreen
+from tui.maze.maze_view import MazeView
 
 LEFT, DOWN, RIGHT, UP = range(4)
 ROUTE = ("down", "down", "right", "right", "j", "l")  # arrows, and vi's letters for them
@@ -96,7 +96,7 @@ async def test_the_policy_moves_and_turns_can_be_taken(recording: Path) -> None:
 async def test_the_policy_walks_on_by_itself_until_it_is_stopped(
     recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.play.MOVES_PER_SECOND", 200.0)
+    monkeypatch.setattr("tui.features.play.screen.MOVES_PER_SECOND", 200.0)
     app = played(recording)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)

@@ -13,18 +13,18 @@ from textual.app import App
 from textual.geometry import Size
 
 from engine import presets
-from engine.build_mdp import build_mdp
-from engine.events import Policy, Step
-from engine.maze_map import Maze
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.learning.events import Policy, Step
+from tui.features.trainer.loop_figure import LoopFigure
 from tui.glossary.values import current_value
-from tui.snapshot import Snapshot
-from tui.widgets.choice_bar import ChoiceBar
-from tui.widgets.explain import ExplainView, facts
-from tui.widgets.glyphs import UNICODE
-from tui.widgets.log_columns import columns
-from tui.widgets.loop_figure import LoopFigure
-from tui.widgets.maze_layers import layers
-from tui.widgets.trajectory_log import TrajectoryLog
+from tui.log.explain import ExplainView, facts
+from tui.log.log_columns import columns
+from tui.log.trajectory_log import TrajectoryLog
+from tui.maze.maze_layers import layers
+from tui.model.snapshot import Snapshot
+from tui.ui.choice_bar import ChoiceBar
+from tui.ui.glyphs import UNICODE
 
 MAZE = Maze(rows=LAKE)
 MDP = build_mdp(MAZE)

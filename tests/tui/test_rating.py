@@ -16,24 +16,24 @@ from trainer_tools import app_on, live_run, record
 
 from engine import presets
 from engine.config.preset import LlmPreset
-from engine.events import Member, Preference
+from engine.learning.events import Member, Preference
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
-from tui.commands.follow import stands
-from tui.commands.progress import summary
-from tui.commands.runs import doing
-from tui.commands.text_words import score_words
+from tui.cli.follow import stands
+from tui.cli.progress import summary
+from tui.cli.runs import doing
+from tui.cli.text_words import score_words
+from tui.features.rating import words as rating_words
+from tui.features.rating.completion_card import CompletionCard
+from tui.features.rating.marks import MarksDialog, read_marks
+from tui.features.rating.screen import RatingScreen
+from tui.forms.setting_spec import Draft, sections
 from tui.glossary.entries import load
 from tui.glossary.values import current_value, preferences
-from tui.screens import rating_words
-from tui.screens.facts_of import of_preset
-from tui.screens.marks import MarksDialog, read_marks
-from tui.screens.rating import RatingScreen
-from tui.screens.shelf import PresetCard, outlook
-from tui.source import SnapshotSource
-from tui.widgets.completion_card import CompletionCard
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.setting_spec import Draft, sections
+from tui.library.facts_of import of_preset
+from tui.library.shelf import PresetCard, outlook
+from tui.maze.maze_grid import MazeGrid
+from tui.model.source import SnapshotSource
 
 SIZES = [(80, 24), (160, 50)]
 

@@ -11,11 +11,11 @@ from patience import eventually
 from textual.pilot import Pilot
 from trainer_tools import app_on, notified, opened, recorded, settled
 
-from tui.screens.trainer import TrainerScreen
-from tui.snapshot import Snapshot
-from tui.widgets.curves import CurvesPanel
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.trajectory_log import TrajectoryLog
+from tui.features.trainer.screen import TrainerScreen
+from tui.log.trajectory_log import TrajectoryLog
+from tui.maze.maze_grid import MazeGrid
+from tui.model.snapshot import Snapshot
+from tui.watching.curves import CurvesPanel
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 
@@ -148,7 +148,7 @@ async def test_sweeps_play_too(recordings: dict[str, Path]) -> None:
 
 async def test_a_resumed_run_is_followed_by_itself(recording: Path) -> None:
     """The moment shown may be gone after a resume; the screen then goes back to now."""
-    from tui.source import Moment
+    from tui.model.source import Moment
 
     app = app_on(recording)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -12,15 +12,15 @@ from patience import DEADLINE
 from trainer_tools import LEARNING, kill, live_run
 
 from engine import presets
-from engine.errors import UserError
-from engine.events import Note
+from engine.core.errors import UserError
+from engine.learning.events import Note
 from engine.runs import launch
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
-from tui.replay import Replay
-from tui.run_watch import REPLY_SECONDS, RunWatch
-from tui.source import Moment, SnapshotSource
+from tui.model.replay import Replay
+from tui.model.run_watch import REPLY_SECONDS, RunWatch
+from tui.model.source import Moment, SnapshotSource
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from textual.pilot import Pilot
 from textual.widgets import Select
 
 from engine import presets
-from tui.widgets.setting_field import SettingField
-from tui.widgets.setting_switches import switched, switches
+from tui.forms.setting_field import SettingField
+from tui.forms.setting_switches import switched, switches
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

@@ -18,7 +18,7 @@ from trainer_tools import app_on, opened, settled
 
 from engine import presets
 from tui.app import IceMazeApp
-from tui.screens.home import HomeScreen
+from tui.features.home.screen import HomeScreen
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

@@ -12,16 +12,16 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
 from engine import presets
+from engine.config.algorithm import EpsilonGreedy
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.events import Tuned
-from engine.preset_schema import json_schema
-from engine.settings import EpsilonGreedy
-from engine.tabular.tuning import tuned_settings
-from tui.screens.start_form import SettingsForm, StartForm, TuneForm, as_tuned
-from tui.widgets import glyphs
-from tui.widgets.setting_field import SettingField
-from tui.widgets.setting_spec import Draft, sections, settings
+from engine.core.errors import UserError
+from engine.learning.events import Tuned
+from engine.learning.tuning import tuned_settings
+from engine.presets.schema import json_schema
+from tui.forms.setting_field import SettingField
+from tui.forms.setting_spec import Draft, sections, settings
+from tui.forms.start_form import SettingsForm, StartForm, TuneForm, as_tuned
+from tui.ui import glyphs
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 CLIFF = """

@@ -10,18 +10,18 @@ import pytest
 from moments import DOWN, LAKE, RIGHT, walk
 from msgspec.structs import replace
 
-from engine import algorithm_registry as registry
 from engine import presets
-from engine.build_mdp import build_mdp
-from engine.events import Step
-from engine.maze import build_mazes
-from engine.maze_map import Maze
-from tui.exploring import KINDS
-from tui.widgets.explain import facts
-from tui.widgets.glyphs import UNICODE
-from tui.widgets.log_columns import columns
-from tui.widgets.loop_story import Story
-from tui.widgets.steps import not_learned_from, result, without_noise
+from engine.algorithms import registry
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.learning.events import Step
+from tui.features.trainer.loop_story import Story
+from tui.kinds.exploring import KINDS
+from tui.log.explain import facts
+from tui.log.log_columns import columns
+from tui.model.steps import not_learned_from, result, without_noise
+from tui.ui.glyphs import UNICODE
 
 MAZE = Maze(rows=LAKE)
 MDP = build_mdp(MAZE)

@@ -12,11 +12,11 @@ from trainer_tools import app_on, opened, recorded
 
 import tui
 from tui.glossary.entries import load
-from tui.widgets.explain import facts
-from tui.widgets.glyphs import UNICODE
-from tui.widgets.log_columns import MOVES, SWEEPS
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.terms import HasTerms
+from tui.log.explain import facts
+from tui.log.log_columns import MOVES, SWEEPS
+from tui.maze.maze_grid import MazeGrid
+from tui.ui.glyphs import UNICODE
+from tui.ui.terms import HasTerms
 
 SLUG_ARGUMENT = {"term": 1, "Term": 1, "Fact": 1, "Level": 1, "Figure": 2, "Column": 2, "Layer": 2}
 """Which argument of a call is a slug."""

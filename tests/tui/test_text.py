@@ -8,8 +8,8 @@ import unicodedata
 import pytest
 from rich.cells import cell_len
 
-from tui.widgets import glyphs, text
-from tui.widgets.terms import Term, unique
+from tui.ui import glyphs, text
+from tui.ui.terms import Term, unique
 
 ATTACKS = {
     "\x1b[31mred\x1b[0m": "red",

@@ -11,18 +11,18 @@ from textual.binding import Binding
 from textual.widgets import Input
 from trainer_tools import app_on, notified, opened, settled
 
+from tui.features.help.screen import LEFTOVERS, HelpScreen, active_keys, commands
+from tui.features.home.screen import HomeScreen
+from tui.features.trainer import keys as trainer_keys
+from tui.features.trainer.explain_dialog import ExplainScreen
+from tui.features.trainer.screen import NAMES, TrainerScreen
 from tui.glossary.panel import GlossaryPanel
-from tui.screens import trainer_keys
-from tui.screens.explain import ExplainScreen
-from tui.screens.help import LEFTOVERS, HelpScreen, active_keys, commands
-from tui.screens.home import HomeScreen
-from tui.screens.term_picker import TermPicker
-from tui.screens.trainer import NAMES, TrainerScreen
-from tui.screens.watching import PLAY_PACES, next_pace
-from tui.widgets.curves import CurvesPanel
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.steps import without_noise
-from tui.widgets.trajectory_log import TrajectoryLog
+from tui.glossary.term_picker import TermPicker
+from tui.log.trajectory_log import TrajectoryLog
+from tui.maze.maze_grid import MazeGrid
+from tui.model.steps import without_noise
+from tui.watching.curves import CurvesPanel
+from tui.watching.watching_screen import PLAY_PACES, next_pace
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

@@ -12,11 +12,11 @@ from textual.widgets import Input
 from trainer_tools import app_on, kill, live_run, notified, opened, settled, trainer
 
 from engine.runs.reader import RunReader
-from tui.screens.home import HomeScreen
-from tui.screens.start_form import TuneForm
-from tui.screens.trainer import TrainerScreen
-from tui.screens.yes_no import YesNo
-from tui.widgets.setting_field import SettingField
+from tui.features.home.screen import HomeScreen
+from tui.features.trainer.screen import TrainerScreen
+from tui.forms.setting_field import SettingField
+from tui.forms.start_form import TuneForm
+from tui.ui.yes_no import YesNo
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

@@ -9,18 +9,18 @@ import pytest
 from moments import DOWN, GAMMA, LAKE, RIGHT, Stage, lines, moment, walk
 from msgspec.structs import replace
 
-from engine.build_mdp import build_mdp
-from engine.events import Episode, Step
-from engine.maze_map import Maze
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.learning.events import Episode, Step
 from engine.runs.records import EpisodeRow
+from tui.features.trainer.loop_figure import LoopFigure
 from tui.glossary.entries import load
-from tui.snapshot import Snapshot
-from tui.widgets.explain import ExplainView
-from tui.widgets.log_entries import entries, returns_to_go
-from tui.widgets.loop_figure import LoopFigure
-from tui.widgets.maze_grid import MazeGrid
-from tui.widgets.terms import HasTerms, TermClicked
-from tui.widgets.trajectory_log import TrajectoryLog
+from tui.log.explain import ExplainView
+from tui.log.log_entries import entries, returns_to_go
+from tui.log.trajectory_log import TrajectoryLog
+from tui.maze.maze_grid import MazeGrid
+from tui.model.snapshot import Snapshot
+from tui.ui.terms import HasTerms, TermClicked
 
 LAKE_MAZE = Maze(rows=LAKE)
 MDP = build_mdp(LAKE_MAZE)

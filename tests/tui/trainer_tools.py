@@ -23,7 +23,7 @@ from engine.runs.records import EpisodeRow
 from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from tui.app import IceMazeApp
-from tui.screens.trainer import TrainerScreen
+from tui.features.trainer.screen import TrainerScreen
 
 LAKE = 'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""'
 LEARNING = f"""

@@ -16,7 +16,7 @@ from importlib import resources
 
 import msgspec
 
-from engine.errors import UserError, nearest
+from engine.core.errors import UserError, nearest
 
 PANELS = (
     "Home",

@@ -25,11 +25,11 @@ from tui.glossary.render import also_lines, to_ascii
 from tui.glossary.source import Excerpt, resolve
 from tui.glossary.source_view import SourceView
 from tui.glossary.values import VALUES, current_value
-from tui.widgets import glyphs
-from tui.widgets.text import clean
+from tui.ui import glyphs
+from tui.ui.text import clean
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 WIDE = 84
 """From this many columns on, matches and entry stand side by side."""

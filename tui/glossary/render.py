@@ -72,7 +72,7 @@ def also_lines(entry: Entry) -> list[str]:
 
 
 def source_places(entry: Entry) -> list[str]:
-    """Where the entry's source lines are: `engine/tabular/sarsa.py:72 (sarsa)`."""
+    """Where the entry's source lines are: `engine/tabular/algorithms/sarsa.py:72 (sarsa)`."""
     places = []
     for reference in entry.source:
         try:

@@ -23,7 +23,7 @@ class Excerpt:
     """Some lines of a file. Line numbers count from 1."""
 
     file: str
-    """Path relative to where the packages are: `engine/tabular/sarsa.py`."""
+    """Path relative to where the packages are: `engine/tabular/algorithms/sarsa.py`."""
     name: str
     """What is shown: `sarsa`, `Algorithm.explain`."""
     first_line: int

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from tui.glossary.render import to_ascii
 from tui.glossary.source import Excerpt
-from tui.widgets import glyphs
+from tui.ui import glyphs
 
 
 @dataclass(frozen=True, slots=True)

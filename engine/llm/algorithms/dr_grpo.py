@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
 from engine.llm.advantages import dr_grpo_advantages
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.settings import ClippedGroupSettings
 
 
 class LlmDrGrpoSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="dr-grpo"):

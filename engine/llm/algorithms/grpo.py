@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from msgspec import Meta
 from numpy.typing import ArrayLike
 
+from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
 from engine.llm.advantages import grpo_advantages
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.settings import ClippedGroupSettings
 
 
 class LlmGrpoSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="grpo"):

@@ -17,11 +17,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from numpy.typing import ArrayLike
 
+from engine.config.algorithm import TUNABLE, Schedule
+from engine.config.llm import Decay, LlmSettings
 from engine.core.arrays import Floats
 from engine.llm.advantages import reinforce_advantages
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.settings import Decay, LlmSettings
-from engine.settings import TUNABLE, Schedule
 
 
 class LlmMpoSettings(LlmSettings, frozen=True, kw_only=True, tag="mpo"):

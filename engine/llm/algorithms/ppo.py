@@ -14,11 +14,11 @@ from typing import Annotated, Any
 from msgspec import Meta
 from numpy.typing import ArrayLike
 
+from engine.config.algorithm import TUNABLE
+from engine.config.llm import ClipHigh, ClipLow, LlmSettings
 from engine.core.arrays import Floats
 from engine.llm.advantages import reinforce_advantages
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.settings import ClipHigh, ClipLow, LlmSettings
-from engine.settings import TUNABLE
 
 
 class LlmPpoSettings(LlmSettings, frozen=True, kw_only=True, tag="ppo"):

@@ -11,10 +11,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from engine.config.llm import LlmSettings
 from engine.core.arrays import Floats
 from engine.llm.advantages import reinforce_advantages
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.settings import LlmSettings
 
 
 class LlmReinforceSettings(LlmSettings, frozen=True, kw_only=True, tag="reinforce"):

@@ -9,10 +9,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
 from engine.llm.advantages import rloo_advantages
 from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.settings import ClippedGroupSettings
 
 
 class LlmRlooSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="rloo"):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from engine.config.library import CHALLENGE_FILE, shipped_folder
-from engine.lab.challenge import Challenge, load_challenge
-from engine.lab.runner import Job
+from engine.experiments.lab.challenge import Challenge, load_challenge
+from engine.experiments.lab.runner import Job
 from engine.presets import parse
 
 PRESET = """

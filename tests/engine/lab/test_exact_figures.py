@@ -5,8 +5,8 @@ import pytest
 
 from engine import factory, presets
 from engine.config.preset import Preset
-from engine.events import PerAgent
-from engine.lab.exact_figures import deployed, observable
+from engine.experiments.lab.exact_figures import deployed, observable
+from engine.learning.events import PerAgent
 
 # Right of one start, left of the other: both cells beside the starts look the same.
 TWO_SIDES = """

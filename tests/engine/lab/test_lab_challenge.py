@@ -6,19 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from challenge_tools import CHALLENGE_FILE, COMPARE, GROWTH, make_lab
+from challenge_tools import CHALLENGE, COMPARE, GROWTH, make_lab
 
 from engine import presets
 from engine.config.library import find_preset, shipped_folder, shipped_names
-from engine.errors import UserError
-from engine.lab.challenge import (
+from engine.core.errors import UserError
+from engine.experiments.lab.challenge import (
     all_challenges,
     challenge_names,
     default_statistic,
     lab_folder,
     load_challenge,
 )
-from engine.lab.runner import plan
+from engine.experiments.lab.runner import plan
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def test_a_shipped_challenge_claims_a_difference() -> None:
 def test_no_two_shipped_presets_share_a_name() -> None:
     folder = shipped_folder()
     files = [*folder.glob("*.toml"), *folder.glob("lab/*/*.toml")]
-    counts = Counter(path.stem for path in files if path.name != CHALLENGE_FILE)
+    counts = Counter(path.stem for path in files if path.name != CHALLENGE)
     assert [name for name, count in counts.items() if count > 1] == []
     assert sorted(counts) == shipped_names()
 
 
 def test_the_presets_of_the_lab_are_in_the_group_of_challenges() -> None:
     for path in lab_folder().glob("*/*.toml"):
-        if path.name != CHALLENGE_FILE:
+        if path.name != CHALLENGE:
             assert presets.load(path.stem).group == "challenge", path.stem
 
 
@@ -61,7 +61,7 @@ def test_the_presets_of_the_lab_are_in_the_group_of_challenges() -> None:
 
 
 def test_a_challenge_is_found_by_name_and_by_number(folder: Path) -> None:
-    where = make_lab(folder, CHALLENGE_FILE + COMPARE + GROWTH)
+    where = make_lab(folder, CHALLENGE + COMPARE + GROWTH)
     challenge = load_challenge("small")
     assert (challenge.name, challenge.folder) == ("small", where)
     assert challenge.presets == ("small-failing", "small-remedy")
@@ -89,55 +89,55 @@ def test_times_until_something_are_compared_by_their_median() -> None:
 
 
 def test_challenges_are_ordered_by_number(folder: Path) -> None:
-    make_lab(folder, (CHALLENGE_FILE + COMPARE).replace("number = 1", "number = 2"))
-    text = (CHALLENGE_FILE + COMPARE).replace("small-", "other-")
+    make_lab(folder, (CHALLENGE + COMPARE).replace("number = 1", "number = 2"))
+    text = (CHALLENGE + COMPARE).replace("small-", "other-")
     make_lab(folder, text, "other")
     assert [challenge.name for challenge in all_challenges()] == ["other", "small"]
-    (folder / "lab" / "other" / CHALLENGE_FILE).write_text(text.replace("= 1", "= 2"))
+    (folder / "lab" / "other" / CHALLENGE).write_text(text.replace("= 1", "= 2"))
     with pytest.raises(UserError, match="number: found 2, which other has too"):
         all_challenges()
 
 
 BAD = {
     "not TOML": ("number = ", "not valid TOML"),
-    "an unknown key": (CHALLENGE_FILE + "titel = 1", "titel: there is no such key. Did you mean"),
-    "no question": (CHALLENGE_FILE.replace("question", "#"), "question is missing; expected text"),
-    "a wrong type": (CHALLENGE_FILE.replace("= 1", '= "one"'), "number: found \"one\", expected a"),
-    "no remedies": (CHALLENGE_FILE.replace('["small-remedy"]', "[]"), "remedies: found [], expected a"),
+    "an unknown key": (CHALLENGE + "titel = 1", "titel: there is no such key. Did you mean"),
+    "no question": (CHALLENGE.replace("question", "#"), "question is missing; expected text"),
+    "a wrong type": (CHALLENGE.replace("= 1", '= "one"'), "number: found \"one\", expected a"),
+    "no remedies": (CHALLENGE.replace('["small-remedy"]', "[]"), "remedies: found [], expected a"),
     "an unknown preset": (
-        CHALLENGE_FILE.replace('["small-remedy"]', '["small-remedi"]'),
+        CHALLENGE.replace('["small-remedy"]', '["small-remedi"]'),
         "remedies: found \"small-remedi\", expected the name of a shipped preset. Did you mean",
     ),
-    "a preset twice": (CHALLENGE_FILE.replace("small-failing", "small-remedy"), "is named twice"),
-    "an unknown term": (CHALLENGE_FILE.replace('"exploration"', '"explorasion"'), "glossary entry. Did"),
+    "a preset twice": (CHALLENGE.replace("small-failing", "small-remedy"), "is named twice"),
+    "an unknown term": (CHALLENGE.replace('"exploration"', '"explorasion"'), "glossary entry. Did"),
     "a claim without a bound": (
-        CHALLENGE_FILE + COMPARE.replace("at_least = 0.5", ""), "compare[0]: the claim has no bound",
+        CHALLENGE + COMPARE.replace("at_least = 0.5", ""), "compare[0]: the claim has no bound",
     ),
     "bounds the wrong way round": (
-        CHALLENGE_FILE + COMPARE.replace("at_least", "at_most = 0.1\nat_least"), "at_least = 0.5 above",
+        CHALLENGE + COMPARE.replace("at_least", "at_most = 0.1\nat_least"), "at_least = 0.5 above",
     ),
     "a bound that is not finite": (
-        CHALLENGE_FILE + COMPARE.replace("0.5", "inf"), "compare[0].at_least: found inf",
+        CHALLENGE + COMPARE.replace("0.5", "inf"), "compare[0].at_least: found inf",
     ),
     "an unknown kind": (
-        CHALLENGE_FILE + COMPARE + 'kind = "sum"', 'compare[0].kind: found "sum", expected',
+        CHALLENGE + COMPARE + 'kind = "sum"', 'compare[0].kind: found "sum", expected',
     ),
     "a claim about a preset it does not run": (
-        CHALLENGE_FILE + COMPARE.replace('of = "small-remedy"', 'of = "small"'),
+        CHALLENGE + COMPARE.replace('of = "small-remedy"', 'of = "small"'),
         "compare[0].of: found \"small\", expected the name of a preset it runs",
     ),
     "growth of an unknown preset": (
-        CHALLENGE_FILE + GROWTH.replace('preset = "small-remedy"', 'preset = "x"'),
+        CHALLENGE + GROWTH.replace('preset = "small-remedy"', 'preset = "x"'),
         "growth[1].preset: found \"x\", expected the name of a shipped preset",
     ),
     "growth over two sizes": (
-        CHALLENGE_FILE + GROWTH.replace("[4, 6, 8]", "[4, 6]"), "growth[0].values: found [4, 6], exp",
+        CHALLENGE + GROWTH.replace("[4, 6, 8]", "[4, 6]"), "growth[0].values: found [4, 6], exp",
     ),
     "growth that shrinks": (
-        CHALLENGE_FILE + GROWTH.replace("[4, 6, 8]", "[4, 8, 6]"), "each larger than the one before",
+        CHALLENGE + GROWTH.replace("[4, 6, 8]", "[4, 8, 6]"), "each larger than the one before",
     ),
     "a comparison of what does not grow": (
-        CHALLENGE_FILE + GROWTH.replace('against = "small-remedy"', 'against = "small"'),
+        CHALLENGE + GROWTH.replace('against = "small-remedy"', 'against = "small"'),
         "growth_compare[0].against: found \"small\", expected the name of a preset with a",
     ),
 }  # fmt: skip
@@ -153,7 +153,7 @@ def test_a_mistake_is_said_in_one_sentence(folder: Path, text: str, message: str
 
 
 def test_a_size_that_makes_no_maze_is_said_before_anything_runs(folder: Path) -> None:
-    make_lab(folder, CHALLENGE_FILE + GROWTH.replace("maze.size", "maze.siz"))
+    make_lab(folder, CHALLENGE + GROWTH.replace("maze.size", "maze.siz"))
     with pytest.raises(UserError, match=r"maze.siz: there is no such key. Did you mean 'size'"):
         plan([load_challenge("small")])
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from challenge_tools import CHALLENGE_FILE, COMPARE, GROWTH, ended, make_lab, small
+from challenge_tools import CHALLENGE, COMPARE, GROWTH, ended, make_lab, small
 
 from engine import presets
 from engine.config.library import find_preset, shipped_folder
-from engine.lab.challenge import Claimed
-from engine.lab.compare import Result, results, within
-from engine.lab.runner import Job
-from engine.lab.statistics import Estimate
+from engine.experiments.lab.challenge import Claimed
+from engine.experiments.lab.compare import Result, results, within
+from engine.experiments.lab.runner import Job
+from engine.experiments.lab.statistics import Estimate
 
 RANDOM = np.random.default_rng(3)
 NAN = math.nan
@@ -33,7 +33,7 @@ def judged(text: str, failing: Any, remedy: Any, metric: str = "value") -> Resul
         ended("small-failing", **{metric: failing}),
         ended("small-remedy", **{metric: remedy}),
     ]
-    return results(small(CHALLENGE_FILE + text), jobs)
+    return results(small(CHALLENGE + text), jobs)
 
 
 def test_a_claim_is_kept_by_the_near_end_of_the_interval() -> None:
@@ -107,7 +107,7 @@ def test_a_run_that_failed_keeps_no_claim() -> None:
 
 
 def test_presets_that_were_not_run_are_left_out_with_their_claims() -> None:
-    text = CHALLENGE_FILE.replace("failing =", 'llm = ["small-llm"]\nfailing =')
+    text = CHALLENGE.replace("failing =", 'llm = ["small-llm"]\nfailing =')
     claim = COMPARE.replace('of = "small-remedy"', 'of = "small-llm"')
     path = shipped_folder() / "lab" / "small" / "small-llm.toml"
     path.write_text(find_preset("small-remedy").read_text("utf-8"), "utf-8")
@@ -129,7 +129,7 @@ def grown(exponents: tuple[float, float]) -> list[Job]:
 
 
 def test_growth_is_fitted_against_cells_and_compared() -> None:
-    result = results(small(CHALLENGE_FILE + GROWTH), grown((2.0, 1.0)))
+    result = results(small(CHALLENGE + GROWTH), grown((2.0, 1.0)))
     steep, flat = result.grown
     assert steep.curve and [point.size.cells for point in steep.curve.points] == [16, 36, 64]
     assert [point.size.table for point in steep.curve.points] == [64, 144, 256]
@@ -138,12 +138,12 @@ def test_growth_is_fitted_against_cells_and_compared() -> None:
     (pair,) = result.grown_compared
     assert pair.found.value == pytest.approx(steep.found.value - flat.found.value)
     assert pair.kept and result.kept
-    assert not results(small(CHALLENGE_FILE + GROWTH), grown((1.2, 1.0))).kept
+    assert not results(small(CHALLENGE + GROWTH), grown((1.2, 1.0))).kept
 
 
 def test_growth_against_the_varied_value_has_twice_the_exponent() -> None:
     jobs = grown((2.0, 1.0))
-    text = CHALLENGE_FILE + GROWTH
+    text = CHALLENGE + GROWTH
     against = text.replace('metric = "value"', 'metric = "value"\nagainst = "value"')
     cells, side = results(small(text), jobs), results(small(against), jobs)
     assert side.grown[0].found.value == pytest.approx(2 * cells.grown[0].found.value)
@@ -152,9 +152,7 @@ def test_growth_against_the_varied_value_has_twice_the_exponent() -> None:
 def test_growth_with_a_size_nobody_solved_has_no_exponent() -> None:
     jobs = grown((2.0, 1.0))
     jobs[4].per_agent["value"][:] = NAN
-    text = CHALLENGE_FILE + GROWTH.replace(
-        'metric = "value"', 'metric = "value"\nstatistic = "median"'
-    )
+    text = CHALLENGE + GROWTH.replace('metric = "value"', 'metric = "value"\nstatistic = "median"')
     result = results(small(text), jobs)
     assert not result.grown[0].kept and "no power law fits" in result.grown[0].problem
     assert not result.grown_compared[0].kept and result.grown_compared[0].problem
@@ -163,6 +161,6 @@ def test_growth_with_a_size_nobody_solved_has_no_exponent() -> None:
 def test_growth_of_a_run_that_failed_says_which() -> None:
     jobs = grown((2.0, 1.0))
     jobs[3].status = "failed"
-    result = results(small(CHALLENGE_FILE + GROWTH), jobs)
+    result = results(small(CHALLENGE + GROWTH), jobs)
     assert result.grown[0].problem == "the run of small-failing with maze.size=6 failed."
     assert result.grown_compared[0].problem == result.grown[0].problem

@@ -13,8 +13,8 @@ from fake_learner import make_preset
 from run_tools import DEADLINE, FAKE_WORKER
 
 from engine import presets
-from engine.lab.compare import results
-from engine.lab.runner import Job, LabRunner, plan, tasks
+from engine.experiments.lab.compare import results
+from engine.experiments.lab.runner import Job, LabRunner, plan, tasks
 from engine.runs import library
 from engine.runs.reader import RunReader
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from engine.lab import statistics
-from engine.lab.statistics import (
+from engine.experiments.lab import statistics
+from engine.experiments.lab.statistics import (
     compare,
     compare_exponents,
     exact_share,

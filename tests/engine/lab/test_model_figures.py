@@ -10,9 +10,9 @@ import pytest
 
 from engine import presets
 from engine.config.preset import Preset
-from engine.errors import UserError
-from engine.lab import exact_figures, model_figures
-from engine.lab.exact_figures import exact_figures as figures_of
+from engine.core.errors import UserError
+from engine.experiments.lab import exact_figures, model_figures
+from engine.experiments.lab.exact_figures import exact_figures as figures_of
 from engine.llm import fetch
 from engine.llm.catalog import KNOWN
 

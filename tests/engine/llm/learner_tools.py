@@ -9,7 +9,7 @@ import numpy as np
 
 from engine import factory, presets
 from engine.config.preset import LlmPreset
-from engine.events import AnyEvent, Update
+from engine.learning.events import AnyEvent, Update
 from engine.llm.learner import TIMED, LlmLearner
 
 PRESET = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from learner_tools import learner
 
-from engine import algorithm_registry as registry
+from engine.algorithms import registry
 from engine.llm import loading
 from engine.llm.plan_learner import PlanLearner
 

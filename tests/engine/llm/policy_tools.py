@@ -14,9 +14,9 @@ from tiny_models import build
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.build_mdp import build_mdp
-from engine.maze_map import Maze
-from engine.mdp import MDP
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
 
 MAPS = (("SFFF", "FHFH", "FFFH", "HFFG"), ("SFFF", "FHFF", "FFHF", "FHFG"))
 

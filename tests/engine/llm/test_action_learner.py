@@ -11,9 +11,9 @@ import pytest
 import torch
 from learner_tools import learner, metrics, reproducible, same_state, train
 
-from engine import algorithm_registry as registry
-from engine.errors import UserError
-from engine.events import Episode, Evaluation, Group, Note, Policy, Update, World
+from engine.algorithms import registry
+from engine.core.errors import UserError
+from engine.learning.events import Episode, Evaluation, Group, Note, Policy, Update, World
 from engine.llm import loading
 from engine.llm.action_learner import ActionLearner
 from engine.llm.telling import listed

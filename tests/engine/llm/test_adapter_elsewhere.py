@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs
 from run_tools import run_here
 
 from engine import factory
-from engine.build_mdp import build_mdp
+from engine.env.build_mdp import build_mdp
 from engine.llm.action_policy import ActionPolicy
 from engine.llm.catalog import WHEEL
 from engine.llm.device import Quantization

@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 import pytest
 
-from engine import algorithm_registry as registry
+from engine.algorithms import registry
 from engine.llm import advantages
 
 RNG = np.random.default_rng(3)

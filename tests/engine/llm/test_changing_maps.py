@@ -12,14 +12,14 @@ import torch
 from learner_tools import learner, metrics, preset, reproducible, same_state, train
 
 from engine import factory
-from engine.errors import UserError
-from engine.events import AnyEvent, Evaluation, Note, Policy, World
+from engine.core.errors import UserError
+from engine.env.settings import MazeSettings
+from engine.learning.events import AnyEvent, Evaluation, Note, Policy, World
 from engine.llm import loading
 from engine.llm.action_learner import ActionLearner
 from engine.llm.judging import play
 from engine.llm.plan_learner import PlanLearner
 from engine.llm.schedule import is_due
-from engine.maze_settings import MazeSettings
 
 Tiny = Callable[[str], Path]
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine import presets
 from engine.config.preset import LlmPreset
-from engine.events import Note
+from engine.learning.events import Note
 from engine.llm.diagnosis import CALM, Diagnosis, memory_limit
 from engine.llm.diagnosis_rules import RULES
 from engine.llm.evidence import WINDOW, Memory, Seen, mann_kendall

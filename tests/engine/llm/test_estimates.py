@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.build_mdp import build_mdp
-from engine.evaluate import evaluate, greedy
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.exact.evaluate import evaluate, greedy
+from engine.exact.solve import Problem, open_problem
 from engine.llm import estimates, losses
 from engine.llm.rollouts import (
     Rollouts,
@@ -17,8 +19,6 @@ from engine.llm.rollouts import (
     mixed_with_uniform,
     sample_episodes,
 )
-from engine.maze_map import Maze
-from engine.solve import Problem, open_problem
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 GAMMA = 0.9

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm import catalog, memory
 
 PUBLISHED = {

@@ -18,7 +18,7 @@ import pytest
 import tiny_models
 import torch
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm import fetch, hub, wheel
 from engine.llm.catalog import resolve
 from engine.llm.gguf_to_safetensors import convert

@@ -13,7 +13,7 @@ import pytest
 import tiny_models
 import torch
 
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm import device, memory
 from engine.llm.attention import adapter_off, unpacked
 from engine.llm.catalog import resolve, shape_of

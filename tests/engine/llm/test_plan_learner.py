@@ -12,14 +12,14 @@ import torch
 from learner_tools import metrics, preset, reproducible, same_state, train
 from plan_tools import ALGORITHMS, PLAN, plan_learner, weights
 
-from engine.build_mdp import build_mdp
-from engine.errors import UserError
-from engine.events import Evaluation, Group, Policy
+from engine.core.errors import UserError
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.learning.events import Evaluation, Group, Policy
 from engine.llm.plan_judging import Batch, Route, by_critic
 from engine.llm.plan_policy import PlanPolicy
 from engine.llm.prompts import PlanPrompt
 from engine.llm.rewards import parse_moves, walk
-from engine.maze_map import Maze
 
 Tiny = Callable[[str], Path]
 

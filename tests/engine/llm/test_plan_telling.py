@@ -11,13 +11,13 @@ import torch
 from learner_tools import metrics, train
 from plan_tools import ALGORITHMS, plan_learner, weights
 
-from engine.build_mdp import build_mdp
-from engine.events import Episode, Evaluation, Group, Policy
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.learning.events import Episode, Evaluation, Group, Policy
 from engine.llm.plan_figures import success_of
 from engine.llm.plan_judging import Route
 from engine.llm.plan_telling import move_log_probs
 from engine.llm.rewards import parse_moves, walk
-from engine.maze_map import Maze
 
 Tiny = Callable[[str], Path]
 

@@ -5,8 +5,11 @@ import pytest
 from policy_tools import MAPS, worlds
 from tiny_models import build_tokenizer
 
-from engine.build_mdp import build_mdp
-from engine.errors import UserError
+from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.env.settings import MazeSettings
 from engine.llm.packing import TokenTree
 from engine.llm.prompts import (
     NO_PROMPT,
@@ -14,9 +17,6 @@ from engine.llm.prompts import (
     deciding_states,
     plan_prompt,
 )
-from engine.maze import build_mazes
-from engine.maze_map import Maze
-from engine.maze_settings import MazeSettings
 
 AROUND = "ice left, ice below, hole right, ice above, prize 1 down 1 right"
 STATES = [0, 1, 2, 3, 4, 6, 8, 9, 10, 13, 14]  # ice of MAPS[0]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp
 from engine.config.rewards import PlanRewards
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.env.settings import Rewards
 from engine.llm import rewards
 from engine.llm.rewards import parse_moves
 from engine.llm.routes import distances
-from engine.maze_map import Maze
-from engine.maze_settings import Rewards
 
 LEFT, DOWN, RIGHT, UP = range(4)
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")

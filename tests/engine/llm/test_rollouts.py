@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp, build_mdps
-from engine.evaluate import evaluate
+from engine.env.build_mdp import build_mdp, build_mdps
+from engine.env.maze import Maze
+from engine.env.mdp import reachable
+from engine.env.settings import Rewards
+from engine.exact.evaluate import evaluate
+from engine.exact.solve import solve
 from engine.llm.rollouts import (
     Rollouts,
     at_steps,
@@ -15,10 +19,6 @@ from engine.llm.rollouts import (
     mixed_with_uniform,
     sample_episodes,
 )
-from engine.maze_map import Maze
-from engine.maze_settings import Rewards
-from engine.mdp import reachable
-from engine.solve import solve
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 OTHER = ("FFFS", "HFHF", "HFFF", "GFFH")

@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from engine.build_mdp import build_mdp
-from engine.evaluate import evaluate
+from engine.env.build_mdp import build_mdp
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
+from engine.exact.evaluate import evaluate
+from engine.exact.solve import solve
 from engine.llm import routes
-from engine.maze_map import Maze
-from engine.mdp import MDP
-from engine.solve import solve
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 LAKE_MDP = build_mdp(Maze(rows=LAKE))

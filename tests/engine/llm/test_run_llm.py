@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs
 from run_tools import ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
-from engine.build_mdp import build_mdp
 from engine.config.preset import LlmPreset
-from engine.errors import UserError
+from engine.core.errors import UserError
+from engine.env.build_mdp import build_mdp
 from engine.llm import evaluation as asking
 from engine.llm import loading, schedule
 from engine.llm.learner import TIMED
@@ -394,7 +394,7 @@ def _stepped(made: LlmPreset, runs_dir: Path) -> Path:
 
 PROBE = """
 import sys
-from tui.cli import run
+from tui.cli.main import run
 code = run(sys.argv[1:])
 print("imported:", *sorted({"torch", "transformers", "numba"} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)

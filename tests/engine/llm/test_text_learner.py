@@ -13,9 +13,9 @@ from learner_tools import metrics, reproducible, same_state, train
 from text_tools import text, text_learner, text_preset
 
 from engine import presets
-from engine.errors import UserError
-from engine.events import AnyEvent, Group, Note, Pair, Preference, Update
-from engine.learner import AskingLearner, HeavyLearner
+from engine.core.errors import UserError
+from engine.learning.events import AnyEvent, Group, Note, Pair, Preference, Update
+from engine.learning.learner import AskingLearner, HeavyLearner
 from engine.llm import loading
 from engine.llm.text_batch import Request, Written, describe, different_pairs, write
 from engine.llm.text_features import NAMES

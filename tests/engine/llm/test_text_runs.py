@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs
 from run_tools import DEADLINE, ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
-from engine.errors import UserError
+from engine.core.errors import UserError
 from engine.llm.learner import TIMED
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run, played_worlds

@@ -13,11 +13,11 @@ from cli_tools import DEADLINE, command, environment, icemaze, kill_workers, obj
 from typer.testing import CliRunner, Result
 
 from engine import presets
-from engine.lab import progress
-from engine.lab.challenge import all_challenges
+from engine.experiments.lab import progress
+from engine.experiments.lab.challenge import all_challenges
 from engine.runs import library
-from tui.cli import app
-from tui.commands.lab import terms
+from tui.cli.lab.command import terms
+from tui.cli.main import app
 
 CLAIM = COMPARE.replace('"value"', '"env_steps"').replace("0.5", "{}")
 """The remedy makes forty steps where the other makes twenty."""

@@ -24,7 +24,7 @@ from tui.glossary.values import (
 from tui.glossary.values.words import Value
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 VALUES: dict[str, Value] = {
     **loop.VALUES,

@@ -18,7 +18,7 @@ from tui.glossary.values.words import (
 )
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def explore_exploit(snapshot: Snapshot) -> str | None:

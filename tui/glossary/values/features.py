@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from engine.maze_map import Maze
-from engine.mdp import reachable
-from engine.tabular.features import Features, approximation_error, describe
+from engine.env.maze import Maze
+from engine.env.mdp import reachable
+from engine.tabular.kernels.features import Features, approximation_error, describe
 from tui.glossary.values.learning import used
 from tui.glossary.values.policy_gradient import curve, either
 from tui.glossary.values.words import (
@@ -24,7 +24,7 @@ from tui.glossary.values.words import (
 )
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 WHOLE_RETURNS = ("monte-carlo", "reinforce", "grpo")
 """Methods whose targets are returns that were really earned."""

@@ -15,10 +15,10 @@ from tui.glossary.values.words import (
     shown_observation,
     shown_state,
 )
-from tui.widgets.text import percent
+from tui.ui.text import percent
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def exact(name: str) -> Value:

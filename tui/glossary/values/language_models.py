@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine.config.llm import GroupSettings
 from engine.config.preset import LlmPreset
-from engine.llm.settings import GroupSettings
 from tui.glossary.values.learning import described, temperature
 from tui.glossary.values.policy_gradient import curve, either, learned_step, setting
 from tui.glossary.values.words import Value, action, latest, number, per_action, place, plural
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 FORMATS = {
     "nf4": "nf4: about 0.52 bytes a weight",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.settings import EpsilonGreedy, Schedule, Softmax, UpperConfidenceBound
+from engine.config.algorithm import EpsilonGreedy, Schedule, Softmax, UpperConfidenceBound
 from tui.glossary.values.words import (
     Value,
     action,
@@ -24,7 +24,7 @@ from tui.glossary.values.words import (
 )
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 LEVELS: dict[type, str] = {Softmax: "τ", UpperConfidenceBound: "c"}

@@ -9,7 +9,7 @@ import numpy as np
 from tui.glossary.values.words import Value, cells, number, plural, real_steps, share
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def counted(tiles: str, noun: str) -> Value:

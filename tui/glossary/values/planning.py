@@ -10,7 +10,7 @@ from tui.glossary.values.learning import used
 from tui.glossary.values.words import Value, latest, number, plural, real_step
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def policy_evaluation(snapshot: Snapshot) -> str | None:

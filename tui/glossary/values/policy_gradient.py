@@ -19,8 +19,8 @@ from tui.glossary.values.words import (
 )
 
 if TYPE_CHECKING:
-    from engine.events import Step
-    from tui.snapshot import Snapshot
+    from engine.learning.events import Step
+    from tui.model.snapshot import Snapshot
 
 
 def setting(name: str, words: str = "{}") -> Value:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.llm.text_features import MEANING, NAMES
-from tui.clock import trains_text
 from tui.glossary.values.words import Value, number
-from tui.widgets.text import percent, signed
+from tui.kinds.clock import trains_text
+from tui.ui.text import percent, signed
 
 if TYPE_CHECKING:
     from engine.runs.curves import Curve
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def latest(curve: Curve | None) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.maze_settings import Shaping
-from engine.shaping import potential
+from engine.env.settings import Shaping
+from engine.exact.shaping import potential
 from tui.glossary.values.words import Value, latest, number, shown_state
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def curve(name: str, words: str) -> Value:

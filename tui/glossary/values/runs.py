@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tui.glossary.values.words import Value, number, plural
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def preset(snapshot: Snapshot) -> str:

@@ -20,7 +20,7 @@ from tui.glossary.values.words import (
 )
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def mdp(snapshot: Snapshot) -> str:

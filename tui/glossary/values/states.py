@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.build_mdp import observation_text
-from engine.observations import held_in_words
+from engine.env.build_mdp import observation_text
+from engine.env.observation import held_in_words
 from tui.glossary.values.maze import counted
 from tui.glossary.values.words import Value, plural, shown_observation, shown_state
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 
 def keys(snapshot: Snapshot) -> str | None:

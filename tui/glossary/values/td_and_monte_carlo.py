@@ -10,7 +10,7 @@ from tui.glossary.values.learning import used
 from tui.glossary.values.words import Value, latest, number, per_action, plural, shown_observation
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 Q1, Q2 = "first table Q1", "second table Q2"
 """The names of double Q-learning's layers."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.events import Step
-from engine.observations import held_in_words
+from engine.env.observation import held_in_words
+from engine.learning.events import Step
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot
+    from tui.model.snapshot import Snapshot
 
 Value = Callable[["Snapshot"], str | None]
 LONGEST_WAY = 12

@@ -1,0 +1,1 @@
+"""The environment: settings, mazes, and the MDP made of them. NumPy only."""

@@ -1,0 +1,1 @@
+"""The challenge lab: thirteen experiments, their lessons and figures."""

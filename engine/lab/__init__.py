@@ -1,1 +1,0 @@
-"""The challenge lab: thirteen challenges as runs, their comparison, and their lessons."""

@@ -1,0 +1,204 @@
+"""The preset: one TOML file that describes a maze, an algorithm and a budget.
+
+`load` reads and validates one, with `--set` overrides applied; every mistake is a `UserError`
+that names the file, the key, what was found, what was expected and the nearest valid name.
+`schema` gives the JSON Schema of the same structs.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from engine.algorithms import registry
+from engine.algorithms.registry import algorithm_of
+from engine.config.algorithm import AlgorithmSettings
+from engine.config.converting import converting
+from engine.config.library import find_preset, shipped_files
+from engine.config.preset import LlmPreset, Preset
+from engine.config.text import without_maze
+from engine.core.errors import UserError, nearest
+from engine.env.build_maze import build_mazes
+from engine.env.build_mdp import build_mdp
+from engine.exact.solve import solve
+from engine.learning.custom_file import OWN
+from engine.presets import toml
+from engine.presets.errors import check_numbers, explain, show
+from engine.presets.llm_checks import check_together
+from engine.presets.schema import llm_preset_type, preset_type, schema_of
+from engine.presets.table_checks import check_language_model, check_tables
+from engine.presets.toml import apply_override
+
+# ---------------------------------------------------------------- finding
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Source(NamedTuple):
+    """A preset's text, and what `parse` wants to know about where it is from."""
+
+    text: str
+    where: str
+    """How error messages name it."""
+    folder: Path | None
+    """Where an algorithm of the user's own would be; shipped presets may not have one."""
+
+
+def load(name_or_file: str, overrides: list[str] | None = None) -> Preset:
+    """Read, override and validate a preset; also builds its mazes once to find their mistakes."""
+    source = read(name_or_file)
+    return parse(source.text, source.where, overrides, source.folder)
+
+
+def read(name_or_file: str) -> Source:
+    """The text of a preset. Raises UserError when there is none, or it cannot be read."""
+    path = find_preset(name_or_file)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Expected a UTF-8 TOML file.") from error
+    if shipped_files().get(path.stem) == path:
+        return Source(text, path.name, None)
+    return Source(text, name_or_file, path.parent)
+
+
+def parse(
+    text: str,
+    where: str = "preset",
+    overrides: list[str] | None = None,
+    folder: Path | None = None,
+) -> Preset:
+    """Validate the text of a preset. `where` names it in error messages; `folder` is where the
+    user's own algorithm would be."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {_with_line(error, text)}") from error
+    for override in overrides or []:
+        apply_override(data, override)
+        where += f" with --set {override}"
+    preset = convert(data, where, folder)
+    try:
+        check(preset)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return preset
+
+
+def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """The parser's message with the line it speaks of."""
+    message = str(error)
+    if not (match := re.search(r" \(at line (\d+), column (\d+)\)$", message)):
+        return f"{message}; mend it."
+    number = int(match[1])
+    line = text.splitlines()[number - 1].strip() if number <= len(text.splitlines()) else ""
+    where = f"line {number}, column {match[2]}"
+    return f"{where}: {message[: match.start()]}; mend this line: {show(line)}"
+
+
+def check(preset: Preset) -> None:
+    """What types cannot say: the maze has a way through, the budget a limit, claims a bound, and
+    values are finite."""
+    mazes = build_mazes(preset.maze)
+    budget = preset.budget
+    if not any((budget.env_steps, budget.episodes, budget.updates, budget.seconds)):
+        raise UserError(
+            "budget: no limit was given, so the run would never end; expected at least one of "
+            "env_steps, episodes, updates, seconds."
+        )
+    if isinstance(preset, LlmPreset):
+        check_language_model(preset)
+        check_together(preset, algorithm_of(preset))
+    else:
+        check_tables(preset, algorithm_of(preset))
+    algorithm_of(preset).check(preset)
+    for i, claim in enumerate(preset.expect):
+        if claim.at_least is None and claim.at_most is None:
+            raise UserError(
+                f"expect[{i}]: the claim about {claim.metric!r} has no bound; add at_least or "
+                "at_most."
+            )
+    if preset.algorithm.gamma == 1:
+        for _, maze in mazes:
+            solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
+
+
+def folder_of(preset: Preset) -> Path | None:
+    """The folder from which the user's own algorithm was loaded, to `convert` changed data with."""
+    own = algorithm_of(preset).own_file
+    return own.folder if own else None
+
+
+def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = None) -> Preset:
+    """Parsed TOML to `Preset`, with a message a person can act on for every mismatch."""
+    kind = preset_type()
+    try:
+        check_numbers(data)
+        if data.get("text") is not None:
+            data = without_maze(data)
+        names = registry.LANGUAGE_MODELS.names if "model" in data else registry.TABLES.names
+        own = _own_settings(data, folder, names)
+        kind = llm_preset_type() if "model" in data else preset_type(own)
+        with converting:
+            return msgspec.convert(data, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{where}: {explain(error, data, schema_of(kind))}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _own_settings(
+    data: dict[str, Any], folder: Path | None, names: list[str]
+) -> type[AlgorithmSettings] | None:
+    """The settings of the user's own algorithm, if the data names one; `names` are the others.
+
+    Raises UserError for a name that does not exist: msgspec's message for a wrong tag does not say
+    which are valid.
+    """
+    algorithm = data.get("algorithm")
+    if not isinstance(algorithm, dict):
+        return None
+    if "name" not in algorithm:
+        raise UserError(f"algorithm.name is missing; expected one of {', '.join(names)}.")
+    name = algorithm["name"]
+    if isinstance(name, str) and name.startswith(OWN):
+        if "model" in data:
+            raise UserError(
+                f"algorithm.name: an algorithm of your own ({name}) trains tables; remove [model], "
+                f"or choose one of {', '.join(names)}."
+            )
+        return registry.for_tables(name, folder).settings
+    if name not in names and name in registry.LANGUAGE_MODELS.names:
+        raise UserError(
+            f"algorithm.name: {name} trains language models only; add a [model] table, or choose "
+            f"one of {', '.join(names)}."
+        )
+    if name not in names:
+        raise UserError(
+            f"algorithm.name: there is no algorithm {show(name)}.{nearest(str(name), names)}"
+        )
+    return None
+
+
+def as_data(preset: Preset) -> dict[str, Any]:
+    """The preset with every default filled in, as plain data that `convert` takes."""
+    data: dict[str, Any] = msgspec.to_builtins(preset)
+    if isinstance(preset, LlmPreset) and preset.text is not None:
+        del data["maze"]
+    return data
+
+
+def dump(preset: Preset, algorithm_name: str | None = None) -> str:
+    """The preset as TOML text that `parse` reads back to an equal preset.
+
+    `algorithm_name` replaces the name of the user's own algorithm, whose file is being copied.
+    """
+    data = as_data(preset)
+    if algorithm_name is not None:
+        data["algorithm"]["name"] = algorithm_name
+    return toml.write(data)

@@ -1,0 +1,1 @@
+"""Algorithms of the user's own: one Python file beside a preset."""

@@ -1,0 +1,1 @@
+"""What the textbook files share: compiled loops, tables, and the bases of their classes."""

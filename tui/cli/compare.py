@@ -1,0 +1,174 @@
+"""`icemaze compare`: two to four runs side by side, in the app or as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.cli.options import Json
+from tui.cli.output import emit, on_terminal, say, table
+
+if TYPE_CHECKING:
+    from engine.core.arrays import Floats
+    from engine.experiments.lab.statistics import Estimate
+    from tui.features.compare.figures import Metric
+    from tui.features.compare.watch import Comparison, Side
+
+Estimates = dict[str, "Estimate"]
+"""By the name of the figure: a run's mean minus the first run's, with its 95 % interval."""
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN [RUN [RUN]]",
+            help="Two to four runs: their ids, or the starts of them.",
+        ),
+    ],
+    as_table: Annotated[
+        bool, typer.Option("--table", help="Print the figures at the end, also on a terminal.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show runs side by side; without a terminal, print their figures and the differences."""
+    from engine.runs import library
+    from tui.features.compare.watch import check
+
+    paths = [library.find_run(run) for run in runs]
+    check(paths)
+    if on_terminal() and not (as_table or as_json):
+        from tui.cli.app import open_app
+
+        open_app(compare=paths)
+        return
+    from tui.features.compare.figures import metrics_of
+    from tui.features.compare.watch import CompareWatch, Comparison
+
+    watch = CompareWatch(paths)
+    try:
+        watch.look()
+    finally:
+        watch.close()
+    found = Comparison(watch.sides, watch.clock, None)
+    agents = [_per_agent(path) for path in paths]
+    metrics = metrics_of(found.sides)
+    differences = [_differences(metrics, each, agents[0]) for each in agents]
+    if as_json:
+        _emit(found, metrics, differences)
+    else:
+        _say(found, metrics, differences)
+
+
+def _per_agent(path: Any) -> Mapping[str, Floats]:
+    """The last figures of each agent [N] by name; none while the run goes on."""
+    from engine.runs.reader import RunReader
+
+    with RunReader(path) as reader:
+        return reader.per_agent()
+
+
+def _differences(
+    metrics: Sequence[Metric], of: Mapping[str, Floats], against: Mapping[str, Floats]
+) -> Estimates:
+    """The differences of means of all figures that both runs have for each agent."""
+    from engine.experiments.lab import statistics
+
+    both = [m.name for m in metrics if m.name in of and m.name in against]
+    found = {
+        name: statistics.compare(
+            of[name], against[name], "difference", chance=statistics.is_chance(name)
+        )
+        for name in both
+    }
+    return {name: each for name, each in found.items() if not math.isnan(each.value)}
+
+
+def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
+    """One object for each run; from the second on with what it is more than the first."""
+    from tui.features.compare.figures import alike, count, reading
+    from tui.features.compare.settings import differences as settings_of
+
+    settings = settings_of([side.preset for side in found.sides])
+    first: dict[str, float] = {}
+    some_of_first: dict[str, int] = {}
+    for i, side in enumerate(found.sides):
+        means = {metric.name: reading(side, metric.name, found).mean for metric in metrics}
+        known = {name: count(side, name, found) for name in means}
+        some = {name: n for name, n in known.items() if n is not None}
+        if not i:
+            first, some_of_first = means, some
+        more = {
+            name: _interval(mean - first[name], differences[i].get(name))
+            if alike(some.get(name), some_of_first.get(name))
+            else _interval(math.nan, None)
+            for name, mean in means.items()
+        }
+        emit(
+            run=side.run_id,
+            preset=side.preset_name,
+            title=side.title,
+            state=_state(side),
+            step=side.length,
+            settings={each.key: each.values[i] for each in settings},
+            figures=means,
+            agents=side.preset.run.agents,
+            agents_with_figure=some,
+            **({"differences": more} if i else {}),
+        )
+
+
+def _interval(difference: float, estimate: Estimate | None) -> dict[str, float]:
+    if estimate is None:
+        return {"value": difference, "low": math.nan, "high": math.nan}
+    return {"value": difference, "low": estimate.low, "high": estimate.high}
+
+
+def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
+    """Who is compared, what is to be known about it, and the figures."""
+    from tui.features.compare.figures import figure_rows
+    from tui.features.compare.settings import differences as settings_of
+    from tui.features.compare.watch import remarks
+    from tui.kinds.clock import clock_of
+
+    rows = [
+        (s.letter, s.run_id, _state(s), f"{clock_of(s.preset).unit} {s.length:,}", s.title)
+        for s in found.sides
+    ]
+    table(("", "run", "state", "at", "title"), rows)
+    for remark in remarks(found.sides, found.clock):
+        say(remark)
+    first, *others = (side.letter for side in found.sides)
+    headings = ["figure", first]
+    for letter in others:
+        headings += [letter, f"{letter} - {first}", "95 % interval"]
+    lines = []
+    names = {metric.label: metric.name for metric in metrics}
+    for row in figure_rows(found, metrics):
+        line = [row.label, row.values[0]]
+        for i, more in enumerate(row.differences, start=1):
+            interval = _told(differences[i].get(names[row.label])) if more else "-"
+            line += [row.values[i], more or "-", interval]
+        lines.append(line)
+    say()
+    table(headings, lines, numbers=range(1, len(headings)))
+    settings = settings_of([side.preset for side in found.sides])
+    if settings:
+        say()
+        told = [(each.key, *each.told) for each in settings]
+        table(("setting", *(side.letter for side in found.sides)), told)
+
+
+def _told(estimate: Estimate | None) -> str:
+    from tui.ui.text import number
+
+    if estimate is None or math.isnan(estimate.low):
+        return "-"
+    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def _state(side: Side) -> str:
+    return side.words if side.snapshot is None else side.snapshot.head.state

@@ -1,0 +1,1 @@
+"""`icemaze doctor`: what this machine can run, and why not."""

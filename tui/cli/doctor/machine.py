@@ -1,0 +1,253 @@
+"""What `icemaze doctor` looks at: one function a question, each with an answer and a remedy.
+
+Numba and torch are asked in processes of their own: this one never imports them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tui.cli.models import missing_packages
+
+PROBE_SECONDS = 120.0
+"""Importing torch from a cold network disk can take a minute."""
+MIN_COLUMNS, MIN_ROWS = 80, 24
+
+NUMBA_PROBE = """
+import json, numba
+print(json.dumps({"threads": numba.config.NUMBA_NUM_THREADS, "seven": numba.njit(lambda: 7)()}))
+"""
+TORCH_PROBE = """
+import json, torch
+gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+print(json.dumps({
+    "built_for": torch.version.cuda or getattr(torch.version, "hip", None),
+    "gpus": [[gpu.name, gpu.total_memory] for gpu in gpus],
+    "mps": torch.backends.mps.is_available(),
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An answer. `level` "bad": something does not work; "warning": it works less well."""
+
+    check: str
+    level: Literal["ok", "warning", "bad"]
+    text: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, one after the other as they come."""
+    yield python()
+    yield packages()
+    yield cores()
+    yield kernels()
+    yield kernel_cache()
+    yield runs_folder()
+    yield from terminal()
+    yield gpu()
+    yield from language_models()
+
+
+def python() -> Finding:
+    """The interpreter and the system."""
+    text = f"{platform.python_version()} at {sys.executable}, {platform.platform()}"
+    return Finding("Python", "ok", text)
+
+
+def packages() -> Finding:
+    """The versions of what everything rests on."""
+    names = ("icemaze", "textual", "rich", "numpy", "numba", "gymnasium")
+    return Finding("Packages", "ok", ", ".join(f"{name} {version(name)}" for name in names))
+
+
+def version(name: str) -> str:
+    """The installed version of a distribution."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def cores() -> Finding:
+    """How many processor cores this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding("Cores", "ok", f"{usable} usable of {os.cpu_count()}, {platform.machine()}")
+
+
+def kernels() -> Finding:
+    """Whether Numba can compile here."""
+    found = probe(NUMBA_PROBE)
+    if found.get("seven") == 7:
+        return Finding("Kernels", "ok", "Numba compiles: tables can be trained")
+    return Finding(
+        "Kernels",
+        "bad",
+        f"Numba does not work, so nothing can be trained: {found.get('error', 'no answer')}",
+        "Reinstall it: pip install --force-reinstall numba",
+    )
+
+
+def kernel_cache() -> Finding:
+    """Where compiled kernels are kept, and how many there are."""
+    from engine.core.compiling import cache_folder
+
+    folder = cache_folder()
+    if not writable(folder):
+        return Finding(
+            "Kernel cache",
+            "warning",
+            f"{folder} is not writable, so kernels are compiled anew by every worker",
+            "Choose another folder: ICEMAZE_CACHE_DIR=/path",
+        )
+    compiled = len(list(folder.rglob("*.nbi"))) if folder.is_dir() else 0
+    text = f"{compiled} compiled kernels" if compiled else "empty: the first run compiles (seconds)"
+    return Finding("Kernel cache", "ok", f"{folder}: {text}")
+
+
+def runs_folder() -> Finding:
+    """Whether runs can be written, and what kind of disk they are on."""
+    from engine.core.errors import UserError
+    from engine.runs import library
+    from engine.runs.filesystem import filesystem_type, network_filesystem
+
+    folder = library.runs_dir()
+    if not writable(folder):
+        remedy = "Choose another one: --runs-dir or ICEMAZE_RUNS_DIR"
+        return Finding("Runs folder", "bad", f"{folder} is not writable", remedy)
+    try:
+        count = len(library.run_folders())
+    except UserError as error:
+        return Finding("Runs folder", "bad", str(error))
+    free = shutil.disk_usage(_existing(folder)).free / 2**30
+    kind = filesystem_type(folder) or "unknown filesystem"
+    text = f"{folder}: {count} runs, {free:.1f} GiB free, {kind}"
+    if network_filesystem(folder):
+        return Finding(
+            "Runs folder",
+            "warning",
+            f"{text} (a network filesystem: no write-ahead log, so runs are written more slowly)",
+            "Put runs on a local disk: --runs-dir or ICEMAZE_RUNS_DIR",
+        )
+    return Finding("Runs folder", "warning" if free < 1 else "ok", text)
+
+
+def terminal() -> Iterator[Finding]:
+    """Whether the app can be shown here: a terminal, its size, colours and characters."""
+    if not sys.stdout.isatty():
+        yield Finding(
+            "Terminal", "ok", "stdout is not a terminal: headless commands work, the app does not"
+        )
+    else:
+        yield _size_and_colours()
+    encoding = sys.stdout.encoding or "unknown"
+    if encoding.lower().replace("-", "") == "utf8":
+        yield Finding("Characters", "ok", "UTF-8")
+    else:
+        remedy = "Set a UTF-8 locale: export LC_ALL=C.UTF-8"
+        yield Finding("Characters", "warning", f"{encoding}: signs are spelled out", remedy)
+
+
+def _size_and_colours() -> Finding:
+    from rich.console import Console
+
+    columns, rows = shutil.get_terminal_size()
+    colours = Console().color_system or "no colours"
+    inside = " in tmux" if os.environ.get("TMUX") else ""
+    name = os.environ.get("TERM", "unknown")
+    text = f"{columns}x{rows}, {colours} ({name}{inside})"
+    if columns < MIN_COLUMNS or rows < MIN_ROWS:
+        remedy = f"Make it at least {MIN_COLUMNS}x{MIN_ROWS}"
+        return Finding("Terminal", "warning", f"{text}: too small for the app", remedy)
+    if colours == "no colours":
+        remedy = "The app shows everything without colours too; TERM=xterm-256color brings them"
+        return Finding("Terminal", "warning", text, remedy)
+    return Finding("Terminal", "ok", text)
+
+
+def gpu() -> Finding:
+    """Which accelerator there is. Tables are trained on the processor, whatever the answer."""
+    if "torch" not in missing_packages():
+        found = probe(TORCH_PROBE)
+        if "error" in found:
+            return Finding("GPU", "warning", f"torch cannot be imported: {found['error']}")
+        if found["gpus"]:
+            names = (f"{name} ({size / 2**30:.0f} GiB)" for name, size in found["gpus"])
+            return Finding("GPU", "ok", f"torch {version('torch')} sees {', '.join(names)}")
+        if found["mps"]:
+            return Finding("GPU", "ok", f"torch {version('torch')} sees Apple's GPU (mps)")
+        built = f"built for {found['built_for']}" if found["built_for"] else "built for CPUs only"
+        return Finding("GPU", "ok", f"torch {version('torch')} ({built}) sees none")
+    driver = _driver_says()
+    return Finding("GPU", "ok", driver or "none found (tables do not need one)")
+
+
+def _driver_says() -> str:
+    """What NVIDIA's driver knows, for machines without torch."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ""
+    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return ", ".join(done.stdout.strip().splitlines())
+
+
+def language_models() -> Iterator[Finding]:
+    """Whether language models can be trained, on what, and which."""
+    from tui.cli.doctor import machine_llm
+
+    yield from machine_llm.findings()
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def probe(code: str) -> dict[str, Any]:
+    """What a short program prints as JSON; `{"error": its last line}` when it fails."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"error": str(error)}
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        return {"error": lines[-1] if lines else f"exit status {done.returncode}"}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def writable(folder: Path) -> bool:
+    """Whether a file can be made in the folder, or in the one it will be made in."""
+    existing = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return True
+    except OSError:
+        return False

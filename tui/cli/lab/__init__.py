@@ -1,0 +1,1 @@
+"""`icemaze lab`."""

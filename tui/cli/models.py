@@ -1,0 +1,175 @@
+"""`icemaze models`: the language models that can be trained."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.cli.options import Json
+from tui.cli.output import complain, emit, on_terminal, say, table
+
+if TYPE_CHECKING:
+    from engine.llm.catalog import Known, Shape
+    from engine.llm.memory import Machine
+
+EXTRA = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf")
+"""What the `llm` extra brings."""
+SECONDS_BETWEEN_EVENTS = 0.5
+"""Progress of a fetch is told at most this often."""
+
+app = typer.Typer(help="List and get language models.")
+
+
+@app.callback(invoke_without_command=True)
+def models(ctx: typer.Context) -> None:
+    """List and get language models."""
+    if ctx.invoked_subcommand is None:
+        list_models()
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models with an alias: what is here, what each costs, what can be trained here."""
+    from engine.llm import catalog, memory
+
+    require_llm_extra()
+    machine = memory.this_machine()
+    described = [_describe(known, machine) for known in catalog.KNOWN]
+    if as_json:
+        for item in described:
+            emit(**item)
+        return
+    rows = [
+        (
+            item["name"],
+            f"{item['parameters'] / 1e6:,.0f} M",
+            *(memory.words(item["memory"][way]["total"]) for way in memory.QUANTIZATIONS),
+            "yes" if item["here"] else "no",
+            item["verdict"],
+        )
+        for item in described
+    ]
+    headings = ("name", "weights", *memory.QUANTIZATIONS, "here", "can be trained on this machine")
+    table(headings, rows, numbers=(1, 2, 3, 4))
+    place = f"on this machine's {'GPU' if machine.gpus else 'CPU'}"
+    say()
+    say(
+        f"nf4, int8, none: memory to train with that quantization {place}, adapters of rank "
+        f"{memory.RANK}, at most {memory.TOKENS:,} tokens a pass; {memory.words(machine.room)} "
+        "are free."
+    )
+    say("Also: any Hugging Face id (owner/name) or local folder with safetensors weights.")
+    say(f"`icemaze models get NAME` fetches one; {catalog.DEFAULT} needs no hub.")
+
+
+def _describe(known: Known, machine: Machine) -> dict[str, Any]:
+    from engine.llm import catalog, fetch, memory
+
+    folder = fetch.find(catalog.resolve(known.alias))
+    verdict = memory.verdict(known.shape, machine)
+    return {
+        "name": known.alias,
+        "id": known.hub_id,
+        "family": known.family,
+        "parameters": known.shape.parameters,
+        "here": folder is not None,
+        "path": str(folder) if folder else None,
+        "memory": _costs(known.shape, machine),
+        "can_train": verdict.can,
+        "quantization": verdict.quantization or None,
+        "verdict": verdict.text,
+        "note": known.note,
+    }
+
+
+def _costs(shape: Shape, machine: Machine) -> dict[str, dict[str, int]]:
+    """Bytes at each quantization: the weights alone, and all that training takes."""
+    from engine.llm import memory
+
+    costs = {way: memory.estimate(shape, way, machine.where) for way in memory.QUANTIZATIONS}
+    return {way: {"weights": cost.base, "total": cost.total} for way, cost in costs.items()}
+
+
+@app.command("get")
+def get_model(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="An alias, a Hugging Face id, or a folder.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Fetch a model, unless it is here already, and say what it costs to train."""
+    from engine.llm import catalog, fetch, memory
+
+    require_llm_extra()
+    source = catalog.resolve(name)
+    told = _Told(as_json)
+    try:
+        folder = fetch.fetch(source, told)
+    finally:
+        told.end_line()
+    shape, machine = catalog.shape_of(source, folder), memory.this_machine()
+    verdict = memory.verdict(shape, machine)
+    if as_json:
+        fields = {"event": "finished", "name": name, "path": str(folder)}
+        costs = _costs(shape, machine) if shape else None
+        emit(**fields, memory=costs, can_train=verdict.can, verdict=verdict.text)
+        return
+    say(f"{name}: {folder}")
+    if shape is not None:
+        costs = _costs(shape, machine)
+        say("Weights: " + ", ".join(f"{memory.words(c['weights'])} {q}" for q, c in costs.items()))
+    say(f"Can this machine train it? {verdict.text[0].upper()}{verdict.text[1:]}.")
+
+
+class _Told:
+    """A fetch's progress: one line that is rewritten on a terminal, a line a stage in a log, or
+    JSON objects."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stage = ""
+        self.last = 0.0
+        self.line_open = False
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        new, now = stage != self.stage, time.monotonic()
+        if not new and done < total and now - self.last < SECONDS_BETWEEN_EVENTS:
+            return
+        self.stage, self.last = stage, now
+        if self.as_json:
+            emit(event="progress", stage=stage, done=done, total=total or None)
+        elif on_terminal():
+            share = f" {done / total:4.0%}" if total else ""
+            if new:
+                self.end_line()
+            sys.stderr.write(f"\r{stage}{share}")
+            sys.stderr.flush()
+            self.line_open = True
+        elif new:
+            complain(f"{stage}…")
+
+    def end_line(self) -> None:
+        """Leave the line that was rewritten."""
+        if self.line_open:
+            sys.stderr.write("\n")
+            self.line_open = False
+
+
+def missing_packages() -> list[str]:
+    """The packages of the `llm` extra that are not installed. Imports none of them."""
+    return [name for name in EXTRA if find_spec(name) is None]
+
+
+def require_llm_extra() -> None:
+    """Raise UserError with the line that installs what is missing."""
+    from engine.core.errors import INSTALL_LLM, UserError
+
+    if missing := missing_packages():
+        raise UserError(
+            f"Language models need packages that are not installed ({', '.join(missing)}). "
+            f"Install them with: {INSTALL_LLM}"
+        )

@@ -1,0 +1,179 @@
+"""`icemaze runs`, `status`, `pause`, `resume`, `stop`, `rm`: looking at runs, steering them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.cli.options import Json, RunId
+from tui.cli.output import complain, emit, on_terminal, say, table
+
+if TYPE_CHECKING:
+    from engine.runs.reader import RunReader
+    from engine.runs.records import Head, RunSummary
+
+STOP_SECONDS = 60.0
+"""How long `stop` waits for the last checkpoint. The first compile can keep a worker that long."""
+
+
+def runs(as_json: Json = False) -> None:
+    """List all runs, newest first."""
+    from engine.runs import library
+    from tui.ui.text import clean
+
+    summaries = library.list_runs()
+    if as_json:
+        for run in summaries:
+            emit(**_summary_fields(run))
+        return
+    if not summaries:
+        say(f"No runs yet in {library.runs_dir()}. `icemaze train PRESET` makes one.")
+        return
+    rows = [_row(run) for run in summaries]
+    table(("run", "state", "steps", "time", "success", "title"), rows, numbers=(2, 3, 4))
+    for run in summaries:
+        if run.broken:
+            complain(f"{run.id} cannot be read: {clean(run.broken)}")
+
+
+def _summary_fields(run: RunSummary) -> dict[str, Any]:
+    created = run.created.isoformat() if run.created else None
+    fields = {
+        "run": run.id, "path": str(run.path), "state": run.state, "preset": run.preset_name,
+        "title": run.title, "created": created, "env_steps": run.env_steps,
+        "episodes": run.episodes, "seconds": run.seconds, "success_rate": run.success_rate,
+    }  # fmt: skip
+    return {**fields, "broken": run.broken} if run.broken else fields
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    from tui.ui.text import percent
+
+    success = "-" if run.success_rate is None else percent(run.success_rate)
+    return run.id, run.state, f"{run.step:,}", f"{run.seconds:.1f} s", success, run.title
+
+
+def status(run: RunId = None, as_json: Json = False) -> None:
+    """Say what a run is doing and how far it is."""
+    from engine.runs import library
+    from engine.runs.reader import RunReader
+
+    with RunReader(library.find_run(run)) as reader:
+        _say_status(reader, as_json)
+
+
+def _say_status(reader: RunReader, as_json: bool) -> None:
+    from engine.config.preset import algorithm_name
+    from tui.cli.follow import budget_used, why_it_failed
+    from tui.cli.progress import counts, what_next
+    from tui.ui.text import number, percent
+
+    head, info, figures = reader.head(), reader.info(), reader.final()
+    share = budget_used(reader, head)
+    failed = head.state in ("failed", "dead")
+    error = why_it_failed(reader, head) if failed else None
+    figures.pop("status")
+    if as_json:
+        emit(
+            run=reader.id, path=str(reader.path), state=head.state, preset=info.preset_name,
+            title=info.preset.title, algorithm=algorithm_name(info.preset),
+            created=info.created.isoformat(), progress=share, error=error,
+            waiting=0 if head.ended else head.waiting, **figures,
+        )  # fmt: skip
+        return
+    say(f"{reader.id}: {doing(head)}, {percent(share)} of its budget used")
+    say(f"  preset {info.preset_name}: {info.preset.title}")
+    say(
+        f"  {counts(figures)} of {algorithm_name(info.preset)} in {head.seconds:.1f} s; "
+        f"success {percent(figures['success_rate'])}, return "
+        f"{number(figures['expected_return'])} (π* {number(figures['optimal_return'])})"
+    )
+    if error:
+        say(f"  Error: {error}")
+    if head.state in ("failed", "dead", "stopped"):
+        say(f"  {what_next(reader.path, head.state)}")
+
+
+def doing(head: Head) -> str:
+    """The state of a run, and whether it stands because of whoever reads this."""
+    if head.ended or not head.waiting:
+        return head.state
+    answers = "answer" if head.waiting == 1 else "answers"
+    return f"{head.state}, waiting for {head.waiting} {answers} of yours (icemaze open)"
+
+
+def pause(run: RunId = None, as_json: Json = False) -> None:
+    """Make a run stand still, with a checkpoint. `icemaze resume` lets it go on."""
+    _command("pause", run, as_json)
+
+
+def resume(run: RunId = None, as_json: Json = False) -> None:
+    """Let a paused run go on. (An ended one: `icemaze train --resume`.)"""
+    _command("resume", run, as_json)
+
+
+def stop(run: RunId = None, as_json: Json = False) -> None:
+    """End a run with a checkpoint. `icemaze train --resume` can go on with it."""
+    _command("stop", run, as_json)
+
+
+def _command(name: str, run: str | None, as_json: bool) -> None:
+    from engine.core.errors import UserError
+    from engine.runs import library
+    from engine.runs.reader import RunReader
+
+    with RunReader(library.find_run(run)) as reader:
+        answer = reader.wait_reply(reader.send(name), STOP_SECONDS)
+        if answer.refused:
+            raise UserError(f"{name} {reader.id}: {answer.reply}")
+        if name == "stop":
+            _wait_for_the_end(reader)
+        _say_status(reader, as_json)
+
+
+def _wait_for_the_end(reader: RunReader) -> None:
+    from engine.core.errors import UserError
+
+    deadline = time.monotonic() + STOP_SECONDS
+    while not reader.head().ended:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{reader.id} is still stopping after {STOP_SECONDS:g} s. The last figures of a "
+                "language model on many mazes take minutes; `icemaze status` says when it is over, "
+                f"and {reader.path / 'worker.log'} what it is at."
+            )
+        time.sleep(0.02)
+
+
+def rm(
+    run: RunId = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a run for good. A live one must be stopped first."""
+    from engine.core.errors import UserError
+    from engine.runs import library
+
+    run_dir = library.find_run(run)
+    asking = on_terminal() and not as_json and not yes
+    if run is None and not yes and not asking:
+        raise UserError(f"rm: say which run (the latest is {run_dir.name}), or confirm with --yes.")
+    if asking and not _confirmed(run_dir):
+        say("Nothing was deleted.")
+        return
+    library.remove(run_dir)
+    if as_json:
+        emit(run=run_dir.name, path=str(run_dir), removed=True)
+    else:
+        say(f"Deleted {run_dir.name}.")
+
+
+def _confirmed(run_dir: Path) -> bool:
+    from engine.runs import library
+    from tui.ui.text import clean
+
+    run = library.summarise(run_dir)
+    return typer.confirm(clean(f"Delete {run.id} ({run.state}, {run.title}) for good?"))

@@ -1,0 +1,130 @@
+"""`icemaze train`: start a run, or go on with one, and follow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from tui.cli.options import Json, Settings
+from tui.cli.output import emit, leave, say
+
+LATEST = "latest"
+
+
+class TrainCommand(TyperCommand):
+    """Lets `--resume` stand alone: it means the latest run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a lone `--resume` its value."""
+        for i, arg in reversed(list(enumerate(args))):
+            if arg == "--resume" and (i + 1 == len(args) or args[i + 1].startswith("-")):
+                args.insert(i + 1, LATEST)
+        return super().parse_args(ctx, args)
+
+
+def train(
+    preset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PRESET",
+            show_default=False,
+            help="A shipped preset's name, or the path of a TOML file.",
+        ),
+    ] = None,
+    settings: Settings = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default=False, help="Seed of all random numbers."),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            show_default=False,
+            help="Go on with this run from its last checkpoint (alone: the latest); --set may "
+            "raise its budget.",
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave the run to its worker and return at once.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a preset in a background worker and follow it.
+
+    Ctrl-C writes a checkpoint and stops; closing the terminal leaves the run going.
+    """
+    from tui.cli.follow import Signals
+
+    # From here on Ctrl-C must not fall between the worker's start and the first look at it.
+    with Signals() as signals:
+        known: frozenset[tuple[int, str]] = frozenset()
+        if resume is None:
+            run_dir = _start(preset, settings, seed)
+        else:
+            run_dir, known = _resume(resume, preset, settings, seed)
+        if detach:
+            _say_detached(run_dir, as_json)
+            return
+        from tui.cli.follow import Follower
+        from tui.cli.progress import make_reporter
+
+        code = Follower(run_dir, make_reporter(as_json), known).follow(signals)
+    leave(code)
+
+
+def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> Path:
+    from engine import presets
+    from engine.config.library import shipped_names
+    from engine.core.errors import UserError
+    from engine.runs import launch
+
+    if preset is None:
+        names = shipped_names()
+        some = f"{', '.join(names[:4])}, …" if names[4:] else ", ".join(names)
+        raise UserError(
+            f"train needs a PRESET: a name ({some}; `icemaze presets list` shows them all) or the "
+            "path of a TOML file."
+        )
+    if Path(preset).is_dir() and preset not in shipped_names():
+        raise UserError(
+            f"train: {preset} is a folder; give the path of a TOML file in it, or a preset's name. "
+            "(A run goes on with `icemaze train --resume RUN`.)"
+        )
+    overrides = list(settings or [])
+    if seed is not None:
+        overrides.append(f"run.seed={seed}")
+    return launch.launch(presets.load(preset, overrides), preset)
+
+
+def _resume(
+    run: str, preset: str | None, settings: list[str] | None, seed: int | None
+) -> tuple[Path, frozenset[tuple[int, str]]]:
+    from engine.core.errors import UserError
+    from engine.runs import launch, library
+    from tui.cli.follow import notes_so_far
+
+    if preset is not None:
+        raise UserError(
+            f"train --resume goes on with a run as it was, so it takes no PRESET ({preset!r})."
+        )
+    if seed is not None:
+        raise UserError("train --resume goes on with the run's own random numbers: drop --seed.")
+    run_dir = library.find_run(None if run == LATEST else run)
+    known = notes_so_far(run_dir)
+    launch.start_worker(run_dir, resume=True, overrides=settings)
+    return run_dir, known
+
+
+def _say_detached(run_dir: Path, as_json: bool) -> None:
+    if as_json:
+        emit(event="started", run=run_dir.name, path=str(run_dir))
+    else:
+        say(
+            f"Run {run_dir.name} goes on in the background. `icemaze open {run_dir.name}` watches "
+            f"it, `icemaze status {run_dir.name}` says how far it is, "
+            f"`icemaze stop {run_dir.name}` ends it."
+        )

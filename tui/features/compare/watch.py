@@ -1,0 +1,272 @@
+"""Several runs and whoever compares them: all are looked at together, on one thread.
+
+As `RunWatch` does for one run: the screen asks and never waits; `look` gives everything that is to
+be shown as one frozen `Comparison`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.config.preset import Preset
+from engine.core.arrays import Floats
+from engine.core.errors import UserError
+from engine.runs.records import ENDED, RunState
+from tui.features.compare.clock import SharedClock
+from tui.features.compare.settings import differences
+from tui.model.replay import Replay
+from tui.model.run_watch import News, Notice, RunWatch
+from tui.model.snapshot import Snapshot
+from tui.ui.text import clean
+
+FEWEST, MOST = 2, 4
+LETTERS = "ABCD"
+"""What the runs are called on screen, in the order they were given."""
+STARTING = "The worker is starting …"
+
+
+class Watch(Protocol):
+    """What is needed of a `RunWatch`."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether something was asked that no look has done yet."""
+
+    def go(self, move: Callable[[Replay], bool], failing: str = "") -> None:
+        """Show another moment."""
+
+    def command(self, name: str, said: str = "", **args: Any) -> None:
+        """Send a command to the worker."""
+
+    def look(self) -> News:
+        """Do what was asked and see what is new."""
+
+    def close(self) -> None:
+        """Close the store."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One of the runs at one moment. All texts are clean."""
+
+    letter: str
+    run_id: str
+    preset_name: str
+    title: str
+    """The preset's title, with what tells it from the others where two have the same."""
+    preset: Preset
+    snapshot: Snapshot | None = None
+    """None while there is nothing to show of it; then `words` say why."""
+    words: str = STARTING
+    state: RunState | None = None
+    """What the run was doing at the last look; None before it, or when it cannot be read."""
+
+    @property
+    def live(self) -> bool:
+        """Whether a worker hears commands; one that is still starting hears them then."""
+        return self.state is not None and self.state not in ENDED
+
+    @property
+    def length(self) -> int:
+        """How many steps it has done so far."""
+        if self.snapshot is None:
+            return 0
+        return max(self.snapshot.head.step, self.snapshot.at)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One moment of all runs."""
+
+    sides: tuple[Side, ...]
+    clock: SharedClock
+    cursor: float | None
+    """The position on the clock that is shown; None follows the live edge."""
+    remarks: tuple[str, ...] = ()
+    """What must be known to read it: different mazes, a clock that is only relative."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are live runs and none of them moves (yet)."""
+        states = {side.state for side in self.sides if side.live}
+        return bool(states) and states <= {"paused", "starting"}
+
+    @property
+    def edge(self) -> float:
+        """Where the run that is farthest stands on the clock."""
+        ends = [self.clock.positions(np.array([s.length]), s.length)[0] for s in self.sides]
+        return float(max(ends))
+
+    @property
+    def timeline(self) -> Floats:
+        """Every recorded position of any run, ascending: [M]."""
+        known = [np.empty(0)]
+        for side in self.sides:
+            if side.snapshot is not None:
+                steps = [curve.x for curve in side.snapshot.curves.values()]
+                known += [self.clock.positions(x, side.length) for x in steps]
+        return np.unique(np.concatenate(known))
+
+
+class CompareWatch:
+    """Reads two to four runs, moves all of them to one place, and passes commands on."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Raises UserError where there are not two to four different, readable runs."""
+        check(paths)
+        self.watches: list[Watch] = []
+        sides = []
+        try:
+            for letter, path in zip(LETTERS, paths, strict=False):
+                watch = RunWatch(path)
+                self.watches.append(watch)
+                info = watch.source.reader.info()
+                title = clean(info.preset.title)
+                sides.append(Side(letter, info.id, clean(info.preset_name), title, info.preset))
+        except UserError:
+            self.close()
+            raise
+        self._sides = told_apart(sides)
+        self.clock = SharedClock.of([side.preset for side in sides])
+        self.cursor: float | None = None
+        """Where the screen wants to be; None is the live edge. Any thread may read or set it."""
+        self._at_edge = True
+        self._shown_cursor: float | None = None
+        self._last_notes = [-1] * len(sides)
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The runs as they were at the last look."""
+        return self._sides
+
+    @property
+    def asked(self) -> bool:
+        """Whether something was asked that no look has done yet."""
+        return self.cursor != self._shown_cursor or any(watch.asked for watch in self.watches)
+
+    def command(self, index: int, name: str, **args: Any) -> None:
+        """Send a command to the worker of one run."""
+        self.watches[index].command(name, **args)
+
+    # ------------------------------------------------------------ on the thread
+
+    def look(self) -> tuple[Comparison | None, tuple[Notice, ...]]:
+        """What is new of any run (None when all look as before), and what there is to tell."""
+        cursor = self.cursor
+        notices: list[Notice] = []
+        sides: list[Side] = []
+        for i, (watch, side) in enumerate(zip(self.watches, self._sides, strict=True)):
+            self._aim(watch, side, cursor)
+            news = watch.look()
+            notices += [
+                replace(each, title=f"{side.letter}: {each.title}".strip(" :"))
+                for each in news.notices
+            ]
+            if news.unreadable and news.unreadable != side.words:
+                notices.append(Notice(news.unreadable, "error", f"{side.letter} cannot be read"))
+            side = _updated(side, news)
+            notices += self._notes(i, side)
+            sides.append(side)
+        pairs = zip(sides, self._sides, strict=True)
+        same = all(new is old for new, old in pairs) and cursor == self._shown_cursor
+        self._sides, self._shown_cursor, self._at_edge = tuple(sides), cursor, cursor is None
+        if same:
+            return None, tuple(notices)
+        return (
+            Comparison(self._sides, self.clock, cursor, remarks(self._sides, self.clock)),
+            tuple(notices),
+        )
+
+    def close(self) -> None:
+        """Close the stores."""
+        for watch in self.watches:
+            watch.close()
+
+    def _aim(self, watch: Watch, side: Side, cursor: float | None) -> None:
+        """Have a run shown at the cursor. Asked at every look: it grows, and may be resumed."""
+        if cursor is not None:
+            step = self.clock.step(cursor, side.length)
+            watch.go(lambda replay: replay.until(step))
+        elif not self._at_edge:
+            watch.go(Replay.follow)
+
+    def _notes(self, index: int, side: Side) -> list[Notice]:
+        """Warnings since the last look; those of long ago are not told."""
+        if side.snapshot is None:
+            return []
+        last, head = self._last_notes[index], side.snapshot.head
+        told = []
+        for note in side.snapshot.notes:
+            past = note.id <= last or (last < 0 and (head.ended or note.step < head.step))
+            if not past and note.level != "info":
+                level: Any = note.level
+                text = f"{note.text} {note.remedy}".strip()
+                told.append(Notice(text, level, f"{side.letter}: {side.title}"))
+        self._last_notes[index] = max([last, 0, *(note.id for note in side.snapshot.notes)])
+        return told
+
+
+def check(paths: Sequence[Path]) -> None:
+    """Raises UserError where there are not two to four different runs."""
+    if not FEWEST <= len(paths) <= MOST:
+        raise UserError(
+            f"Two to four runs can be compared, not {len(paths)}. `icemaze runs` shows their ids."
+        )
+    twice = [name for name, n in Counter(path.name for path in paths).items() if n > 1]
+    if twice:
+        raise UserError(f"The run {twice[0]} was named twice; compare it with another one.")
+
+
+def _updated(side: Side, news: News) -> Side:
+    """The side after a look at its run; the same one when nothing is new."""
+    if news.snapshot is not None:
+        return replace(side, snapshot=news.snapshot, words="", state=news.state)
+    words, state = side.words, news.state
+    if news.unreadable:
+        words, state = clean(news.unreadable), None
+    elif side.snapshot is None and state is not None:
+        waiting = clean(news.preparing) or STARTING
+        words = "The worker ended before it began." if state in ENDED else waiting
+    if words != side.words:
+        return replace(side, snapshot=None, words=words, state=state)
+    return side if state == side.state else replace(side, state=state)
+
+
+def told_apart(sides: Sequence[Side]) -> tuple[Side, ...]:
+    """The sides; those with the same title also with the one setting they differ in, or their id.
+
+    The seed counts only where nothing else differs.
+    """
+    return tuple(_told_apart(side, [s for s in sides if s.title == side.title]) for side in sides)
+
+
+def _told_apart(side: Side, namesakes: Sequence[Side]) -> Side:
+    if len(namesakes) == 1:
+        return side
+    found = differences([namesake.preset for namesake in namesakes])
+    found = [each for each in found if each.key != "run.seed"] or found
+    place = namesakes.index(side)
+    if len(found) == 1 and len(set(found[0].told)) == len(namesakes):
+        sign = f"{found[0].name} {found[0].told[place]}"
+    else:
+        sign = side.run_id.rpartition("-")[2]
+    return replace(side, title=f"{side.title} ({sign})")
+
+
+def remarks(sides: Sequence[Side], clock: SharedClock) -> tuple[str, ...]:
+    """What must be known to read the comparison, in sentences."""
+    said = []
+    if clock.relative:
+        said.append("Different clocks: the cursor is each run's own progress in %.")
+    shots = [side.snapshot for side in sides if side.snapshot is not None]
+    if any(shot.world.maze != shots[0].world.maze for shot in shots):
+        said.append("Mazes differ: figures are of each run's own.")
+    if any(shot.preset.algorithm.gamma != shots[0].preset.algorithm.gamma for shot in shots):
+        said.append("γ differs: compare scores, not returns.")
+    return tuple(said)

@@ -1,0 +1,1 @@
+"""Editing the maze of a run."""

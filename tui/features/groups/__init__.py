@@ -1,0 +1,1 @@
+"""The groups an update of a language model compared."""

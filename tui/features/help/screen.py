@@ -1,0 +1,157 @@
+"""The help screen: every key that works here, and what the screen shows."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from rich.table import Table
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.widgets import Markdown, Static
+
+from tui.glossary.panel import spelled
+from tui.ui.dialog import Dialog
+
+ABOUT = {
+    "HomeScreen": """
+**The library.** On the left the presets, each one a maze, an algorithm and a budget, and below
+them your runs. Enter on a preset shows its settings; Enter again starts it. Runs go on in the
+background whether you watch them or not. *Lab* holds the challenges: Enter runs what fails and
+what mends it side by side, with a lesson. Space marks a run, c compares two to four marked ones.
+""",
+    "CompareScreen": """
+**Side by side.** Two to four runs on one clock: the same step is shown in all of them, wherever
+left and right move it; a run with less data shows its last. Every run has its letter and its sign
+in the chart, on its maze and over its column, where the table also says what it is more than the
+first. Runs that count different things (steps, sweeps, updates) share a clock in % of each run.
+
+With a challenge comes its lesson. It asks before it shows: answer by the letter of the answer, turn
+the page by n, back by N. It turns only when the question is answered and the figure it waits for is
+there. Tab or p goes to the next panel.
+""",
+    "LessonScreen": """
+**A lesson.** Answer by the letter of the answer, or type the number and press Enter; n turns the
+page once its questions are answered, N turns back.
+""",
+    "TrainerScreen": """
+**The trainer.** *Ice Maze* shows the agent and, layer by layer, what it has learned. *Trajectory
+log* lists every step with the arithmetic of its update: Enter explains a row. *Curves* compare the
+exact value of the policy with the optimum; the band holds the middle 80 % of the agents.
+*Glossary* explains every word and symbol, with its value in this run. Every panel has keys of its
+own: they are listed here while it has the focus.
+""",
+    "RatingScreen": """
+**You are the reward.** Two completions of the same request: say which is better. A small reward
+model is fitted to your answers, and the language model learns what that pays for. What it expected
+you to say is told after your answer. Watch whether its score and your agreement part ways.
+""",
+    "AlgorithmMapScreen": """
+**The algorithm map.** On the left the families, on the right what the highlighted algorithm needs,
+when people choose it, and the presets that show it: Enter starts one. *LLM* stands beside whatever
+language models are trained with, or what that grew out of.
+""",
+    "GroupScreen": """
+**A group.** What one update of a language model compared: episodes or answers from the same start,
+sorted by advantage. Those above the mean are made likelier, the others less likely. Below, the
+member under the cursor: its moves on the maze, what it was paid for, how probable each word was.
+""",
+    "EditScreen": """
+**The map editor.** Move the cursor, place tiles by their letters or by clicking; each change is
+checked and V* of the new map drawn at once. Enter sends the map to the run. Each agent meets it at
+its next episode and keeps what it had learned, right or wrong: watch it learn anew.
+""",
+    "PlayScreen": """
+**Play.** Walk the maze yourself, or let the trained policy make the moves. Your return stands
+beside what the policy earns on average and what the optimum does.
+""",
+}
+
+TEXTUAL_KEYS = {
+    "app.focus_next": "Next field",
+    "app.focus_previous": "Previous field",
+    "command_palette": "Commands by name",
+}
+"""Names for the keys that come from Textual itself, by action."""
+
+
+LEFTOVERS = ("screen.copy_text", "page_left", "page_right")
+"""Keys of Textual's own that nobody here has a use for: nothing is as wide as that."""
+
+
+class Key(NamedTuple):
+    """One action: what to press, what it is called, what it does, and how to run it."""
+
+    keys: str
+    name: str
+    tooltip: str
+    action: str
+    node: DOMNode
+
+
+class HelpScreen(Dialog[None]):
+    """Made from the bindings themselves, so that it cannot disagree with the footer."""
+
+    DEFAULT_CSS = """
+    HelpScreen {
+        & > .box { width: 84; padding: 1 2; }
+        & Markdown { margin: 0; padding: 0; background: $surface; }
+        & MarkdownParagraph { margin: 0 0 1 0; }
+        & Static { height: auto; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "escape,q,question_mark", "dismiss", "Close", id="help.close", tooltip="Close the help"
+        )
+    ]
+
+    def __init__(self, screen: Screen[object]) -> None:
+        super().__init__()
+        self.about = ABOUT.get(type(screen).__name__, "")
+        self.keys = active_keys(screen)
+
+    def compose(self) -> ComposeResult:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(justify="right", style="bold", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for key in self.keys:
+            table.add_row(*map(spelled, key[:3]))
+        with VerticalScroll(classes="box") as box:
+            box.border_title = "Help"
+            box.border_subtitle = "Esc: close"
+            if self.about:
+                yield Markdown(self.about.strip())
+            yield Static(table)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+
+def active_keys(screen: Screen[object]) -> list[Key]:
+    """Every action that a key starts on this screen now, in the order of the footer."""
+    found: dict[tuple[str, int], Key] = {}
+    for active in screen.active_bindings.values():
+        binding, node = active.binding, active.node
+        name = TEXTUAL_KEYS.get(binding.action, binding.description)
+        system = binding.system and binding.action not in TEXTUAL_KEYS
+        if not name or system or binding.action in LEFTOVERS:
+            continue
+        shown = screen.app.get_key_display(binding)
+        place = (binding.action, id(node))
+        before = found.get(place)
+        if before is None:
+            tooltip = active.tooltip or binding.tooltip
+            found[place] = Key(shown, name, tooltip, binding.action, node)
+        elif shown not in before.keys.split():
+            found[place] = before._replace(keys=f"{before.keys} {shown}")
+    return list(found.values())
+
+
+def commands(screen: Screen[object]) -> list[Key]:
+    """The keys that are worth a line in the command palette: all but moving about."""
+    return [key for key in active_keys(screen) if key.tooltip]

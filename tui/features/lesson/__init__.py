@@ -1,0 +1,1 @@
+"""A lesson of the lab by itself."""

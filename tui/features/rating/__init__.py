@@ -1,0 +1,1 @@
+"""You are the reward: pairs to choose from."""

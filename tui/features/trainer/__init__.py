@@ -1,0 +1,1 @@
+"""The trainer: one run, live or replayed."""

@@ -1,0 +1,350 @@
+"""The trainer: one run, live or recorded, in four panels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding, BindingType
+from textual.containers import Container, Vertical
+from textual.widget import Widget
+
+from engine.core.errors import UserError
+from engine.env.maze import Maze
+from engine.learning.events import Episode, Step
+from engine.tabular.kernels.experience import MovingAlgorithm
+from tui.features.edit.screen import EditScreen
+from tui.features.groups.screen import GroupScreen
+from tui.features.trainer.explain_dialog import ExplainScreen
+from tui.features.trainer.keys import KEYS, in_order
+from tui.features.trainer.loop_figure import LoopFigure
+from tui.glossary.entries import load
+from tui.glossary.panel import GlossaryPanel
+from tui.glossary.term_picker import TermPicker
+from tui.kinds.clock import clock_of, trains_llm
+from tui.library import facts_of
+from tui.library.facts_of import OVER, RESUMABLE
+from tui.log.trajectory_log import TrajectoryLog
+from tui.maze.maze_grid import MazeGrid
+from tui.maze.oracle_map import Mazes, OracleMap
+from tui.model.run_watch import Notice
+from tui.model.snapshot import Snapshot
+from tui.ui import glyphs
+from tui.ui.choice_bar import ChoiceBar
+from tui.ui.key_bar import KeyBar
+from tui.ui.terms import HasTerms, Term, TermClicked
+from tui.watching.curves import CurvesPanel
+from tui.watching.notes import NotesScreen
+from tui.watching.run_screen import RunScreen
+from tui.watching.status_line import Playback, StatusLine
+
+PANELS: dict[str, tuple[str, type[Widget]]] = {
+    "maze": ("Ice Maze", MazeGrid),
+    "log": ("Trajectory log", TrajectoryLog),
+    "curves": ("Curves", CurvesPanel),
+    "glossary": ("Glossary", GlossaryPanel),
+}
+"""The panels in their order: id, title, and what takes the focus in each."""
+NAMES = tuple(PANELS)
+WIDE = 120
+"""From this many columns all four panels are shown, below it one at a time."""
+FIRST_LAYERS = {"prediction": 2, "policy": 4}
+"""What a family of methods learns, by layer: V(s) or π(a|s); all others show Q(s,a) first."""
+
+
+class TrainerScreen(RunScreen):
+    """The maze, the log, the curves and the glossary of one run, and the keys for all of them."""
+
+    CSS_PATH = "trainer.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+
+    def __init__(self, path: Path, *, looks: float | None = None) -> None:
+        """`looks` is how often a second the run is looked at. Raises UserError."""
+        super().__init__(path, looks=looks)
+        self.alone = False
+        self._looked_up_from = ""
+        self._sent: tuple[int, Maze] | None = None
+        """The newest map sent, and the world that was shown then."""
+
+    # ------------------------------------------------------------ building
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(id="status")
+        yield ChoiceBar(*(title for title, _ in PANELS.values()), id="tabs")
+        with Container(id="panels"):
+            with Vertical(id="maze", classes="panel"):
+                yield LoopFigure()
+                with Mazes():
+                    yield MazeGrid()
+                    yield OracleMap()
+            with Vertical(id="log", classes="panel"):
+                yield TrajectoryLog()
+            with Vertical(id="curves", classes="panel"):
+                yield CurvesPanel()
+            with Vertical(id="glossary", classes="panel"):
+                yield GlossaryPanel()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.set_class(glyphs.current().ascii, "-ascii")
+        for name, (title, _) in PANELS.items():
+            self.query_one(f"#{name}").border_title = title
+        self._fit()
+        self.enter("maze")
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """One panel or four, by the width."""
+        wide = self.size.width >= WIDE
+        self.set_class(not wide or self.alone, "-narrow")
+        self.query_one(KeyBar).with_palette = wide
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """What the footer shows begins with what matters most, whatever has the focus."""
+        return in_order(super().active_bindings)
+
+    # ------------------------------------------------------------ what is shown
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show this moment in all panels."""
+        first = not self.query_one(GlossaryPanel).slug
+        if first:
+            shown = FIRST_LAYERS.get(snapshot.algorithm.family, 3)
+            self.query_one(MazeGrid).layer_number = shown
+        self.query_one(LoopFigure).show(snapshot)
+        self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
+        self.query_one(MazeGrid).show(snapshot)
+        self.query_one(TrajectoryLog).show(snapshot)
+        self.query_one(CurvesPanel).show(snapshot)
+        self.query_one(GlossaryPanel).show(snapshot)
+        if first:
+            # So that the glossary begins with what this run does, not with an empty page.
+            known = {entry.slug for entry in load()}
+            name = snapshot.algorithm.name
+            self.query_one(GlossaryPanel).open(name if name in known else "algorithm")
+
+    def say(self, instead: str = "") -> None:
+        """The lines on top."""
+        status, shot = self.query_one(StatusLine), self.snapshot
+        if instead:
+            status.say(instead)
+        elif shot is not None:
+            playback = None if shot.following else Playback(self.playing, self.play_pace)
+            status.show(shot, facts_of.symbol(shot.head.state), playback, self._hint(shot))
+
+    def provide(self, episode_id: int, episode: Episode) -> None:
+        """Steps for the log."""
+        self.query_one(TrajectoryLog).provide(episode_id, episode)
+
+    def _hint(self, snapshot: Snapshot) -> str:
+        """One sentence: what happens, and what a newcomer can press."""
+        head = snapshot.head
+        if not snapshot.following:
+            now = "the end" if head.ended else "now"
+            return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
+        if head.state in RESUMABLE:
+            how = OVER[head.state]
+            return f"{how}: r in the library goes on with it. Space replays it, q leaves."
+        if head.ended:
+            if trains_llm(snapshot.preset):
+                return "It is over. Space replays it, u shows groups, m other curves, q leaves."
+            return "It is over. Space replays it, m shows other curves, q goes to the library."
+        if head.state == "paused" and trains_llm(snapshot.preset):
+            return "Space goes on, . does one update; Enter explains the move, u shows its group."
+        if head.state == "paused":
+            return "Space goes on, . does one step, e an episode; Enter explains the step."
+        if snapshot.step is None and snapshot.notes:
+            return snapshot.notes[-1].text
+        layers = len(self.query_one(MazeGrid).layer_choices)
+        if trains_llm(snapshot.preset):
+            return f"Enter explains this move, u its group, 1-{layers} other layers, ? all keys."
+        return f"Enter explains this step, 1-{layers} show other layers, + goes faster, ? all keys."
+
+    @on(CurvesPanel.MomentChosen)
+    def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:
+        self.go_to_step(message.step)
+
+    # ------------------------------------------------------------ the panels
+
+    @property
+    def panel(self) -> str:
+        """The panel that has the focus, or had it last."""
+        return NAMES[self.query_one("#tabs", ChoiceBar).chosen]
+
+    def enter(self, name: str) -> None:
+        """Show a panel and put the focus into it."""
+        self._activate(name)
+        self.query_one(PANELS[name][1]).focus()
+
+    def _activate(self, name: str) -> None:
+        """Make a panel the one that a narrow terminal shows."""
+        for panel in self.query(".panel"):
+            panel.set_class(panel.id == name, "-active")
+        self.query_one("#tabs", ChoiceBar).chosen = NAMES.index(name)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The panel with the focus is the active one, however it got there."""
+        for node in event.widget.ancestors:
+            if node.has_class("panel") and node.id:
+                self._activate(node.id)
+
+    @on(ChoiceBar.Clicked, "#tabs")
+    def _tab_clicked(self, message: ChoiceBar.Clicked) -> None:
+        self.enter(NAMES[message.index])
+
+    def action_next_panel(self) -> None:
+        """The panel after this one."""
+        self.enter(NAMES[(NAMES.index(self.panel) + 1) % len(NAMES)])
+
+    def action_alone(self) -> None:
+        """This panel alone, or all four again."""
+        self.alone = not self.alone
+        self._fit()
+
+    async def action_grid(self, action: str) -> None:
+        """A key of the maze grid, pressed in any panel."""
+        await self.query_one(MazeGrid).run_action(action)
+
+    def action_notes(self) -> None:
+        """What the run has said so far."""
+        shot = self.snapshot
+        if shot is None or not shot.notes:
+            self.tell(Notice("The run has not said anything yet."))
+        else:
+            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            self.app.push_screen(screen, self.look_up)
+
+    @work(group="groups", exclusive=True)
+    async def action_groups(self) -> None:
+        """What a language model's update compared: that of the row under the log's cursor."""
+        shot = self.snapshot
+        if shot is None or not trains_llm(shot.preset):
+            return
+        row = self.query_one(TrajectoryLog).cursor_row if self.panel == "log" else None
+        page = await self.groups(row.entry.end if row else shot.at)
+        if page is None or not page.groups:
+            self.tell(Notice("No group is recorded yet: the first comes with the first update."))
+        elif self.app.screen is self:
+            self.app.push_screen(GroupScreen(self.groups, page, shot))
+
+    def action_edit(self) -> None:
+        """Change the map while the run goes on."""
+        shot = self.snapshot
+        try:
+            self._check_edit()
+        except UserError as error:
+            self.tell(Notice(str(error), "warning"))
+            return
+        assert shot is not None
+        maze = shot.world.maze
+        if self._sent is not None and self._sent[0] == shot.world.id:
+            maze = self._sent[1]  # sent already, and not met by the agent yet
+        self.app.push_screen(EditScreen(shot, maze), self._send_map)
+
+    def _check_edit(self) -> None:
+        """Raise UserError when there is no map to be edited."""
+        shot = self.snapshot
+        if shot is None:
+            raise UserError("The run has no map yet: it is still starting.")
+        if not self.live:
+            raise UserError(
+                "The run is over, so its maze cannot be edited any more: start it again, and edit "
+                "it while it runs."
+            )
+        if self.recorded:
+            raise UserError(
+                "This is a recorded moment: f goes to now, where the map can be edited."
+            )
+        if shot.world.maze.gymnasium is not None:
+            raise UserError(f"The map belongs to {shot.world.maze.gymnasium} and cannot be edited.")
+        if isinstance(shot.algorithm, MovingAlgorithm):
+            shot.algorithm.check_edit(shot.preset.algorithm)
+
+    def _send_map(self, rows: tuple[str, ...] | None) -> None:
+        shot = self.snapshot
+        if rows is not None and shot is not None:
+            self._sent = (shot.world.id, msgspec.structs.replace(shot.world.maze, rows=rows))
+            said = "The new map holds from the next episode on. What was learned stays, for now."
+            self.command("edit", said, rows=list(rows))
+
+    def action_next_curves(self) -> None:
+        """The next set of curves."""
+        self.query_one(CurvesPanel).next_view()
+        if self.has_class("-narrow"):
+            self.enter("curves")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing are not offered."""
+        if action == "return":
+            return bool(self._looked_up_from)
+        if action == "groups":
+            return self.snapshot is not None and trains_llm(self.snapshot.preset)
+        if action == "alone":
+            return self.size.width >= WIDE
+        if action == "grid" and str(parameters[0]).startswith("layer("):
+            digit = int(str(parameters[0])[6:-1])
+            return digit <= len(self.query_one(MazeGrid).layer_choices)
+        return True
+
+    # ------------------------------------------------------------ explanations
+
+    def action_explain(self) -> None:
+        """Explain the newest step shown."""
+        if self.snapshot is not None and self.snapshot.step is not None:
+            self._explain(self.snapshot.step)
+        else:
+            self.tell(Notice("There is no step to explain yet."))
+
+    @on(TrajectoryLog.ExplainRequested)
+    def _explain_requested(self, message: TrajectoryLog.ExplainRequested) -> None:
+        self._explain(message.step)
+
+    def _explain(self, step: Step) -> None:
+        if self.snapshot is not None:
+            self.app.push_screen(ExplainScreen(step, self.snapshot), self.look_up)
+
+    @on(TrajectoryLog.EpisodeRequested)
+    def _episode_requested(self, message: TrajectoryLog.EpisodeRequested) -> None:
+        self.watcher.fetch(message.episode_id)
+        self.look()
+
+    def action_glossary(self) -> None:
+        """Choose among the labels of the panel in focus, and those of the lines on top."""
+        panel = self.query_one(f"#{self.panel}")
+        shown = [
+            panel.query_one(PANELS[self.panel][1]),
+            *panel.query("*"),
+            self.query_one("#status"),
+        ]
+        terms: list[Term] = []
+        for widget in shown:
+            terms += widget.terms() if isinstance(widget, HasTerms) else []
+        self.app.push_screen(TermPicker(terms), self.look_up)
+
+    def look_up(self, slug: str | None) -> None:
+        """Open an entry; an empty slug opens the search, None is nothing."""
+        if slug is None:
+            return
+        if self.panel != "glossary":
+            self._looked_up_from = self.panel
+        glossary = self.query_one(GlossaryPanel)
+        if slug:
+            glossary.open(slug)
+        self.enter("glossary")
+        if not slug:
+            glossary.action_search()
+
+    def action_return(self) -> None:
+        """Back to where a term was looked up."""
+        name, self._looked_up_from = self._looked_up_from, ""
+        self.enter(name)
+
+    @on(TermClicked)
+    def _term_clicked(self, message: TermClicked) -> None:
+        self.look_up(message.slug)

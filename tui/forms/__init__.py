@@ -1,0 +1,1 @@
+"""Forms: the settings of a run that starts, or is tuned."""

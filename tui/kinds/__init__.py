@@ -1,0 +1,1 @@
+"""Kinds of run: what is counted, drawn and asked for in each."""

@@ -1,0 +1,1 @@
+"""Presets and runs as lists and cards."""

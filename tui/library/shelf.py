@@ -1,0 +1,259 @@
+"""What the home screen lists, as read from disk: presets, and runs with their progress.
+
+Nothing here knows a widget. The engine is imported inside the functions, because the home screen is
+painted before it (and NumPy with it) is loaded.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.algorithms import registry
+from engine.config.library import shipped_files
+from engine.config.preset import algorithm_name
+from tui.ui.text import clean
+
+if TYPE_CHECKING:
+    from engine.config.preset import Budget, Preset
+    from engine.env.maze import Maze
+    from engine.exact.evaluate import OptimalFigures
+    from engine.runs.records import RunSummary
+
+GROUPS = {
+    "tabular": "Tables",
+    "policy-gradient": "Policy gradients",
+    "llm": "Language models",
+    "challenge": "Challenges",
+}
+"""The groups of presets in the order they are listed, with their headings."""
+FIRST = "first-steps"
+"""The preset that a newcomer starts with."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresetCard:
+    """A shipped preset. All texts are clean. `error` says why it cannot be used."""
+
+    name: str
+    title: str
+    group: str
+    summary: str = ""
+    preset: Preset | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A preset's first maze, and then what the best policy reaches there, computed exactly."""
+
+    maze: Maze | None = None
+    figures: OptimalFigures | None = None
+    value: float = 0.0
+    """V* of the start, averaged over the start cells."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCard:
+    """A run in the list. All texts are clean; `progress` is the share of the budget used."""
+
+    summary: RunSummary
+    title: str
+    progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail:
+    """What the preview of a run shows beyond its card."""
+
+    id: str
+    preset: Preset | None = None
+    maze: Maze | None = None
+    final: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+# ---------------------------------------------------------------- presets
+
+
+def read_presets() -> list[PresetCard]:
+    """Every shipped preset by group, in teaching order. A broken one is listed with its error.
+
+    Mazes are not built here: `outlook` does that for the one that is looked at.
+    """
+
+    cards = [_read_preset(path) for path in shipped_files().values()]
+    return sorted(cards, key=_teaching_order)
+
+
+def _read_preset(path: Path) -> PresetCard:
+    from engine import presets
+    from engine.core.errors import UserError
+
+    name = clean(path.stem)
+    try:
+        preset = presets.convert(tomllib.loads(path.read_text("utf-8")), path.name)
+    except (OSError, ValueError, UserError) as error:
+        return PresetCard(name, title=name, group="tabular", error=clean(str(error)))
+    return PresetCard(
+        name, clean(preset.title), preset.group, clean(preset.summary).strip(), preset
+    )
+
+
+def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
+    """By group; the newcomer's first; what runs on any machine; then by algorithm, and each one's
+    plain preset first."""
+
+    algorithm = algorithm_name(card.preset) if card.preset else ""
+    taught = list(registry.LANGUAGE_MODELS.names if card.group == "llm" else registry.TABLES.names)
+    place = taught.index(algorithm) if algorithm in taught else len(taught)
+    group = list(GROUPS).index(card.group)
+    plain = card.name.startswith(algorithm)
+    return group, card.name != FIRST, _needs_gpu(card.preset), place, not plain, card.name
+
+
+def _needs_gpu(preset: Preset | None) -> bool:
+    """Whether a preset asks for a GPU; others take what there is."""
+    from engine.config.preset import LlmPreset
+
+    return isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
+
+
+def outlook(preset: Preset, solve_too: bool) -> Outlook:
+    """The first maze of a preset; with `solve_too` also the optimum. Mistakes stand in `error`."""
+    from engine.core.errors import UserError
+    from engine.env.build_maze import build_mazes
+    from engine.env.build_mdp import build_mdp
+    from engine.exact.evaluate import optimal_figures
+    from engine.exact.solve import solve
+    from tui.kinds.clock import trains_text
+
+    if trains_text(preset):
+        return Outlook()  # free text: there is no maze
+    first = None
+    try:
+        first = build_mazes(preset.maze)[0][1]
+        if not solve_too:
+            return Outlook(first)
+        world, gamma = build_mdp(first), preset.algorithm.gamma
+        solution = solve(world, gamma)
+        figures = optimal_figures(world, gamma, solution)
+        return Outlook(first, figures, float(world.start @ solution.values))
+    except UserError as error:
+        return Outlook(first, error=clean(str(error)))
+
+
+def matches(query: str, *texts: str) -> bool:
+    """Whether every word of `query` occurs in the texts, whatever its case."""
+    haystack = " ".join(texts).casefold()
+    return all(word in haystack for word in query.casefold().split())
+
+
+# ---------------------------------------------------------------- runs
+
+
+class RunShelf:
+    """Lists the runs again and again; ended ones are read only once. Use it from one thread."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` holds the runs; the user's own by default."""
+        self._folder = folder
+        self._ended: dict[Path, tuple[tuple[int, ...], RunCard]] = {}
+        self._presets: dict[Path, tuple[int, Preset | None]] = {}
+
+    def read(self) -> list[RunCard]:
+        """All runs, newest first. Raises UserError when their folder cannot be listed."""
+        from engine.runs import library
+
+        folders = library.run_folders(self._folder)
+        self._ended = {path: self._ended[path] for path in folders if path in self._ended}
+        return [self._card(path) for path in folders]
+
+    def _card(self, path: Path) -> RunCard:
+        from engine.runs import library
+        from engine.runs.records import ENDED
+
+        known = self._ended.get(path)
+        if known and known[0] == _stamp(path):
+            return known[1]
+        summary = library.summarise(path)
+        card = RunCard(
+            summary,
+            title=clean(summary.title or summary.preset_name or summary.id),
+            progress=self._progress(path, summary),
+        )
+        if summary.state in ENDED:
+            self._ended[path] = (_stamp(path), card)
+        return card
+
+    def _progress(self, path: Path, summary: RunSummary) -> float | None:
+        if summary.state == "broken":
+            return None
+        stamp = _modified(path / "preset.toml")
+        if self._presets.get(path, (None,))[0] != stamp:
+            self._presets[path] = (stamp, read_frozen(path))
+        preset = self._presets[path][1]
+        return used(preset.budget, summary) if preset else None
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes when somebody writes into a run."""
+    return tuple(_modified(path / name) for name in ("run.db", "run.db-wal", "preset.toml"))
+
+
+def _modified(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def read_frozen(path: Path) -> Preset | None:
+    """The preset frozen in a run's folder, None when it cannot be read."""
+    from engine import presets
+    from engine.core.errors import UserError
+
+    try:
+        text = (path / "preset.toml").read_text("utf-8")
+        return presets.convert(tomllib.loads(text), "preset.toml", path)
+    except (OSError, ValueError, UserError):
+        return None
+
+
+def used(budget: Budget, summary: RunSummary) -> float:
+    """The share of the budget a run has used, 0 to 1: of several limits the nearest.
+
+    An update is a step (or sweep) for every method that has a row here.
+    """
+    spent = {
+        "env_steps": summary.env_steps,
+        "episodes": summary.episodes,
+        "updates": summary.step,
+        "seconds": summary.seconds,
+    }
+    limits = {key: getattr(budget, key) for key in spent}
+    shares = [spent[key] / limit for key, limit in limits.items() if limit]
+    return min(max(shares, default=0.0), 1.0)
+
+
+def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
+    """What the preview of a run shows; None when `stale` says that nobody wants it any more."""
+    from engine.core.errors import UserError
+    from engine.runs.reader import RunReader
+
+    try:
+        with RunReader(path) as reader:
+            final, why = reader.final(), reader.error()
+            if stale():
+                return None
+            info, world = reader.info(), reader.world_at(2**62)
+        from tui.kinds.clock import trains_text
+
+        maze = world.maze if world and not trains_text(info.preset) else None
+        return RunDetail(path.name, info.preset, maze, final, clean(why))
+    except (UserError, OSError, ValueError, KeyError) as error:
+        return RunDetail(path.name, error=clean(str(error)))

@@ -1,0 +1,1 @@
+"""The trajectory log, and the arithmetic of one update."""

@@ -1,0 +1,252 @@
+"""The columns of the trajectory log, and what stands in them; fewer where there is less room."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from engine.env.maze import Maze
+from engine.learning.events import Step
+from tui.kinds.llm_words import choice, choice_mark, rank
+from tui.log.log_entries import Entry, Row
+from tui.model.steps import action_name, arrow, ending, not_learned_from, place
+from tui.ui.glyphs import Glyphs, plain
+from tui.ui.text import fit, fit_number, number
+
+
+class Column(NamedTuple):
+    """One column: what it shows, its title and glossary entry, and its width."""
+
+    kind: str
+    title: str
+    slug: str
+    width: int
+
+
+class Cell(NamedTuple):
+    """Text in one component style of the log; with a slug, a glossary term."""
+
+    text: str
+    part: str = "value"
+    slug: str = ""
+
+
+T = Column("t", "t", "time-step", 5)
+STATE = Column("state", "state", "state", 9)
+ACTION = Column("action", "action", "action", 9)
+HOW = Column("how", "how", "exploration", 12)
+REWARD = Column("reward", "reward", "reward", 8)
+TARGET = Column("target", "target", "td-target", 8)
+ERROR = Column("error", "error δ", "td-error", 9)
+TO_GO = Column("to-go", "to go G", "return-to-go", 9)
+ADVANTAGE = Column("advantage", "A(s,a)", "advantage", 8)
+ARROW = Column("arrow", "a", "action", 2)
+MARK = Column("mark", "?", "exploration", 2)
+
+NARROW = (T._replace(width=4), STATE._replace(width=8), ARROW, MARK, REWARD._replace(width=7))
+
+MOVES = (
+    (T, STATE, ACTION, HOW, REWARD, TARGET, ERROR, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, MARK, REWARD, TARGET, ERROR, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, MARK, REWARD, ERROR, TO_GO, ADVANTAGE),
+    (*NARROW, ERROR._replace(title="δ", width=7), TO_GO._replace(title="G", width=7)),
+    (*NARROW, ERROR._replace(title="δ", width=7)),
+)
+"""Layouts for moves, from wide to narrow."""
+
+PREDICTIONS = (
+    (T, STATE, ACTION, REWARD, TARGET, ERROR, TO_GO),
+    (T, STATE, ARROW, REWARD, TARGET, ERROR, TO_GO),
+    (T, STATE, ARROW, REWARD, ERROR._replace(title="δ", width=7), TO_GO._replace(title="G")),
+    (*(c for c in NARROW if c.kind != "mark"), ERROR._replace(title="δ", width=7)),
+)
+"""Layouts for moves of a policy that was given: it neither explores nor prefers."""
+
+CHANCE = Column("chance", "π(a|s)", "policy", 8)
+AFTER = Column("after", "then", "policy-gradient", 8)
+
+POLICIES = (
+    (T, STATE, ACTION, HOW, REWARD, CHANCE, AFTER, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, MARK, REWARD, CHANCE, AFTER, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, MARK, REWARD, CHANCE, AFTER, ADVANTAGE),
+    (*NARROW, CHANCE, AFTER._replace(width=7)),
+)
+"""Layouts for moves of a method that learns a policy: the chance of the action taken, before and
+after it was learned from."""
+
+BEST = Column("action", "best", "action", 9)
+OLD = Column("before", "old V", "state-value", 9)
+NEW = Column("target", "new V", "bellman-backup", 9)
+CHANGE = Column("error", "change", "bellman-residual", 9)
+EXPECTED = Column("reward", "reward", "reward", 8)
+
+SWEEPS = (
+    (T._replace(title="#"), STATE, BEST, EXPECTED, OLD, NEW, CHANGE),
+    (STATE, BEST, OLD, NEW, CHANGE),
+    (STATE, ARROW, OLD, NEW, CHANGE),
+)
+"""Layouts for the backups of a sweep."""
+
+CHOICE = Column("choice", "choice", "policy", 12)
+CHOICE_MARK = MARK._replace(kind="choice-mark", slug="policy")
+SHORT = (*NARROW[:3], CHOICE_MARK, CHANCE._replace(width=7), AFTER._replace(width=7), NARROW[-1])
+
+MODELS = (
+    (T, STATE, ACTION, CHOICE, CHANCE, AFTER, REWARD, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, CHOICE_MARK, CHANCE, AFTER, REWARD, TO_GO, ADVANTAGE),
+    (*SHORT, TO_GO._replace(title="G", width=8), ADVANTAGE),
+    (*SHORT, ADVANTAGE),
+    (*SHORT[:-2], ADVANTAGE),
+)
+"""Layouts for moves of a language model: how likely it found each, before and after its update."""
+
+ROUTES = (
+    (T, STATE, ACTION, CHANCE, REWARD, TO_GO, ADVANTAGE),
+    (T, STATE, ARROW, CHANCE, REWARD, ADVANTAGE),
+)
+"""Layouts for moves of a route that a language model wrote down as a whole."""
+
+FAMILIES = {
+    "planning": SWEEPS,
+    "policy": POLICIES,
+    "prediction": PREDICTIONS,
+    "language-model": MODELS,
+    "routes": ROUTES,
+}
+
+INDENT = 2
+ROOMY = 50
+"""From this many columns on the header says "return", below it "G"."""
+
+
+def columns(width: int, family: str) -> tuple[Column, ...]:
+    """The widest layout for a family of methods that fits into `width`, else the narrowest."""
+    layouts = FAMILIES.get(family, MOVES)
+    return next((x for x in layouts if INDENT + sum(c.width for c in x) <= width), layouts[-1])
+
+
+def titles(shown: tuple[Column, ...], glyphs: Glyphs) -> list[Cell]:
+    """The line above the rows."""
+    cells = [Cell(" " * INDENT, "muted")]
+    for column in shown:
+        title = plain(column.title, glyphs.ascii)[: column.width - 1]
+        gap = " " * (column.width - len(title))
+        cells += [Cell(title, "term", column.slug), Cell(gap, "muted")]
+    return cells
+
+
+def header(
+    entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs, name: str = ""
+) -> list[Cell]:
+    """An episode in one line: number (or another `name`), length, return, how it ended."""
+    fold = glyphs.unfolded if is_open else glyphs.folded
+    name = name or f"{'Sweep' if entry.sweep else 'Episode'} {entry.index}"
+    cells = [Cell(f"{fold} {name}", "header")]
+    if entry.agent != watched:
+        cells.append(Cell(f"  agent {entry.agent}", "muted"))
+    if entry.sweep:
+        return [*cells, Cell(f"  {entry.length} states", "muted")]
+    plural = "" if entry.length == 1 else "s"
+    cells.append(Cell(f"  {entry.length} step{plural}", "muted"))
+    if entry.total_return is not None:
+        label = "return" if width >= ROOMY else "G"
+        cells += [Cell(f"  {label} ", "muted"), Cell(number(entry.total_return), "value")]
+    symbol, word, part = _outcome(entry, glyphs)
+    return [*cells, Cell(f"  {symbol} {word}", part)]
+
+
+def _outcome(entry: Entry, glyphs: Glyphs) -> tuple[str, str, str]:
+    """How an episode ended: symbol, word, style."""
+    last = entry.steps[-1] if entry.steps else None
+    if last is not None and (last.terminated or last.truncated or not entry.over):
+        symbol, word = ending(last, glyphs)
+    elif entry.success:
+        symbol, word = glyphs.success, "prize"
+    elif entry.terminated:
+        symbol, word = glyphs.fell, "failed"
+    elif entry.truncated:
+        symbol, word = glyphs.timeout, "time limit"
+    else:
+        symbol, word = glyphs.ended, "ended"
+    return symbol, word, "good" if entry.success else "bad" if entry.over else "muted"
+
+
+def step_cells(
+    row: Row, step: Step, shown: tuple[Column, ...], maze: Maze, glyphs: Glyphs
+) -> list[Cell]:
+    """A step, column by column."""
+    cells = [Cell(" " * INDENT, "muted")]
+    for column in shown:
+        text, part = _cell(column, row, step, maze, glyphs)
+        cells.append(Cell(fit(text, column.width - 1, glyphs.ellipsis) + " ", part))
+    if (step.terminated or step.truncated) and not row.entry.sweep:
+        symbol, word = ending(step, glyphs)
+        cells.append(Cell(f" {symbol} {word}", "good" if step.success else "bad"))
+    return cells
+
+
+def _cell(column: Column, row: Row, step: Step, maze: Maze, glyphs: Glyphs) -> tuple[str, str]:
+    """Text and style of one value."""
+    width = column.width - 1
+    chosen = "explored" if step.explored else "exploited"
+    arrows = glyphs.dashed if step.explored else glyphs.solid
+    mark = glyphs.explored if step.explored else glyphs.exploited
+    if step.kind == "planning":
+        chosen, mark = "planned", glyphs.backup
+    match column.kind:
+        case "t":
+            return str(row.position if row.entry.sweep else step.t), "muted"
+        case "state":
+            return place(maze, step.state), "value"
+        case "action":
+            symbol = arrow(maze, step.action, arrows)
+            return f"{symbol} {action_name(maze, step.action)}", chosen
+        case "arrow":
+            return arrow(maze, step.action, arrows), chosen
+        case "how":
+            return f"{mark} {chosen}", chosen
+        case "mark":
+            return mark, chosen
+        case "choice":
+            return choice(step, glyphs), "explored" if rank(step) > 1 else "exploited"
+        case "choice-mark":
+            return choice_mark(step, glyphs), "explored" if rank(step) > 1 else "exploited"
+        case "reward":
+            exact = f"{step.reward:+.4g}"  # as written in the preset, mostly: no zeros behind it
+            shown = exact if len(exact) <= width and step.reward else _signed(step.reward, width)
+            return shown, _tone(step.reward)
+        case "before":
+            return fit_number(step.before, min(width, 6)), "value"
+        case "target" | "error" if not_learned_from(step):
+            return glyphs.ellipsis, "muted"
+        case "target":
+            return fit_number(step.target, min(width, 6)), "value"
+        case "chance":
+            return fit_number(math.exp(step.log_prob), min(width, 6)), "value"
+        case "after":
+            if not step.probabilities_after:
+                return glyphs.ellipsis, "muted"
+            after = step.probabilities_after[step.action]
+            tone = _tone(after - step.probabilities[step.action])
+            return fit_number(after, min(width, 6)), tone
+        case "error":
+            return _signed(step.error, width), _tone(step.error)
+        case "to-go":
+            known = row.entry.returns
+            if known is None:
+                return glyphs.ellipsis, "muted"
+            return fit_number(known[row.position], min(width, 6)), "value"
+        case _:
+            return fit_number(step.advantage, min(width, 6)), _tone(step.advantage)
+
+
+def _signed(value: float, width: int) -> str:
+    text = fit_number(value, min(width, 7) - 1 if value > 0 else min(width, 7))
+    return f"+{text}" if value > 0 else text
+
+
+def _tone(value: float) -> str:
+    """Good, bad, or neither; the sign before the number says the same."""
+    if math.isnan(value) or value == 0:
+        return "muted"
+    return "good" if value > 0 else "bad"

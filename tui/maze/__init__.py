@@ -1,0 +1,1 @@
+"""The maze: tiles, what was learned, the agent, a legend."""

@@ -1,0 +1,244 @@
+"""Builds snapshots from the run store: the one reader behind live view, replay and time travel."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.algorithms.registry import algorithm_of
+from engine.core.errors import UserError
+from engine.env.build_mdp import build_mdps
+from engine.env.mdp import MDP
+from engine.exact.evaluate import OptimalFigures, optimal_figures
+from engine.exact.solve import Solution, optimal_path, solve
+from engine.learning.events import Episode, Group, Live, Policy, Step, Tuned, World
+from engine.runs.reader import RunReader
+from engine.runs.records import ENDED, EpisodeRow, RunState
+from engine.runs.schema import DATABASE
+from tui.kinds.clock import trains_text
+from tui.model.snapshot import Snapshot
+
+SHOWN_EPISODES = 500
+"""How many recorded episodes a snapshot lists."""
+ALL = 100_000
+"""More episodes than any run keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place in the recording: step `t` of a recorded episode, or of none (then `at` is given)."""
+
+    episode_id: int | None
+    t: int
+    at: int | None = None
+    """The step looked at, where it is later than the one shown: figures and tables are of then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """A world with what is exactly known about it."""
+
+    world: World
+    mdp: MDP
+    optimum: Solution
+    figures: OptimalFigures
+    path: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGroup:
+    """A group of episodes, and the world they were played in."""
+
+    group: Group
+    world: World
+    mdp: MDP
+    optimum: Solution
+    optimal_path: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPage:
+    """The groups that one update of a language model compared, as far as they are recorded."""
+
+    update: int
+    newest: int
+    """The newest update that has recorded groups."""
+    groups: tuple[ShownGroup, ...]
+
+
+class SnapshotSource:
+    """Reads one run. Use it from one thread at a time; nothing here touches the screen."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UserError when there is no readable run in the folder."""
+        self.reader = RunReader(path)
+        self.state: RunState | None = None
+        """What the run was doing at the last look."""
+        self._solved: dict[int, _Solved] = {}
+        self._mdps: dict[int, MDP] = {}
+        self._generation = -1
+        self._episode: tuple[int, Episode] | None = None
+        self._rows: tuple[tuple[int, int], tuple[EpisodeRow, ...]] | None = None
+
+    def close(self) -> None:
+        """Close the store."""
+        self.reader.close()
+
+    def changed(self) -> bool:
+        """Whether the run may look different now. Cheap: nothing is read of an idle run.
+
+        Raises UserError when the run has been deleted, which an open database would not notice.
+        """
+        if not (self.reader.path / DATABASE).exists():
+            raise UserError(f"The run {self.reader.id} has been deleted.")
+        if self.reader.changed():
+            return True
+        # A worker that was killed writes nothing more; only its lock tells.
+        return self.state not in ENDED and self.reader.state() != self.state
+
+    def episode(self, episode_id: int) -> Episode:
+        """A recorded episode; the newest asked for is kept. Raises UserError without one."""
+        if self._episode is None or self._episode[0] != episode_id:
+            self._episode = (episode_id, self.reader.episode(episode_id))
+        return self._episode[1]
+
+    def recorded(self) -> tuple[EpisodeRow, ...]:
+        """All recorded episodes, oldest first. They come with recording points only."""
+        head = self.reader.head()
+        key = (head.generation, head.last_point_id)
+        if self._rows is None or self._rows[0] != key:
+            self._rows = (key, tuple(reversed(self.reader.episodes(limit=ALL))))
+        return self._rows[1]
+
+    def tunes(self) -> list[Tuned]:
+        """What was changed since the run started."""
+        return self.reader.tunes()
+
+    def read(self, moment: Moment | None = None) -> Snapshot | None:
+        """The run as it is now, or as it was at a recorded moment; None before it has begun.
+
+        Raises UserError when the run, or the moment in it, is not there any more.
+        """
+        reader = self.reader
+        info, head = reader.info(), reader.head()
+        self.state = head.state
+        if head.generation != self._generation:
+            self._generation = head.generation
+            self._solved.clear()
+            self._mdps.clear()
+            self._episode = None
+        moved_to: int | None = None
+        if moment is None:
+            steps, policy, at = self._edge(head.step)
+        else:
+            steps, at, moved_to = self._recorded_at(moment, head.step)
+            policy = reader.policy_at(at)
+        world_id = steps[-1].world_id if steps else policy.world_id if policy else 0
+        world_id = world_id if moved_to is None else moved_to
+        solved = self._solve(world_id, info.preset.algorithm.gamma)
+        if solved is None:
+            return None
+        return Snapshot(
+            run_id=info.id,
+            preset=info.preset,
+            algorithm=algorithm_of(info.preset),
+            head=head,
+            at=at,
+            following=moment is None,
+            world=solved.world,
+            mdp=solved.mdp,
+            optimum=solved.optimum,
+            optimal_figures=solved.figures,
+            optimal_path=solved.path,
+            policy=policy,
+            evaluation=reader.evaluation_at(None if moment is None else at),
+            curves=reader.curves(),
+            reached=reader.reached() if info.preset.run.agents > 1 else {},
+            episodes=tuple(reader.episodes(None if moment is None else at, SHOWN_EPISODES)),
+            steps=steps,
+            notes=tuple(reader.notes()),
+            held_out=reader.evaluation_at(None if moment is None else at, split="test"),
+            held_out_curves=reader.curves(split="test"),
+            **(self._free_text() if trains_text(info.preset) else {}),
+        )
+
+    def _free_text(self) -> dict[str, Any]:
+        """What a snapshot of a run of free text has besides."""
+        rows = self.reader.groups()
+        return {
+            "pairs": tuple(self.reader.pairs()),
+            "preferences": tuple(self.reader.preferences()),
+            "writing": self.reader.group(rows[-1].id) if rows else None,
+        }
+
+    def groups(self, update: int | None = None, by: int = 0) -> GroupPage | None:
+        """What an update compared: the newest at or before `update` (default: of all), or the one
+        so many recorded updates away from it, at most the first or the last. None without any."""
+        rows = self.reader.groups()
+        updates = sorted({row.step for row in rows})
+        if not updates:
+            return None
+        place = (len(updates) if update is None else bisect_right(updates, update)) - 1 + by
+        chosen = updates[max(0, min(place, len(updates) - 1))]
+        compared = [self.reader.group(row.id) for row in rows if row.step == chosen]
+        gamma = self.reader.info().preset.algorithm.gamma
+        solved = [self._solve(group.world_id, gamma) for group in compared]
+        return GroupPage(
+            update=chosen,
+            newest=updates[-1],
+            groups=tuple(
+                ShownGroup(group, world.world, world.mdp, world.optimum, world.path)
+                for group, world in zip(compared, solved, strict=True)
+                if world is not None
+            ),
+        )
+
+    def _edge(self, step: int) -> tuple[tuple[Step, ...], Policy | None, int]:
+        """The newest steps and tables: from the live edge, else from the record."""
+        live: Live | None = self.reader.live()
+        recorded = self.reader.policy_at()
+        if live is None:
+            return (), recorded, step
+        policy = live.policy
+        if policy is None or (recorded and recorded.step > policy.step):
+            policy = recorded
+        return live.steps, policy, max(step, live.step)
+
+    def _recorded_at(self, moment: Moment, newest: int) -> tuple[tuple[Step, ...], int, int | None]:
+        """The steps that lead to a moment of the recording, the step that is looked at, and the
+        world of then where it is no more the one of those steps, which are left out then."""
+        steps: tuple[Step, ...] = ()
+        at = 0
+        if moment.episode_id is not None:
+            episode = self.episode(moment.episode_id)
+            steps = episode.steps[: moment.t + 1]
+            at = steps[-1].step if steps else episode.step  # a route may have no moves at all
+        if moment.at is None:
+            return steps, at, None
+        at = max(at, min(moment.at, newest))
+        world = self.reader.world_at(at)
+        if steps and world is not None and world.step > steps[-1].step:
+            return (), at, world.id
+        return steps, at, None
+
+    def _solve(self, world_id: int, gamma: float) -> _Solved | None:
+        if world_id not in self._solved:
+            worlds = self.reader.worlds()
+            if not any(world.id == world_id for world in worlds):
+                return None
+            if len(worlds) != len(self._mdps):
+                mdps = build_mdps([world.maze for world in worlds])
+                self._mdps = {world.id: mdp for world, mdp in zip(worlds, mdps, strict=True)}
+                self._solved.clear()
+            mdp = self._mdps[world_id]
+            optimum = solve(mdp, gamma)
+            self._solved[world_id] = _Solved(
+                world=next(world for world in worlds if world.id == world_id),
+                mdp=mdp,
+                optimum=optimum,
+                figures=optimal_figures(mdp, gamma, optimum),
+                path=tuple(optimal_path(mdp, optimum)),
+            )
+        return self._solved[world_id]

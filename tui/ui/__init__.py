@@ -1,0 +1,1 @@
+"""Widgets and words for any screen; they know nothing about runs."""

@@ -1,1 +1,0 @@
-"""Widgets that know nothing about runs: they draw what they are given."""
