@@ -9,7 +9,7 @@ import pytest
 from challenge_tools import CHALLENGE, COMPARE, GROWTH, make_lab
 
 from engine import presets
-from engine.config.library import find_preset, shipped_folder, shipped_names
+from engine.config.library import CHALLENGE_FILE, find_preset, shipped_folder, shipped_names
 from engine.core.errors import UserError
 from engine.experiments.lab.challenge import (
     all_challenges,
@@ -46,14 +46,14 @@ def test_a_shipped_challenge_claims_a_difference() -> None:
 def test_no_two_shipped_presets_share_a_name() -> None:
     folder = shipped_folder()
     files = [*folder.glob("*.toml"), *folder.glob("lab/*/*.toml")]
-    counts = Counter(path.stem for path in files if path.name != CHALLENGE)
+    counts = Counter(path.stem for path in files if path.name != CHALLENGE_FILE)
     assert [name for name, count in counts.items() if count > 1] == []
     assert sorted(counts) == shipped_names()
 
 
 def test_the_presets_of_the_lab_are_in_the_group_of_challenges() -> None:
     for path in lab_folder().glob("*/*.toml"):
-        if path.name != CHALLENGE:
+        if path.name != CHALLENGE_FILE:
             assert presets.load(path.stem).group == "challenge", path.stem
 
 
@@ -93,7 +93,7 @@ def test_challenges_are_ordered_by_number(folder: Path) -> None:
     text = (CHALLENGE + COMPARE).replace("small-", "other-")
     make_lab(folder, text, "other")
     assert [challenge.name for challenge in all_challenges()] == ["other", "small"]
-    (folder / "lab" / "other" / CHALLENGE).write_text(text.replace("= 1", "= 2"))
+    (folder / "lab" / "other" / CHALLENGE_FILE).write_text(text.replace("= 1", "= 2"))
     with pytest.raises(UserError, match="number: found 2, which other has too"):
         all_challenges()
 
