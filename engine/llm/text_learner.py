@@ -5,9 +5,9 @@ completions are shown and answered; a reward model is fitted to all answers so f
 updates follow, in each of which the model writes, the reward model scores, and the policy is made
 to write more of what scored better than the rest, held back by the KL to the base model.
 
-While answers are missing the learner waits (`engine.learning.learner.AskingLearner`); with a rule as
-the judge it never does. All completions are drawn from random numbers of their own, by seed and clock
-(`plan_judging.stream`), so that a resumed run writes and asks the same.
+While answers are missing the learner waits (`engine.learning.learner.AskingLearner`); with a rule
+as the judge it never does. All completions are drawn from random numbers of their own, by seed and
+clock (`plan_judging.stream`), so that a resumed run writes and asks the same.
 
 Shapes: `B` completions in groups of `G`, `D` features.
 """

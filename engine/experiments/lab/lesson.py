@@ -13,7 +13,8 @@ directive each, or several in their order:
 
 `ask` with `choices` and `answer`, or with `exact` (a figure of the exact solver, see
 `engine.experiments.lab.exact_figures`) or `metric` (a live figure), which
-are answered by a number; `wait` for a live figure; `show` one; `point` at a glossary term; `start` runs.
+are answered by a number; `wait` for a live figure; `show` one; `point` at a glossary term;
+`start` runs.
 
 What stands below a question or a wait is not shown before it is answered or met. A question with
 a wait below it on the same page is a **prediction**: any answer is taken, and what is right is told
