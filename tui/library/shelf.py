@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.algorithms import registry
-from engine.config.preset import algorithm_name
-from engine.config.shipped import shipped_files
+from tui import kinds
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -85,6 +83,7 @@ def read_presets() -> list[PresetCard]:
 
     Mazes are not built here: `outlook` does that for the one that is looked at.
     """
+    from engine.config.shipped import shipped_files  # start-up time
 
     cards = [_read_preset(path) for path in shipped_files().values()]
     return sorted(cards, key=_teaching_order)
@@ -107,6 +106,8 @@ def _read_preset(path: Path) -> PresetCard:
 def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
     """By group; the newcomer's first; what runs on any machine; then by algorithm, and each one's
     plain preset first."""
+    from engine.algorithms import registry  # start-up time
+    from engine.config.preset import algorithm_name  # start-up time
 
     algorithm = algorithm_name(card.preset) if card.preset else ""
     taught = list(registry.LANGUAGE_MODELS.names if card.group == "llm" else registry.TABLES.names)
@@ -118,9 +119,7 @@ def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
 
 def _needs_gpu(preset: Preset | None) -> bool:
     """Whether a preset asks for a GPU; others take what there is."""
-    from engine.config.preset import LlmPreset
-
-    return isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
+    return preset is not None and kinds.of(preset).needs_gpu
 
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
@@ -130,9 +129,8 @@ def outlook(preset: Preset, solve_too: bool) -> Outlook:
     from engine.env.build_mdp import build_mdp
     from engine.exact.evaluate import optimal_figures
     from engine.exact.solve import solve
-    from tui.kinds.clock import trains_text
 
-    if trains_text(preset):
+    if not kinds.of(preset).has_maze:
         return Outlook()  # free text: there is no maze
     first = None
     try:
@@ -251,9 +249,7 @@ def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
             if stale():
                 return None
             info, world = reader.info(), reader.world_at(2**62)
-        from tui.kinds.clock import trains_text
-
-        maze = world.maze if world and not trains_text(info.preset) else None
+        maze = world.maze if world and kinds.of(info.preset).has_maze else None
         return RunDetail(path.name, info.preset, maze, final, clean(why))
     except (UserError, OSError, ValueError, KeyError) as error:
         return RunDetail(path.name, error=clean(str(error)))

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.config.preset import LlmPreset
+from tui import kinds
 from tui.maze.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
 from tui.maze.maze_legend import Piece, describe, fitted, layer_title, legend, legend_terms
 from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
@@ -307,9 +307,17 @@ class MazeView(ScrollView):
         assert self._picture is not None
         dots = self._box.dot
         compare = self.show_optimal_values and self._box.height == 1
-        preset = self.snapshot.preset if self.snapshot else None
-        form = preset.model.policy if isinstance(preset, LlmPreset) else ""
-        shown = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare, form=form)
+        assert self.snapshot is not None
+        kind = kinds.of(self.snapshot.preset)
+        shown = legend(
+            self._picture,
+            digit,
+            self._glyphs,
+            dots=dots,
+            compare=compare,
+            explores=kind.explores,
+            shares=kind.writes_routes,
+        )
         inspected = self.cursor if self.cursor is not None else self.agent
         text = self._glyphs.separator.join(f" {part} " for part in self.details(inspected))
         if (shown, text) != (self._legend, self._inspected):

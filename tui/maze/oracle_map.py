@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
-from engine.config.preset import LlmPreset
 from engine.env.maze import RESTING
+from tui import kinds
 from tui.maze.maze_layers import marks_of, shown_states
 from tui.model.snapshot import Snapshot
 from tui.model.steps import arrow
@@ -126,8 +126,7 @@ class Mazes(Horizontal):
 
 
 def _is_asked(snapshot: Snapshot) -> bool:
-    preset = snapshot.preset
-    asked = isinstance(preset, LlmPreset) and preset.model.policy == "action"
+    asked = kinds.of(snapshot.preset).asks_every_cell
     return asked and snapshot.policy is not None and bool(snapshot.world.maze.rows)
 
 

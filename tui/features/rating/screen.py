@@ -18,9 +18,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.config.preset import LlmPreset
 from engine.learning.events import Episode, Pair, Preference
 from engine.runs.reader import RunReader
+from tui import kinds
 from tui.features.rating.completion_card import CompletionCard
 from tui.features.rating.keys import KEYS
 from tui.features.rating.marks import Marks, MarksDialog
@@ -39,7 +39,6 @@ from tui.features.rating.words import (
 from tui.features.trainer.screen import TrainerScreen
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.glossary.term_picker import TermPicker
-from tui.kinds.clock import clock_of
 from tui.library import facts_of
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
@@ -274,7 +273,7 @@ class RatingScreen(RunScreen):
         if shot is None or not shot.notes:
             self.tell(Notice("The run has not said anything yet."))
         else:
-            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            screen = NotesScreen(shot.notes, kinds.of(shot.preset).clock.unit)
             self.app.push_screen(screen, self._open_term)
 
     # ------------------------------------------------------------ terms
@@ -308,5 +307,4 @@ def screen_for(path: Path) -> RunScreen:
     """The screen that shows a run: the trainer, or for free text the pairs. Raises UserError."""
     with RunReader(path) as reader:
         preset = reader.info().preset
-    free_text = isinstance(preset, LlmPreset) and preset.text is not None
-    return RatingScreen(path) if free_text else TrainerScreen(path)
+    return RatingScreen(path) if kinds.of(preset).asks_preferences else TrainerScreen(path)

@@ -16,6 +16,7 @@ from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
 from engine.tabular.kernels.experience import MovingAlgorithm
+from tui import kinds
 from tui.features.edit.screen import EditScreen
 from tui.features.groups.screen import GroupScreen
 from tui.features.trainer.explain_dialog import ExplainScreen
@@ -24,7 +25,6 @@ from tui.features.trainer.loop_figure import LoopFigure
 from tui.glossary.entries import load
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
-from tui.kinds.clock import clock_of, trains_llm
 from tui.library import facts_of
 from tui.library.facts_of import OVER, RESUMABLE
 from tui.log.trajectory_log import TrajectoryLog
@@ -51,8 +51,6 @@ PANELS: dict[str, tuple[str, type[Widget]]] = {
 NAMES = tuple(PANELS)
 WIDE = 120
 """From this many columns all four panels are shown, below it one at a time."""
-FIRST_LAYERS = {"prediction": 2, "policy": 4}
-"""What a family of methods learns, by layer: V(s) or π(a|s); all others show Q(s,a) first."""
 
 
 class TrainerScreen(RunScreen):
@@ -115,8 +113,7 @@ class TrainerScreen(RunScreen):
         """Show this moment in all panels."""
         first = not self.query_one(GlossaryPanel).slug
         if first:
-            shown = FIRST_LAYERS.get(snapshot.algorithm.family, 3)
-            self.query_one(MazeGrid).layer_number = shown
+            self.query_one(MazeGrid).layer_number = kinds.of(snapshot.preset).first_layer
         self.query_one(LoopFigure).show(snapshot)
         self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
         self.query_one(MazeGrid).show(snapshot)
@@ -144,7 +141,7 @@ class TrainerScreen(RunScreen):
 
     def _hint(self, snapshot: Snapshot) -> str:
         """One sentence: what happens, and what a newcomer can press."""
-        head = snapshot.head
+        head, hints = snapshot.head, kinds.of(snapshot.preset).hints
         if not snapshot.following:
             now = "the end" if head.ended else "now"
             return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
@@ -152,19 +149,12 @@ class TrainerScreen(RunScreen):
             how = OVER[head.state]
             return f"{how}: r in the library goes on with it. Space replays it, q leaves."
         if head.ended:
-            if trains_llm(snapshot.preset):
-                return "It is over. Space replays it, u shows groups, m other curves, q leaves."
-            return "It is over. Space replays it, m shows other curves, q goes to the library."
-        if head.state == "paused" and trains_llm(snapshot.preset):
-            return "Space goes on, . does one update; Enter explains the move, u shows its group."
+            return hints.over
         if head.state == "paused":
-            return "Space goes on, . does one step, e an episode; Enter explains the step."
+            return hints.paused
         if snapshot.step is None and snapshot.notes:
             return snapshot.notes[-1].text
-        layers = len(self.query_one(MazeGrid).layer_choices)
-        if trains_llm(snapshot.preset):
-            return f"Enter explains this move, u its group, 1-{layers} other layers, ? all keys."
-        return f"Enter explains this step, 1-{layers} show other layers, + goes faster, ? all keys."
+        return hints.running.format(layers=len(self.query_one(MazeGrid).layer_choices))
 
     @on(CurvesPanel.MomentChosen)
     def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:
@@ -217,14 +207,14 @@ class TrainerScreen(RunScreen):
         if shot is None or not shot.notes:
             self.tell(Notice("The run has not said anything yet."))
         else:
-            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            screen = NotesScreen(shot.notes, kinds.of(shot.preset).clock.unit)
             self.app.push_screen(screen, self.look_up)
 
     @work(group="groups", exclusive=True)
     async def action_groups(self) -> None:
         """What a language model's update compared: that of the row under the log's cursor."""
         shot = self.snapshot
-        if shot is None or not trains_llm(shot.preset):
+        if shot is None or not kinds.of(shot.preset).has_groups:
             return
         row = self.query_one(TrajectoryLog).cursor_row if self.panel == "log" else None
         page = await self.groups(row.entry.end if row else shot.at)
@@ -284,7 +274,7 @@ class TrainerScreen(RunScreen):
         if action == "return":
             return bool(self._looked_up_from)
         if action == "groups":
-            return self.snapshot is not None and trains_llm(self.snapshot.preset)
+            return self.snapshot is not None and kinds.of(self.snapshot.preset).has_groups
         if action == "alone":
             return self.size.width >= WIDE
         if action == "grid" and str(parameters[0]).startswith("layer("):
