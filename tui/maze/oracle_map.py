@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.app import RenderResult
+from textual.app import ComposeResult, RenderResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.style import Style
@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from engine.env.maze import RESTING
 from tui import kinds
+from tui.maze.maze_grid import MazeGrid
 from tui.maze.maze_layers import marks_of, shown_states
 from tui.model.snapshot import Snapshot
 from tui.model.steps import arrow
@@ -119,6 +120,22 @@ class Mazes(Horizontal):
     DEFAULT_CSS = """
     Mazes { height: 1fr; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+
+    def compose(self) -> ComposeResult:
+        yield MazeGrid()
+        yield OracleMap()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw this moment; the first with the layer of what the run learns."""
+        if not self._begun:
+            self._begun = True
+            self.query_one(MazeGrid).layer_number = kinds.of(snapshot.preset).first_layer
+        self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
+        self.query_one(MazeGrid).show(snapshot)
 
     def on_resize(self) -> None:
         """More or less room."""

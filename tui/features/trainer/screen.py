@@ -1,4 +1,4 @@
-"""The trainer: one run, live or recorded, in four panels."""
+"""The trainer: one run, live or recorded, in panels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
 from textual.containers import Container, Vertical
-from textual.widget import Widget
 
 from engine.core.errors import UserError
 from engine.env.maze import Maze
@@ -21,15 +20,13 @@ from tui.features.edit.screen import EditScreen
 from tui.features.groups.screen import GroupScreen
 from tui.features.trainer.explain_dialog import ExplainScreen
 from tui.features.trainer.keys import KEYS, in_order
-from tui.features.trainer.loop_figure import LoopFigure
-from tui.glossary.entries import load
+from tui.features.trainer.panels import BY_NAME, NAMES, PANELS, ShowsMoments
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
 from tui.library import facts_of
 from tui.library.facts_of import OVER, RESUMABLE
 from tui.log.trajectory_log import TrajectoryLog
 from tui.maze.maze_grid import MazeGrid
-from tui.maze.oracle_map import Mazes, OracleMap
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
@@ -41,16 +38,8 @@ from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen
 from tui.watching.status_line import Playback, StatusLine
 
-PANELS: dict[str, tuple[str, type[Widget]]] = {
-    "maze": ("Ice Maze", MazeGrid),
-    "log": ("Trajectory log", TrajectoryLog),
-    "curves": ("Curves", CurvesPanel),
-    "glossary": ("Glossary", GlossaryPanel),
-}
-"""The panels in their order: id, title, and what takes the focus in each."""
-NAMES = tuple(PANELS)
 WIDE = 120
-"""From this many columns all four panels are shown, below it one at a time."""
+"""From this many columns all panels are shown, below it one at a time."""
 
 
 class TrainerScreen(RunScreen):
@@ -71,33 +60,24 @@ class TrainerScreen(RunScreen):
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status")
-        yield ChoiceBar(*(title for title, _ in PANELS.values()), id="tabs")
+        yield ChoiceBar(*(panel.title for panel in PANELS), id="tabs")
         with Container(id="panels"):
-            with Vertical(id="maze", classes="panel"):
-                yield LoopFigure()
-                with Mazes():
-                    yield MazeGrid()
-                    yield OracleMap()
-            with Vertical(id="log", classes="panel"):
-                yield TrajectoryLog()
-            with Vertical(id="curves", classes="panel"):
-                yield CurvesPanel()
-            with Vertical(id="glossary", classes="panel"):
-                yield GlossaryPanel()
+            for panel in PANELS:
+                with Vertical(id=panel.name, classes="panel") as box:
+                    box.border_title = panel.title
+                    yield from (part() for part in panel.parts)
         yield KeyBar()
 
     def on_mount(self) -> None:
         self.set_class(glyphs.current().ascii, "-ascii")
-        for name, (title, _) in PANELS.items():
-            self.query_one(f"#{name}").border_title = title
         self._fit()
-        self.enter("maze")
+        self.enter(NAMES[0])
 
     def on_resize(self) -> None:
         self._fit()
 
     def _fit(self) -> None:
-        """One panel or four, by the width."""
+        """One panel or all, by the width."""
         wide = self.size.width >= WIDE
         self.set_class(not wide or self.alone, "-narrow")
         self.query_one(KeyBar).with_palette = wide
@@ -111,20 +91,9 @@ class TrainerScreen(RunScreen):
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this moment in all panels."""
-        first = not self.query_one(GlossaryPanel).slug
-        if first:
-            self.query_one(MazeGrid).layer_number = kinds.of(snapshot.preset).first_layer
-        self.query_one(LoopFigure).show(snapshot)
-        self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
-        self.query_one(MazeGrid).show(snapshot)
-        self.query_one(TrajectoryLog).show(snapshot)
-        self.query_one(CurvesPanel).show(snapshot)
-        self.query_one(GlossaryPanel).show(snapshot)
-        if first:
-            # So that the glossary begins with what this run does, not with an empty page.
-            known = {entry.slug for entry in load()}
-            name = snapshot.algorithm.name
-            self.query_one(GlossaryPanel).open(name if name in known else "algorithm")
+        for part in self.query(".panel > *"):
+            assert isinstance(part, ShowsMoments)
+            part.show(snapshot)
 
     def say(self, instead: str = "") -> None:
         """The lines on top."""
@@ -170,7 +139,7 @@ class TrainerScreen(RunScreen):
     def enter(self, name: str) -> None:
         """Show a panel and put the focus into it."""
         self._activate(name)
-        self.query_one(PANELS[name][1]).focus()
+        self.query_one(BY_NAME[name].focus).focus()
 
     def _activate(self, name: str) -> None:
         """Make a panel the one that a narrow terminal shows."""
@@ -193,7 +162,7 @@ class TrainerScreen(RunScreen):
         self.enter(NAMES[(NAMES.index(self.panel) + 1) % len(NAMES)])
 
     def action_alone(self) -> None:
-        """This panel alone, or all four again."""
+        """This panel alone, or all of them again."""
         self.alone = not self.alone
         self._fit()
 
@@ -308,7 +277,7 @@ class TrainerScreen(RunScreen):
         """Choose among the labels of the panel in focus, and those of the lines on top."""
         panel = self.query_one(f"#{self.panel}")
         shown = [
-            panel.query_one(PANELS[self.panel][1]),
+            panel.query_one(BY_NAME[self.panel].focus),
             *panel.query("*"),
             self.query_one("#status"),
         ]
