@@ -1,4 +1,4 @@
-"""Which settings of a preset can have an effect: the forms show no others."""
+"""Settings of a preset that can have an effect: the forms show no others."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ NOT_IN_TEXT = (
     "algorithm.uniform", "algorithm.random_starts", "algorithm.credit", "algorithm.gamma",
     "algorithm.kl_reference", "algorithm.decay",
 )  # fmt: skip
-"""What free text has no use for."""
+"""Settings that free text has no use for, by how their keys begin."""
 
 
 FIXED = frozenset({"maze.map", "maze.gymnasium", "maze.success", "maze.size"})
-"""What a preset is about: with another value it would be another preset."""
+"""Settings that a preset is about: with another value it would be another preset."""
 RANDOM_MAPS = frozenset({"maze.hole_density", "maze.seed"})
-"""What counts only where maps are drawn at random."""
+"""Settings that count only where maps are drawn at random."""
 AGENTS_ONLY = frozenset({"run.agents", "budget.env_steps", "budget.episodes"})
-"""What counts the agents of a run, or what they do: a planner has none."""
+"""Settings that count the agents of a run, or what they do: a planner has none."""
 
 
 def applies(preset: Preset, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""What all kinds of run have in common that train a language model."""
+"""The part that all kinds of run share that train a language model."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ MAIN = frozenset(
         "maze.slip",
     }
 )
-"""Those that are not folded away."""
+"""Settings that a form shows at once."""
 
 
 class LlmStory(Story):
@@ -123,7 +123,7 @@ class LlmKind(Kind):
     preset: LlmPreset
 
     writes: ClassVar[str]
-    """What the model does, in words."""
+    """The model's task in words."""
 
     clock: ClassVar[Clock] = UPDATES
     views: ClassVar[tuple[View, ...]] = LLM_VIEWS
@@ -134,7 +134,7 @@ class LlmKind(Kind):
         (*SHORT, ADVANTAGE),
         (*SHORT[:-2], ADVANTAGE),
     )
-    """How likely the model found each move, before and after its update."""
+    """With the chance the model gave each move, before and after its update."""
     story = LlmStory
     registry: ClassVar[Registry[LlmAlgorithm]] = LANGUAGE_MODELS
     hints = Hints(

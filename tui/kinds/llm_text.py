@@ -88,7 +88,7 @@ class TextKind(LlmKind):
         return f"{who}; asked: {clean(text.prompts[0])}"
 
     def final_facts(self, final: Mapping[str, Any]) -> list[Fact]:
-        """How the reward model stands to whoever judges."""
+        """The reward model beside whoever judges."""
         metrics, nan = final["metrics"], math.nan
         agreed = metrics.get("judge_agreement", nan)
         return [
