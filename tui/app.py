@@ -26,7 +26,7 @@ from tui.ui import glyphs
 if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.experiments.lab.progress import State
-    from tui.features.home.lab_shelf import LabCard
+    from tui.library.lab_shelf import LabCard
     from tui.lesson.lesson_panel import LessonPanel
 
 WELCOME = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from home_tools import HostApp
 
-from tui.features.home.lab_shelf import LabCard
+from tui.library.lab_shelf import LabCard
 from tui.features.home.screen import HomeScreen
 
 CROSSING = """

@@ -21,7 +21,7 @@ from engine.runs.reader import RunReader
 from engine.runs.records import ENDED
 from tui.app import IceMazeApp
 from tui.features.home.lab_list import LabList
-from tui.features.home.lab_open import WhichRuns, start_together
+from tui.features.home.which_runs import WhichRuns
 from tui.features.home.screen import HomeScreen
 from tui.features.lesson.screen import LessonScreen
 from tui.forms.start_form import StartForm

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
-    from tui.features.home.lab_shelf import LabCard
+    from tui.library.lab_shelf import LabCard
 
 
 class Host(Protocol):

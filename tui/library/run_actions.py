@@ -1,11 +1,17 @@
-"""What can be done to a run from the list: each takes its folder, may wait, and needs a thread.
+"""What can be done to runs from the lists. All may wait, and need a thread.
 
 All raise UserError. The engine is imported on use, see `shelf`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.config.preset import Preset
 
 
 def resume(path: Path) -> None:
@@ -31,3 +37,30 @@ def delete(path: Path) -> None:
     from engine.runs.library import remove
 
     remove(path)
+
+
+def start_together(
+    presets: Sequence[tuple[str, Preset]], runs_dir: Path, *, paused: bool = False
+) -> list[Path]:
+    """Start a run of each preset, by name, at one pace and from one seed: those of the first.
+
+    `paused` runs wait before their first step. When one cannot start, those begun before are
+    stopped.
+    """
+    from engine.core.errors import UserError
+    from engine.runs import launch
+
+    started: list[Path] = []
+    try:
+        for name, preset in presets:
+            how = presets[0][1].run
+            path = launch.launch(
+                preset, name, runs_dir=runs_dir, seed=how.seed, pace=how.pace, paused=paused
+            )
+            started.append(path)
+    except UserError:
+        for path in started:
+            with suppress(UserError):
+                stop(path)
+        raise
+    return started

@@ -11,8 +11,8 @@ from textual.screen import Screen
 from textual.widgets import OptionList
 
 from tui.features.home.lab_list import LabList
-from tui.features.home.lab_open import WhichRuns
-from tui.features.home.lab_shelf import LabCard, earlier_runs, read_lab
+from tui.features.home.which_runs import WhichRuns
+from tui.library.lab_shelf import LabCard, earlier_runs, read_lab
 from tui.library.host import Host
 from tui.library.lists import RunList
 from tui.library.shelf import PresetCard, RunCard

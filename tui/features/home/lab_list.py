@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets.option_list import Option
 
-from tui.features.home.lab_shelf import LabCard
+from tui.library.lab_shelf import LabCard
 from tui.library.lists import HomeList
 from tui.library.shelf import matches
 from tui.ui import glyphs

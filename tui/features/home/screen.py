@@ -20,7 +20,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from tui.features.home.home_lab import LabOfHome
 from tui.features.home.keys import KEYS
 from tui.features.home.lab_list import LabList
-from tui.features.home.lab_shelf import LabCard
+from tui.library.lab_shelf import LabCard
 from tui.features.home.preview import Preview
 from tui.library import run_actions, shelf
 from tui.library.facts_of import LIVE, RESUMABLE
