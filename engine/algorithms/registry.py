@@ -50,7 +50,7 @@ class Registry(Generic[A]):
 
 
 TABLES: Registry[Algorithm] = Registry(
-    "engine.tabular",
+    "engine.tabular.algorithms",
     "",
     {
         "value-iteration": "value_iteration",
@@ -60,7 +60,7 @@ TABLES: Registry[Algorithm] = Registry(
         "expected-sarsa": "expected_sarsa",
         "double-q-learning": "double_q_learning",
         "monte-carlo": "monte_carlo",
-        "td-0": "td_0",
+        "td-0": "td_prediction",
         "n-step-sarsa": "n_step_sarsa",
         "sarsa-lambda": "sarsa_lambda",
         "q-lambda": "q_lambda",
