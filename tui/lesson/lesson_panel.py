@@ -18,9 +18,11 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
+from engine.core.errors import UserError
 from engine.experiments.lab.lesson import Ask, Lesson
 from engine.experiments.lab.lesson import Point as PointAt
 from engine.experiments.lab.lesson_state import TRIES, LessonState
+from tui.glossary.term_picker import TermPicker
 from tui.lesson.lesson_parts import LessonText, NumberField
 from tui.lesson.lesson_words import LETTERS, hint, page_markdown, read_number, spelled, waiting_for
 from tui.ui import glyphs
@@ -206,7 +208,7 @@ class LessonPanel(Widget, can_focus=True):
 
     @work(thread=True, group="exact", exit_on_error=False)
     def _solve(self) -> None:
-        from engine.core.errors import UserError
+        # start-up time
         from engine.experiments.lab.exact_figures import exact_figures
 
         worker = get_current_worker()
@@ -306,8 +308,6 @@ class LessonPanel(Widget, can_focus=True):
 
     def action_look_up(self) -> None:
         """Ask for the word the page points at; among several, the reader chooses."""
-        from tui.glossary.term_picker import TermPicker
-
         terms = self.terms()
         if len(terms) == 1:
             self._ask_for(terms[0].slug)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def resume(path: Path) -> None:
     """Go on from the last checkpoint, at the pace the run had."""
+    # start-up time
     from engine.runs.launch import start_worker
     from engine.runs.reader import RunReader
 
@@ -26,6 +27,7 @@ def resume(path: Path) -> None:
 
 def stop(path: Path) -> None:
     """Ask a live run to write a checkpoint and end."""
+    # start-up time
     from engine.runs.reader import RunReader
 
     with RunReader(path) as reader:
@@ -34,6 +36,7 @@ def stop(path: Path) -> None:
 
 def delete(path: Path) -> None:
     """Delete a run that has ended, for good."""
+    # start-up time
     from engine.runs.library import remove
 
     remove(path)
@@ -47,6 +50,7 @@ def start_together(
     `paused` runs wait before their first step. When one cannot start, those begun before are
     stopped.
     """
+    # start-up time
     from engine.core.errors import UserError
     from engine.runs import launch
 

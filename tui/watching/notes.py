@@ -14,6 +14,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from engine.runs.records import NoteRow
+from tui.glossary.entries import load
 from tui.ui import glyphs
 from tui.ui.dialog import Dialog
 from tui.ui.text import clean
@@ -75,7 +76,6 @@ class NotesScreen(Dialog[str]):
     def _open(self, index: int | None) -> None:
         if index is None:
             return
-        from tui.glossary.entries import load
 
         term = self.notes[index].term
         if term in {entry.slug for entry in load()}:

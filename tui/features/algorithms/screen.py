@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,11 +14,13 @@ from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.presets import algorithm_map
 from tui.features.algorithms.words import llm_words, place_words
+from tui.glossary.entries import load
 from tui.glossary.glossary_dialog import GlossaryDialog, look_up
 from tui.glossary.panel import spelled
 from tui.library import shelf
-from tui.library.host import Host
+from tui.library.host import host_of
 from tui.library.lists import HomeList
 from tui.ui import glyphs
 from tui.ui.facts import Fact, Facts
@@ -126,8 +128,6 @@ class AlgorithmMapScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Fill the tree, and say what the first algorithm is."""
-        from engine.presets import algorithm_map
-
         self.set_class(glyphs.current().ascii, "-ascii")
         branches = algorithm_map.tree()
         self._branches = {branch.slug: branch for branch in branches}
@@ -184,8 +184,6 @@ class AlgorithmMapScreen(Screen[None]):
 
     def terms(self) -> list[Term]:
         """The glossary terms on screen."""
-        from tui.glossary.entries import load
-
         entry = self.entry
         own = load().for_label(entry.name) if entry else None
         named = [Term(entry.title, own.slug)] if entry and own else []
@@ -220,6 +218,7 @@ class AlgorithmMapScreen(Screen[None]):
         self._open_form(str(event.option.id))
 
     def _open_form(self, name: str) -> None:
+        # start-up time
         from tui.forms.start_form import StartForm
 
         card = self._presets[name]
@@ -230,7 +229,7 @@ class AlgorithmMapScreen(Screen[None]):
 
     def _start(self, name: str, preset: Preset | None) -> None:
         if preset is not None:
-            cast(Host, self.app).start_run(preset, name)
+            host_of(self).start_run(preset, name)
 
     def action_leave(self) -> None:
         """From the presets back to the map, and from the map back to where it was opened."""

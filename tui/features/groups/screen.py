@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
 from dataclasses import replace
 from statistics import fmean, pstdev
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
@@ -25,7 +24,7 @@ from tui.features.groups.members import by_advantage, moves, outcome, way
 from tui.glossary.glossary_dialog import look_up
 from tui.maze.maze_view import MazeView
 from tui.model.snapshot import Snapshot
-from tui.model.source import GroupPage, ShownGroup
+from tui.model.source import GroupPage, LoadsGroups, ShownGroup
 from tui.model.steps import place
 from tui.ui import glyphs
 from tui.ui.key_bar import KeyBar
@@ -40,12 +39,6 @@ FAR = 10
 """Updates that < and > skip."""
 EQUAL = 1e-9
 """A spread below is that of equal returns, summed up in another order."""
-
-
-class LoadsGroups(Protocol):
-    """Reads what an update compared, see `tui.model.source.SnapshotSource.groups`."""
-
-    def __call__(self, update: int | None, by: int = 0) -> Awaitable[GroupPage | None]: ...
 
 
 class Way(MazeView, can_focus=False):

@@ -104,6 +104,7 @@ def facts_of(card: LabCard, state: str) -> list[Fact]:
 
 def _titles(slugs: Iterable[str]) -> list[tuple[str, str]]:
     """The glossary entries of these names that there are, with their titles."""
+    # start-up time
     from tui.glossary.entries import load
 
     titles = {entry.slug: entry.title for entry in load()}

@@ -20,10 +20,10 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from tui.features.home.home_lab import LabOfHome
 from tui.features.home.keys import KEYS
 from tui.features.home.lab_list import LabList
-from tui.library.lab_shelf import LabCard
 from tui.features.home.preview import Preview
 from tui.library import run_actions, shelf
 from tui.library.facts_of import LIVE, RESUMABLE
+from tui.library.lab_shelf import LabCard
 from tui.library.lists import PresetList, RunList
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.ui import glyphs
@@ -249,6 +249,7 @@ class HomeScreen(LabOfHome):
 
     @work(thread=True, group="runs", exit_on_error=False)
     def _read_runs(self, detailed: Path | None) -> None:
+        # start-up time
         from engine.core.errors import UserError
 
         worker = get_current_worker()
@@ -380,6 +381,7 @@ class HomeScreen(LabOfHome):
     def _carry_out(
         self, action: Callable[[Path], None], path: Path, then_open: bool = False
     ) -> None:
+        # start-up time
         from engine.core.errors import UserError
 
         try:

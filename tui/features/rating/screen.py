@@ -18,9 +18,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.config.preset import LlmPreset
 from engine.learning.events import Episode, Pair, Preference
-from engine.runs.reader import RunReader
 from tui.features.rating.completion_card import CompletionCard
 from tui.features.rating.keys import KEYS
 from tui.features.rating.marks import Marks, MarksDialog
@@ -36,7 +34,6 @@ from tui.features.rating.words import (
     tally,
     verdict,
 )
-from tui.features.trainer.screen import TrainerScreen
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.glossary.term_picker import TermPicker
 from tui.kinds.clock import clock_of
@@ -302,11 +299,3 @@ class RatingScreen(RunScreen):
     def _open_term(self, slug: str | None) -> None:
         if slug is not None:
             self.app.push_screen(GlossaryDialog(slug, self.snapshot))
-
-
-def screen_for(path: Path) -> RunScreen:
-    """The screen that shows a run: the trainer, or for free text the pairs. Raises UserError."""
-    with RunReader(path) as reader:
-        preset = reader.info().preset
-    free_text = isinstance(preset, LlmPreset) and preset.text is not None
-    return RatingScreen(path) if free_text else TrainerScreen(path)

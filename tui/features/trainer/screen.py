@@ -16,8 +16,6 @@ from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
 from engine.tabular.kernels.experience import MovingAlgorithm
-from tui.features.edit.screen import EditScreen
-from tui.features.groups.screen import GroupScreen
 from tui.features.trainer.explain_dialog import ExplainScreen
 from tui.features.trainer.keys import KEYS, in_order
 from tui.features.trainer.loop_figure import LoopFigure
@@ -27,6 +25,7 @@ from tui.glossary.term_picker import TermPicker
 from tui.kinds.clock import clock_of, trains_llm
 from tui.library import facts_of
 from tui.library.facts_of import OVER, RESUMABLE
+from tui.library.host import host_of
 from tui.log.trajectory_log import TrajectoryLog
 from tui.maze.maze_grid import MazeGrid
 from tui.maze.oracle_map import Mazes, OracleMap
@@ -231,7 +230,7 @@ class TrainerScreen(RunScreen):
         if page is None or not page.groups:
             self.tell(Notice("No group is recorded yet: the first comes with the first update."))
         elif self.app.screen is self:
-            self.app.push_screen(GroupScreen(self.groups, page, shot))
+            host_of(self).show_groups(self.groups, page, shot)
 
     def action_edit(self) -> None:
         """Change the map while the run goes on."""
@@ -245,7 +244,7 @@ class TrainerScreen(RunScreen):
         maze = shot.world.maze
         if self._sent is not None and self._sent[0] == shot.world.id:
             maze = self._sent[1]  # sent already, and not met by the agent yet
-        self.app.push_screen(EditScreen(shot, maze), self._send_map)
+        host_of(self).edit_map(shot, maze, self._send_map)
 
     def _check_edit(self) -> None:
         """Raise UserError when there is no map to be edited."""
