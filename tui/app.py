@@ -23,6 +23,7 @@ from textual.worker import get_current_worker
 
 from tui.ui import ascii as ascii_look
 from tui.ui import glyphs
+from tui.ui.bindings import key
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -63,22 +64,10 @@ class IceMazeApp(App[None]):
     CSS = ascii_look.CSS
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "question_mark",
-            "help",
-            "Help",
-            id="app.help",
-            key_display="?",
-            tooltip="All keys, and what the panels show",
-        ),
-        Binding(
-            "a",
-            "algorithms",
-            "Algorithms",
-            id="app.algorithms",
-            tooltip="All algorithms by family, and the presets that show them",
-        ),
-    ]
+        key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
+        key("app.algorithms", "a", "algorithms", "Algorithms",
+            "All algorithms by family, and the presets that show them"),
+    ]  # fmt: skip
 
     def __init__(
         self,
@@ -302,11 +291,13 @@ class IceMazeApp(App[None]):
         from tui.features.help.screen import commands
 
         names = set()
-        for key in commands(screen):
-            if key.name not in names and key.action != "command_palette":
-                names.add(key.name)
-                text = glyphs.plain(f"{key.tooltip} ({key.keys})")
-                yield SystemCommand(key.name, text, partial(self.run_action, key.action, key.node))
+        for each in commands(screen):
+            if each.name not in names and each.action != "command_palette":
+                names.add(each.name)
+                text = glyphs.plain(f"{each.tooltip} ({each.keys})")
+                yield SystemCommand(
+                    each.name, text, partial(self.run_action, each.action, each.node)
+                )
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Screenshot"):
                 yield command

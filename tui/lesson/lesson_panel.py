@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
@@ -26,6 +26,7 @@ from tui.glossary.term_picker import TermPicker
 from tui.lesson.lesson_parts import LessonText, NumberField
 from tui.lesson.lesson_words import LETTERS, hint, page_markdown, read_number, spelled, waiting_for
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.terms import Term
 from tui.ui.text import clean
 
@@ -85,63 +86,23 @@ class LessonPanel(Widget, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "n",
-            "next_page",
-            "Next page",
-            id="lesson.next",
-            tooltip="Turn the page, once its questions are answered and its figures are there",
-        ),
-        Binding(
-            "N",
-            "previous_page",
-            "Page before",
-            id="lesson.back",
-            tooltip="Read the page before again",
-        ),
-        Binding(
-            "o",
-            "look_up",
-            "Explain",
-            id="lesson.point",
-            tooltip="Open the glossary at the word this page points at",
-        ),
-        Binding(
-            "down,pagedown",
-            "scroll_page(1)",
-            "Read on",
-            id="lesson.down",
-            show=False,
-            tooltip="Scroll the page down",
-        ),
-        Binding(
-            "up,pageup",
-            "scroll_page(-1)",
-            "Read up",
-            id="lesson.up",
-            show=False,
-            tooltip="Scroll the page up",
-        ),
-        Binding(
-            "escape",
-            "leave_number",
-            "Leave the field",
-            id="lesson.leave-number",
-            show=False,
-            tooltip="Go from the field for a number back to the page",
-        ),
+        key("lesson.next", "n", "next_page", "Next page",
+            "Turn the page, once its questions are answered and its figures are there"),
+        key("lesson.back", "N", "previous_page", "Page before", "Read the page before again"),
+        key("lesson.point", "o", "look_up", "Explain",
+            "Open the glossary at the word this page points at"),
+        key("lesson.down", "down,pagedown", "scroll_page(1)", "Read on",
+            "Scroll the page down", show=False),
+        key("lesson.up", "up,pageup", "scroll_page(-1)", "Read up",
+            "Scroll the page up", show=False),
+        key("lesson.leave-number", "escape", "leave_number", "Leave the field",
+            "Go from the field for a number back to the page", show=False),
         *(
-            Binding(
-                f"{letter},{number}",
-                f"choose({number})",
-                f"Answer {letter}",
-                id=f"lesson.answer-{letter}",
-                show=False,
-                tooltip=f"Answer {letter} to the question",
-            )
+            key(f"lesson.answer-{letter}", f"{letter},{number}", f"choose({number})",
+                f"Answer {letter}", f"Answer {letter} to the question", show=False)
             for number, letter in enumerate(LETTERS, start=1)
         ),
-    ]
+    ]  # fmt: skip
 
     class Point(Message):
         """The reader asks what a word means that the page points at: a glossary slug."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import OptionList
@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 from engine.runs.records import NoteRow
 from tui.glossary.entries import load
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 from tui.ui.text import clean
 
@@ -34,13 +35,9 @@ class NotesScreen(Dialog[str]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "escape,q,n", "dismiss(None)", "Close", id="notes.close", tooltip="Back to the panels"
-        ),
-        Binding(
-            "g", "look_up", "Glossary", id="notes.glossary",
-            tooltip="Look up what the highlighted note is about, as Enter does",
-        ),
+        key("notes.close", "escape,q,n", "dismiss(None)", "Close", "Back to the panels"),
+        key("notes.glossary", "g", "look_up", "Glossary",
+            "Look up what the highlighted note is about, as Enter does"),
     ]  # fmt: skip
 
     def __init__(self, notes: Sequence[NoteRow], unit: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
@@ -23,6 +23,7 @@ from tui.library import shelf
 from tui.library.host import host_of
 from tui.library.lists import HomeList
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.facts import Fact, Facts
 from tui.ui.terms import Term, TermClicked, unique
 
@@ -43,30 +44,18 @@ class MapTree(HomeList):
     """The algorithms, one a row, under their branches."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Presets",
-            id="map.presets",
-            key_display="enter",
-            tooltip="Start a preset that shows this algorithm; of several, choose one",
-        )
-    ]
+        key("map.presets", "enter", "select", "Presets",
+            "Start a preset that shows this algorithm; of several, choose one", sign="enter")
+    ]  # fmt: skip
 
 
 class PresetLinks(HomeList):
     """The presets that show the highlighted algorithm."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Choose",
-            id="map.choose",
-            key_display="enter",
-            tooltip="Show the settings of this preset; Enter there starts it",
-        )
-    ]
+        key("map.choose", "enter", "select", "Choose",
+            "Show the settings of this preset; Enter there starts it", sign="enter")
+    ]  # fmt: skip
 
     def on_focus(self) -> None:
         """So that Enter does something at once."""
@@ -82,29 +71,15 @@ class AlgorithmMapScreen(Screen[None]):
     AUTO_FOCUS = "MapTree"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "tab",
-            "app.focus_next",
-            "Map/presets",
-            id="map.next",
-            tooltip="Go from the map to the presets, to the text, and back",
-        ),
-        Binding(
-            "g",
-            "look_up",
-            "Glossary",
-            id="map.glossary",
-            tooltip="Look up a term that is on screen, or search for any",
-        ),
-        Binding(
-            "pageup", "scroll_text(-1)", "Text up", id="map.up", show=False,
-            tooltip="Scroll the text about the algorithm up",
-        ),
-        Binding(
-            "pagedown", "scroll_text(1)", "Text down", id="map.down", show=False,
-            tooltip="Scroll the text about the algorithm down",
-        ),
-        Binding("escape,q,a", "leave", "Back", id="map.leave", tooltip="Back to the presets"),
+        key("map.next", "tab", "app.focus_next", "Map/presets",
+            "Go from the map to the presets, to the text, and back"),
+        key("map.glossary", "g", "look_up", "Glossary",
+            "Look up a term that is on screen, or search for any"),
+        key("map.up", "pageup", "scroll_text(-1)", "Text up",
+            "Scroll the text about the algorithm up", show=False),
+        key("map.down", "pagedown", "scroll_text(1)", "Text down",
+            "Scroll the text about the algorithm down", show=False),
+        key("map.leave", "escape,q,a", "leave", "Back", "Back to the presets"),
     ]  # fmt: skip
 
     def __init__(self) -> None:

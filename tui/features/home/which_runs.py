@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.library.shelf import RunCard
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 
 
@@ -24,9 +25,9 @@ class WhichRuns(Dialog[bool]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "Close", id="which.close", tooltip="Open nothing"),
-        Binding("f", "dismiss(True)", "Fresh", id="which.fresh", tooltip="Start fresh runs"),
-        Binding("o", "dismiss(False)", "Open", id="which.open", tooltip="Open the runs there are"),
+        key("which.close", "escape,q", "dismiss(None)", "Close", "Open nothing"),
+        key("which.fresh", "f", "dismiss(True)", "Fresh", "Start fresh runs"),
+        key("which.open", "o", "dismiss(False)", "Open", "Open the runs there are"),
     ]
 
     def __init__(self, title: str, runs: Sequence[RunCard]) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -20,6 +20,7 @@ from engine.runs.records import ENDED
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.lesson.lesson_panel import LessonPanel
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.key_bar import KeyBar
 from tui.ui.text import clean
 
@@ -43,7 +44,7 @@ class LessonScreen(Screen[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "dismiss", "Library", id="lesson.close", tooltip="Go back to the library"),
+        key("lesson.close", "q", "dismiss", "Library", "Go back to the library"),
     ]
 
     def __init__(self, lesson: Lesson, runs: Sequence[Path] = ()) -> None:

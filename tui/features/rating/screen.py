@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
 from engine.learning.events import Episode, Pair, Preference
 from tui.features.rating.completion_card import CompletionCard
-from tui.features.rating.keys import KEYS
+from tui.features.rating.keys import FIRST, KEYS
 from tui.features.rating.marks import Marks, MarksDialog
 from tui.features.rating.reward_view import RewardView
 from tui.features.rating.words import (
@@ -59,6 +59,7 @@ class RatingScreen(RunScreen):
     CSS_PATH = "rating.tcss"
     AUTO_FOCUS = "CurvesPanel"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -91,17 +92,6 @@ class RatingScreen(RunScreen):
         """Lines are cut to the width."""
         if self.snapshot is not None:
             self.draw(self.snapshot)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """The footer begins with the answers, whatever has the focus."""
-        order = [binding.id for binding in KEYS]
-
-        def rank(item: tuple[str, ActiveBinding]) -> int:
-            found = item[1].binding.id
-            return order.index(found) if found in order else len(order)
-
-        return dict(sorted(super().active_bindings.items(), key=rank))
 
     # ------------------------------------------------------------ what is shown
 

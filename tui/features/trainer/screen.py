@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
@@ -17,7 +17,7 @@ from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
 from engine.tabular.kernels.experience import MovingAlgorithm
 from tui.features.trainer.explain_dialog import ExplainScreen
-from tui.features.trainer.keys import KEYS, in_order
+from tui.features.trainer.keys import FIRST, KEYS
 from tui.features.trainer.loop_figure import LoopFigure
 from tui.glossary.entries import load
 from tui.glossary.panel import GlossaryPanel
@@ -59,6 +59,7 @@ class TrainerScreen(RunScreen):
 
     CSS_PATH = "trainer.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -102,11 +103,6 @@ class TrainerScreen(RunScreen):
         wide = self.size.width >= WIDE
         self.set_class(not wide or self.alone, "-narrow")
         self.query_one(KeyBar).with_palette = wide
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """What the footer shows begins with what matters most, whatever has the focus."""
-        return in_order(super().active_bindings)
 
     # ------------------------------------------------------------ what is shown
 
