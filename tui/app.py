@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
-from tui.ui import ascii as ascii_look
 from tui.ui import glyphs
+from tui.ui.ascii import GlyphApp
 from tui.ui.bindings import key
 
 if TYPE_CHECKING:
@@ -55,13 +55,12 @@ def _import_trainer() -> None:
         import_module(name)
 
 
-class IceMazeApp(App[None]):
+class IceMazeApp(GlyphApp[None]):
     """The preset library, the runs, and the trainer that shows one of them."""
 
     TITLE = "Ice Maze"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    CSS = ascii_look.CSS
 
     BINDINGS: ClassVar[list[BindingType]] = [
         key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
@@ -96,9 +95,6 @@ class IceMazeApp(App[None]):
         yield Static(glyphs.plain(WELCOME), markup=False)
 
     def on_mount(self) -> None:
-        ascii_only = glyphs.current().ascii
-        self.set_class(ascii_only, "-ascii")
-        ascii_look.use(ascii_only)
         # Not before the first picture is on screen: importing holds the interpreter.
         self.call_after_refresh(self._read_library)
 

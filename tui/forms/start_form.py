@@ -90,7 +90,6 @@ class SettingsForm(ModalScreen[Result]):
 
     def on_mount(self) -> None:
         """Say what the form is for, and what is wrong with the preset as it is."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         self._show_errors()
 
     def on_resize(self) -> None:

@@ -43,7 +43,6 @@ class GlossaryDialog(Dialog[None]):
 
     def on_mount(self) -> None:
         """Open the entry."""
-        super().on_mount()
         panel = self.query_one(GlossaryPanel)
         if self._snapshot is not None:
             panel.show(self._snapshot)

@@ -25,7 +25,6 @@ from engine.experiments.lab.lesson_state import TRIES, LessonState
 from tui.glossary.term_picker import TermPicker
 from tui.lesson.lesson_parts import LessonText, NumberField
 from tui.lesson.lesson_words import LETTERS, hint, page_markdown, read_number, spelled, waiting_for
-from tui.ui import glyphs
 from tui.ui.bindings import key
 from tui.ui.terms import Term
 from tui.ui.text import clean
@@ -66,7 +65,7 @@ class LessonPanel(Widget, can_focus=True):
             height: auto;
             max-height: 60%;
             padding: 0 1;
-            border-top: solid $foreground 25%;
+            border-top: $rule $foreground 25%;
             overflow-y: auto;
             scrollbar-size-vertical: 1;
         }
@@ -76,12 +75,10 @@ class LessonPanel(Widget, can_focus=True):
         #lesson-choices Choice:hover { background: $boost; }
         #lesson-number { height: 1; background: $panel; }
         #lesson-number:focus { background: $primary 30%; }
-        #lesson-wait { padding: 0 1; border-top: solid $foreground 25%; color: $text-accent; }
+        #lesson-wait { padding: 0 1; border-top: $rule $foreground 25%; color: $text-accent; }
         #lesson-foot { height: auto; padding: 0 1; background: $boost; }
         &:focus-within #lesson-foot { background: $primary 30%; }
         &:focus #lesson-foot { background: $primary 30%; }
-        &.-ascii MarkdownBlockQuote { border-left: ascii $foreground 50%; }
-        &.-ascii #lesson-question, &.-ascii #lesson-wait { border-top: ascii $foreground 25%; }
     }
     """
 
@@ -150,7 +147,6 @@ class LessonPanel(Widget, can_focus=True):
 
     def on_mount(self) -> None:
         """Begin at the first page, and let the exact solver work out what will be asked."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         if self.state.exact_wanted:
             self._solve()
         self._draw()

@@ -57,7 +57,6 @@ class NotesScreen(Dialog[str]):
 
     def on_mount(self) -> None:
         """The newest is highlighted."""
-        super().on_mount()
         notes = self.query_one(OptionList)
         notes.highlighted = 0
         notes.focus()

@@ -103,7 +103,6 @@ class AlgorithmMapScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Fill the tree, and say what the first algorithm is."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         branches = algorithm_map.tree()
         self._branches = {branch.slug: branch for branch in branches}
         self._entries = {option_id(e): e for branch in branches for e in branch.entries}

@@ -92,7 +92,6 @@ class CompareScreen(CompareRuns):
 
     def on_mount(self) -> None:
         """Name the panels."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         for name in self.panels:
             if name != "grids":
                 self.query_one(f"#{name}").border_title = TITLES[name]

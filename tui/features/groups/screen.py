@@ -164,7 +164,6 @@ class GroupScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the update it was opened with."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         self.set_interval(LOOK_SECONDS, self._look)
         self._show()
 

@@ -105,7 +105,6 @@ class HomeScreen(LabOfHome):
         self.query_one("#runs").border_title = "Runs"
         self.query_one("#filter").display = False
         self.query_one("#lab").display = False
-        self.set_class(glyphs.current().ascii, "-ascii")
         # Not in a thread: it takes a moment once, and a key pressed meanwhile must find the list.
         self.call_after_refresh(self._load_presets)
 

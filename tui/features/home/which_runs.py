@@ -46,7 +46,6 @@ class WhichRuns(Dialog[bool]):
 
     def on_mount(self) -> None:
         """The runs there are cost nothing, so they stand first."""
-        super().on_mount()
         options = self.query_one(OptionList)
         options.border_title = Content(glyphs.plain(self._title))
         options.border_subtitle = "Enter: choose   Esc: close"

@@ -36,10 +36,9 @@ class LessonScreen(Screen[None]):
         align: center top;
         & LessonPanel {
             max-width: 92;
-            border: round $foreground 25%;
+            border: $frame $foreground 25%;
             border-title-color: $foreground;
         }
-        &.-ascii LessonPanel { border: ascii $foreground 25%; }
     }
     """
 
@@ -59,7 +58,6 @@ class LessonScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """The panel has all the keys."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         panel = self.query_one(LessonPanel)
         panel.border_title = Content(glyphs.plain(clean(self._lesson.title)))
         panel.focus()

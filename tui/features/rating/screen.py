@@ -85,9 +85,6 @@ class RatingScreen(RunScreen):
                 yield CurvesPanel()
         yield KeyBar()
 
-    def on_mount(self) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
-
     def on_resize(self) -> None:
         """Lines are cut to the width."""
         if self.snapshot is not None:

@@ -31,7 +31,6 @@ from tui.maze.maze_grid import MazeGrid
 from tui.maze.oracle_map import Mazes, OracleMap
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
-from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import HasTerms, Term, TermClicked
@@ -89,7 +88,6 @@ class TrainerScreen(RunScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
         for name, (title, _) in PANELS.items():
             self.query_one(f"#{name}").border_title = title
         self._fit()
