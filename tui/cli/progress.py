@@ -180,6 +180,7 @@ class LineReporter:
         """Whether the run trains a language model."""
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
+        # start-up time
         from engine.config.preset import LlmPreset, algorithm_name
         from tui.kinds.clock import clock_of
 
@@ -339,6 +340,7 @@ def what_next(run_dir: Path, status: str) -> str:
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
     if status != "failed":
         return resume
+    # start-up time
     from engine.runs import custom_algorithm
     from engine.runs.reader import RunReader
 

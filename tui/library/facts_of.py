@@ -66,6 +66,7 @@ def budget_text(preset: Preset) -> str:
 
 def update_name(preset: Preset) -> str:
     """What an update of the preset's algorithm is called, in the plural."""
+    # start-up time
     from engine.algorithms.registry import algorithm_of
 
     return algorithm_of(preset).update_name + "s"
@@ -80,6 +81,7 @@ def pace_text(preset: Preset) -> str:
     limits = [clock / pace] if clock else []
     limits += [preset.budget.seconds] if preset.budget.seconds else []
     whole = f", {duration(min(limits))} in all" if limits else ""
+    # start-up time
     from tui.kinds.clock import clock_of
 
     unit = clock_of(preset).unit
@@ -88,6 +90,7 @@ def pace_text(preset: Preset) -> str:
 
 def method(preset: Preset) -> list[Fact]:
     """Which algorithm, and the two policies that make it on- or off-policy."""
+    # start-up time
     from engine.algorithms.registry import algorithm_of
 
     algorithm = algorithm_of(preset)
@@ -102,6 +105,7 @@ def method(preset: Preset) -> list[Fact]:
 
 def _model(preset: Preset) -> list[Fact]:
     """Which language model is trained, and what it decides about."""
+    # start-up time
     from engine.config.preset import LlmPreset
 
     if not isinstance(preset, LlmPreset):
@@ -146,6 +150,7 @@ def _judge(preset: Preset) -> str:
     text = getattr(preset, "text", None)
     if text is None:
         return ""
+    # start-up time
     from engine.llm.preference_judge import in_words
 
     who = "you prefer" if text.judge == "you" else f"a rule prefers {in_words(text)}"

@@ -55,12 +55,8 @@ class LoopFigure(Widget):
     }
     """
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self._snapshot: Snapshot | None = None
         self._lines: list[list[Piece]] = []
 
@@ -84,27 +80,21 @@ class LoopFigure(Widget):
             return
         symbol = "V" if shot.algorithm.family == "prediction" else "Q"
         kind = LlmStory if trains_llm(shot.preset) else Story
-        story = kind(shot.world.maze, shot.step, symbol, self._glyphs, exploring(shot.preset))
+        story = kind(
+            shot.world.maze, shot.step, symbol, glyph_sets.current(), exploring(shot.preset)
+        )
         lines = story.full(width) if width >= WIDE else story.compact(width)
         for y, line in enumerate(lines):
             if y >= len(self._lines) or line != self._lines[y]:
                 self.refresh(Region(0, y, width, 1))
         self._lines = lines
 
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
-
     def render_line(self, y: int) -> Strip:
         """One line of the figure."""
         if y >= len(self._lines):
             return Strip.blank(self.size.width, self.rich_style)
-        ascii_only = self._glyphs.ascii
         segments = [
-            Segment(glyph_sets.plain(piece.text, ascii_only), self._style(piece))
-            for piece in self._lines[y]
+            Segment(glyph_sets.plain(piece.text), self._style(piece)) for piece in self._lines[y]
         ]
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
