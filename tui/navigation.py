@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from textual.screen import Screen
 
 from engine.runs.reader import RunReader
+from tui import kinds
 from tui.features.edit.screen import EditScreen
 from tui.features.groups.screen import GroupScreen
 from tui.features.rating.screen import RatingScreen
 from tui.features.trainer.screen import TrainerScreen
-from tui.kinds.clock import trains_text
 from tui.watching.run_screen import RunScreen
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def screen_of_run(path: Path) -> RunScreen:
     """The screen that shows a run: the trainer, or for free text the pairs. Raises UserError."""
     with RunReader(path) as reader:
         preset = reader.info().preset
-    return RatingScreen(path) if trains_text(preset) else TrainerScreen(path)
+    return RatingScreen(path) if kinds.of(preset).asks_preferences else TrainerScreen(path)
 
 
 def screen_of_runs(runs: Sequence[Path], card: LabCard | None) -> Screen[None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tui import kinds
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, table
 from tui.ui.text import number
@@ -140,10 +141,9 @@ def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Est
     from tui.features.compare.figures import figure_rows
     from tui.features.compare.settings import differences as settings_of
     from tui.features.compare.watch import remarks
-    from tui.kinds.clock import clock_of
 
     rows = [
-        (s.letter, s.run_id, _state(s), f"{clock_of(s.preset).unit} {s.length:,}", s.title)
+        (s.letter, s.run_id, _state(s), f"{kinds.of(s.preset).clock.unit} {s.length:,}", s.title)
         for s in found.sides
     ]
     table(("", "run", "state", "at", "title"), rows)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.core.errors import UserError
+from tui import kinds
 from tui.cli.options import Json, Settings
 from tui.cli.output import complain, emit, leave, on_terminal, say, show, table, write
 from tui.cli.own import say_loaded
@@ -171,29 +172,26 @@ def _check_lab(
 
 def _wants_gpu(preset: Preset) -> bool:
     """Whether a preset needs a GPU, and there is none here."""
-    # start-up time
-    from engine.config.preset import LlmPreset
     from engine.llm.memory import this_machine
 
-    wants = isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
-    return wants and not this_machine().gpus
+    return kinds.of(preset).needs_gpu and not this_machine().gpus
 
 
 def _shipped(llm: bool) -> list[str]:
     """The shipped presets that can be checked here; says which are left out, and why."""
     # start-up time
     from engine import presets
-    from engine.config.preset import LlmPreset
     from engine.config.shipped import shipped_names
 
     tables, models = [], []
     for name in shipped_names():
         preset = presets.load(name)
-        if not isinstance(preset, LlmPreset):
+        kind = kinds.of(preset)
+        if kind.llm is None:
             tables.append(name)
         elif llm and _wants_gpu(preset):
             complain(f"left out  {name}  (it needs a GPU, and there is none here)")
-        elif llm and preset.text is not None and preset.text.judge == "you":
+        elif llm and kind.waits_for_answers:
             complain(f"left out  {name}  (it waits for a person's answers)")
         elif llm:
             models.append(name)

@@ -19,10 +19,10 @@ from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.learning.events import Tuned
 from engine.learning.tuning import tuned_settings
+from tui import kinds
 from tui.forms import setting_switches
 from tui.forms.setting_field import SettingField, tunable_mark
 from tui.forms.setting_spec import Draft, Sections, sections
-from tui.kinds.clock import clock_of
 from tui.library.facts_of import budget_text, pace_text
 from tui.ui import glyphs
 from tui.ui.bindings import key
@@ -271,7 +271,7 @@ class TuneForm(SettingsForm[dict[str, Any] | None]):
     def purpose(self) -> str:
         if not self._shown.main:
             return "This algorithm has no setting that may change while it runs."
-        unit = clock_of(self._preset).unit
+        unit = kinds.of(self._preset).clock.unit
         return f"These may change while the run is going; new values hold from the next {unit} on."
 
     def finish(self) -> None:

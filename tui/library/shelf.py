@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui import kinds
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -121,10 +122,7 @@ def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
 
 def _needs_gpu(preset: Preset | None) -> bool:
     """Whether a preset asks for a GPU; others take what there is."""
-    # start-up time
-    from engine.config.preset import LlmPreset
-
-    return isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
+    return preset is not None and kinds.of(preset).needs_gpu
 
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
@@ -135,9 +133,8 @@ def outlook(preset: Preset, solve_too: bool) -> Outlook:
     from engine.env.build_mdp import build_mdp
     from engine.exact.evaluate import optimal_figures
     from engine.exact.solve import solve
-    from tui.kinds.clock import trains_text
 
-    if trains_text(preset):
+    if not kinds.of(preset).has_maze:
         return Outlook()  # free text: there is no maze
     first = None
     try:
@@ -260,10 +257,7 @@ def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
             if stale():
                 return None
             info, world = reader.info(), reader.world_at(2**62)
-        # start-up time
-        from tui.kinds.clock import trains_text
-
-        maze = world.maze if world and not trains_text(info.preset) else None
+        maze = world.maze if world and kinds.of(info.preset).has_maze else None
         return RunDetail(path.name, info.preset, maze, final, clean(why))
     except (UserError, OSError, ValueError, KeyError) as error:
         return RunDetail(path.name, error=clean(str(error)))

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.config.preset import LlmPreset
+from tui import kinds
 from tui.maze.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
 from tui.maze.maze_legend import Piece, describe, fitted, layer_title, legend, legend_terms
 from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
@@ -299,10 +299,16 @@ class MazeView(ScrollView):
         assert self._picture is not None
         dots = self._box.dot
         compare = self.show_optimal_values and self._box.height == 1
-        preset = self.snapshot.preset if self.snapshot else None
-        form = preset.model.policy if isinstance(preset, LlmPreset) else ""
+        assert self.snapshot is not None
+        kind = kinds.of(self.snapshot.preset)
         shown = legend(
-            self._picture, digit, glyph_sets.current(), dots=dots, compare=compare, form=form
+            self._picture,
+            digit,
+            glyph_sets.current(),
+            dots=dots,
+            compare=compare,
+            explores=kind.explores,
+            shares=kind.writes_routes,
         )
         inspected = self.cursor if self.cursor is not None else self.agent
         text = glyph_sets.current().separator.join(f" {part} " for part in self.details(inspected))

@@ -13,10 +13,9 @@ from textual.message import Message
 from textual.reactive import reactive
 
 from engine.runs.curves import Curve
-from tui.kinds.clock import clock_of, trains_llm, trains_text
-from tui.kinds.curve_views import GREEDY, VIEWS, Figure, Level, View
-from tui.kinds.llm_curves import LLM_VIEWS
-from tui.kinds.text_curves import TEXT_VIEWS
+from tui import kinds
+from tui.kinds.tabular_views import GREEDY
+from tui.kinds.views import Figure, Level, View
 from tui.model.snapshot import Snapshot
 from tui.plot.chart import Chart
 from tui.plot.chart_plot import Reference, Series
@@ -89,9 +88,7 @@ class CurvesPanel(Vertical, can_focus=True):
             chart.cursor_x = float(snapshot.at)
         elif left_recording:
             chart.cursor_x = None
-        choice: tuple[View, ...] = LLM_VIEWS if trains_llm(snapshot.preset) else VIEWS
-        if trains_text(snapshot.preset):
-            choice = TEXT_VIEWS
+        choice = kinds.of(snapshot.preset).views
         self.views = [view for view in choice if figures(view, snapshot)]
         chart.empty = f"{NOTHING}: space goes on" if snapshot.head.state == "paused" else NOTHING
         self._draw()
@@ -103,7 +100,7 @@ class CurvesPanel(Vertical, can_focus=True):
             return []
         shown: list[Figure | Level] = [*figures(view, snapshot), *view.levels(snapshot)]
         terms = [Term(item.label, item.slug) for item in shown]
-        clock = clock_of(snapshot.preset)
+        clock = kinds.of(snapshot.preset).clock
         axis = Term(clock.axis, clock.slug)
         return unique([*terms, axis, Term("band over agents", "band")])
 
@@ -115,7 +112,7 @@ class CurvesPanel(Vertical, can_focus=True):
         bar.titles = tuple(v.title for v in self.views)
         bar.chosen = self.view_index % len(self.views)
         chart.ascii = glyphs.current().ascii
-        chart.x_label = clock_of(snapshot.preset).axis
+        chart.x_label = kinds.of(snapshot.preset).clock.axis
         chart.show(
             [_series(figure, snapshot) for figure in figures(view, snapshot)],
             [Reference(glyphs.plain(x.label), x.value) for x in view.levels(snapshot)],
@@ -176,7 +173,7 @@ def figures(view: View, snapshot: Snapshot) -> list[Figure]:
     off-policy method is the greedy one."""
     if _about_held_out(view) and not snapshot.held_out_curves:
         return []
-    same = snapshot.algorithm.policy_type != "on-policy" and not trains_llm(snapshot.preset)
+    same = kinds.of(snapshot.preset).target_is_greedy
     return [
         figure
         for figure in view.figures
@@ -203,6 +200,6 @@ def _series(figure: Figure, snapshot: Snapshot) -> Series:
     curve, label = _curve(figure, snapshot), glyphs.plain(figure.label)
     assert curve is not None
     known = ~np.isnan(curve.mean)
-    if trains_llm(snapshot.preset) and (curve.low[known] == curve.high[known]).all():
+    if kinds.of(snapshot.preset).one_learner and (curve.low[known] == curve.high[known]).all():
         return Series(label, curve.x, curve.mean)
     return Series(label, curve.x, curve.mean, curve.low, curve.high)

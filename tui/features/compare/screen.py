@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from engine.experiments.lab.lesson import FAILING, Lesson
+from tui import kinds
 from tui.features.compare.curves import CompareCurves
 from tui.features.compare.figures import Metric, Row, figure_rows, metrics_of, newest
 from tui.features.compare.grids import CardGrid, CompareGrids, marker
@@ -22,7 +23,6 @@ from tui.features.compare.settings import differences
 from tui.features.compare.table import CompareTable
 from tui.features.compare.watch import Comparison
 from tui.glossary.glossary_dialog import GlossaryDialog, look_up
-from tui.kinds.clock import clock_of
 from tui.lesson.lesson_panel import LessonPanel
 from tui.library.facts_of import symbol
 from tui.ui import glyphs
@@ -185,7 +185,7 @@ class CompareScreen(CompareRuns):
             return Fact(f"{symbol('starting')} starting", "run-state")
         state = "paused" if shown.waiting else "running"
         told = f"{symbol(state)} {len(heads)} of {len(shown.sides)} live"
-        paces = {pace_text(h.pace, clock_of(side.preset).unit) for side, h in heads.items()}
+        paces = {pace_text(h.pace, kinds.of(side.preset).clock.unit) for side, h in heads.items()}
         pace = paces.pop() if len(paces) == 1 else "paces differ"
         return Fact(f"{told}, {'paused' if state == 'paused' else pace}", "run-state")
 

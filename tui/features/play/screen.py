@@ -16,7 +16,6 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.algorithms.registry import algorithm_of
-from engine.config.preset import LlmPreset
 from engine.core.errors import UserError
 from engine.env.build_mdp import vetoed_moves
 from engine.env.walk import Walk, WalkedStep
@@ -25,6 +24,7 @@ from engine.exact.solve import optimal_path, solve
 from engine.learning.events import Policy, Step, World
 from engine.runs.evaluation import PlayedWorld
 from engine.runs.records import Head, RunInfo
+from tui import kinds
 from tui.features.play.keys import KEYS
 from tui.maze.maze_view import MazeView
 from tui.model.snapshot import Snapshot
@@ -118,8 +118,7 @@ class PlayScreen(Screen[None]):
     @property
     def plans(self) -> bool:
         """Whether the policy writes whole routes: then it plans anew in every cell."""
-        preset = self.info.preset
-        return isinstance(preset, LlmPreset) and preset.model.policy == "plan"
+        return kinds.of(self.info.preset).writes_routes
 
     @property
     def world(self) -> PlayedWorld:

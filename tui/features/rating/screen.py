@@ -19,6 +19,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.learning.events import Episode, Pair, Preference
+from tui import kinds
 from tui.features.rating.completion_card import CompletionCard
 from tui.features.rating.keys import FIRST, KEYS
 from tui.features.rating.marks import Marks, MarksDialog
@@ -36,7 +37,6 @@ from tui.features.rating.words import (
 )
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.glossary.term_picker import TermPicker
-from tui.kinds.clock import clock_of
 from tui.library import facts_of
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
@@ -258,7 +258,7 @@ class RatingScreen(RunScreen):
         if shot is None or not shot.notes:
             self.tell(Notice("The run has not said anything yet."))
         else:
-            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            screen = NotesScreen(shot.notes, kinds.of(shot.preset).clock.unit)
             self.app.push_screen(screen, self._open_term)
 
     # ------------------------------------------------------------ terms

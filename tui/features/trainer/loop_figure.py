@@ -15,10 +15,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.features.trainer.llm_story import LlmStory
-from tui.features.trainer.loop_story import Piece, Story
-from tui.kinds.clock import trains_llm
-from tui.kinds.exploring import exploring
+from tui import kinds
+from tui.features.trainer.loop_layout import LoopLayout
+from tui.kinds.loop import Piece
 from tui.ui import glyphs as glyph_sets
 from tui.ui.terms import Term, post_term, term_style, unique
 
@@ -78,12 +77,9 @@ class LoopFigure(Widget):
         shot, width = self._snapshot, self.size.width
         if shot is None or not width:
             return
-        symbol = "V" if shot.algorithm.family == "prediction" else "Q"
-        kind = LlmStory if trains_llm(shot.preset) else Story
-        story = kind(
-            shot.world.maze, shot.step, symbol, glyph_sets.current(), exploring(shot.preset)
-        )
-        lines = story.full(width) if width >= WIDE else story.compact(width)
+        story = kinds.of(shot.preset).loop(shot.world.maze, shot.step, glyph_sets.current())
+        layout = LoopLayout(story)
+        lines = layout.full(width) if width >= WIDE else layout.compact(width)
         for y, line in enumerate(lines):
             if y >= len(self._lines) or line != self._lines[y]:
                 self.refresh(Region(0, y, width, 1))
