@@ -181,6 +181,7 @@ class LineReporter:
         """Whether the run trains a language model."""
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
+        # start-up time
         from engine.config.preset import algorithm_name
 
         preset = info.preset
@@ -334,6 +335,7 @@ def what_next(run_dir: Path, status: str) -> str:
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
     if status != "failed":
         return resume
+    # start-up time
     from engine.runs import custom_algorithm
     from engine.runs.reader import RunReader
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -25,6 +25,7 @@ from tui.forms.setting_field import SettingField, tunable_mark
 from tui.forms.setting_spec import Draft, Sections, sections
 from tui.library.facts_of import budget_text, pace_text
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.text import clean
 from tui.ui.yes_no import YesNo
 
@@ -48,15 +49,9 @@ class SettingsForm(ModalScreen[Result]):
     """The word on the button."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Back", id="form.cancel", tooltip="Change nothing, go back"),
-        Binding(
-            "up",
-            "go(-1)",
-            "Previous",
-            id="form.previous",
-            tooltip="Go to the setting above",
-        ),
-        Binding("down", "go(1)", "Next", id="form.next", tooltip="Go to the setting below"),
+        key("form.cancel", "escape", "cancel", "Back", "Change nothing, go back"),
+        key("form.previous", "up", "go(-1)", "Previous", "Go to the setting above"),
+        key("form.next", "down", "go(1)", "Next", "Go to the setting below"),
     ]
 
     def __init__(self, preset: Preset, shown: Sections) -> None:
@@ -95,7 +90,6 @@ class SettingsForm(ModalScreen[Result]):
 
     def on_mount(self) -> None:
         """Say what the form is for, and what is wrong with the preset as it is."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         self._show_errors()
 
     def on_resize(self) -> None:

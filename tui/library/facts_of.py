@@ -57,6 +57,7 @@ def budget_text(preset: Preset) -> str:
 
 def update_name(preset: Preset) -> str:
     """What an update of the preset's algorithm is called, in the plural."""
+    # start-up time
     from engine.algorithms.registry import algorithm_of
 
     return algorithm_of(preset).update_name + "s"

@@ -83,13 +83,15 @@ def read_presets() -> list[PresetCard]:
 
     Mazes are not built here: `outlook` does that for the one that is looked at.
     """
-    from engine.config.shipped import shipped_files  # start-up time
+    # start-up time: the home screen is painted before the engine (and NumPy) is loaded
+    from engine.config.shipped import shipped_files
 
     cards = [_read_preset(path) for path in shipped_files().values()]
     return sorted(cards, key=_teaching_order)
 
 
 def _read_preset(path: Path) -> PresetCard:
+    # start-up time
     from engine import presets
     from engine.core.errors import UserError
 
@@ -106,8 +108,9 @@ def _read_preset(path: Path) -> PresetCard:
 def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
     """By group; the newcomer's first; what runs on any machine; then by algorithm, and each one's
     plain preset first."""
-    from engine.algorithms import registry  # start-up time
-    from engine.config.preset import algorithm_name  # start-up time
+    # start-up time
+    from engine.algorithms import registry
+    from engine.config.preset import algorithm_name
 
     algorithm = algorithm_name(card.preset) if card.preset else ""
     taught = list(registry.LANGUAGE_MODELS.names if card.group == "llm" else registry.TABLES.names)
@@ -124,6 +127,7 @@ def _needs_gpu(preset: Preset | None) -> bool:
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
     """The first maze of a preset; with `solve_too` also the optimum. Mistakes stand in `error`."""
+    # start-up time
     from engine.core.errors import UserError
     from engine.env.build_maze import build_mazes
     from engine.env.build_mdp import build_mdp
@@ -165,6 +169,7 @@ class RunShelf:
 
     def read(self) -> list[RunCard]:
         """All runs, newest first. Raises UserError when their folder cannot be listed."""
+        # start-up time
         from engine.runs import library
 
         folders = library.run_folders(self._folder)
@@ -172,6 +177,7 @@ class RunShelf:
         return [self._card(path) for path in folders]
 
     def _card(self, path: Path) -> RunCard:
+        # start-up time
         from engine.runs import library
         from engine.runs.records import ENDED
 
@@ -212,6 +218,7 @@ def _modified(file: Path) -> int:
 
 def read_frozen(path: Path) -> Preset | None:
     """The preset frozen in a run's folder, None when it cannot be read."""
+    # start-up time
     from engine import presets
     from engine.core.errors import UserError
 
@@ -240,6 +247,7 @@ def used(budget: Budget, summary: RunSummary) -> float:
 
 def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
     """What the preview of a run shows; None when `stale` says that nobody wants it any more."""
+    # start-up time
     from engine.core.errors import UserError
     from engine.runs.reader import RunReader
 

@@ -48,12 +48,8 @@ class ExplainView(Widget):
     }
     """
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self._told: tuple[Step, Kind, Maze] | None = None
 
     def show(self, step: Step, snapshot: Snapshot) -> None:
@@ -65,13 +61,9 @@ class ExplainView(Widget):
         """The labels of the facts."""
         if self._told is None:
             return []
-        return unique([Term(label, slug) for label, slug, _ in facts(*self._told, self._glyphs)])
-
-    @property
-    def _glyphs(self) -> Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
+        return unique(
+            [Term(label, slug) for label, slug, _ in facts(*self._told, glyph_sets.current())]
+        )
 
     def render(self) -> Group:
         """The whole text."""
@@ -88,7 +80,7 @@ class ExplainView(Widget):
         )
         paragraphs = [self._text(clean(text, lines=True), part) for part, text in parts if text]
         spaced = [line for paragraph in paragraphs for line in (paragraph, Text())]
-        return Group(*spaced, self._facts(facts(step, kind, maze, self._glyphs)))
+        return Group(*spaced, self._facts(facts(step, kind, maze, glyph_sets.current())))
 
     def _facts(self, told: list[Fact]) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -101,7 +93,7 @@ class ExplainView(Widget):
     def _text(self, text: str, part: str, slug: str = "") -> Text:
         style = self.get_component_rich_style(PREFIX + part, partial=True)
         # Appended, because a Text's own style would reach into the padding of its table cell.
-        return Text().append(glyph_sets.plain(text, self._glyphs.ascii), term_style(style, slug))
+        return Text().append(glyph_sets.plain(text), term_style(style, slug))
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)

@@ -77,12 +77,8 @@ class LogView(ScrollView):
             """The log that asks."""
             return self.log
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self._snapshot: Snapshot | None = None
         self._provided: dict[int, Episode] = {}
         self._requested: set[int] = set()
@@ -152,12 +148,6 @@ class LogView(ScrollView):
         """The titles of the columns."""
         return unique([Term(column.title, column.slug) for column in self._columns])
 
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
-
     # ------------------------------------------------------------ cursor
 
     def _set_cursor(self, number: int, *, scroll: bool = True) -> None:
@@ -209,7 +199,7 @@ class LogView(ScrollView):
         if y == 0:
             title = self.get_component_rich_style(PREFIX + "title")
             return self._strip(
-                titles(self._columns, self._glyphs), width, Style(bgcolor=title.bgcolor)
+                titles(self._columns, glyph_sets.current()), width, Style(bgcolor=title.bgcolor)
             )
         number = round(self.scroll_y) + y - 1
         if number >= len(self._rows):
@@ -231,7 +221,7 @@ class LogView(ScrollView):
 
     def _cells(self, row: Row) -> list[Cell]:
         assert self._snapshot is not None
-        glyphs, step = self._glyphs, row.step
+        glyphs, step = glyph_sets.current(), row.step
         if row.position < 0:
             steps = self._snapshot.steps
             watched = steps[-1].agent if steps else 0
@@ -245,10 +235,9 @@ class LogView(ScrollView):
         return step_cells(row, step, self._columns, maze, glyphs)
 
     def _strip(self, cells: list[Cell], width: int, ground: Style) -> Strip:
-        ascii_only = self._glyphs.ascii
         segments = [
             Segment(
-                glyph_sets.plain(cell.text, ascii_only),
+                glyph_sets.plain(cell.text),
                 term_style(self.get_component_rich_style(PREFIX + cell.part) + ground, cell.slug),
             )
             for cell in cells

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.algorithms.registry import algorithm_of
 from engine.core.errors import UserError
@@ -65,6 +66,12 @@ class GroupPage:
     newest: int
     """The newest update that has recorded groups."""
     groups: tuple[ShownGroup, ...]
+
+
+class LoadsGroups(Protocol):
+    """Reads what an update compared, see `SnapshotSource.groups`."""
+
+    def __call__(self, update: int | None, by: int = 0) -> Awaitable[GroupPage | None]: ...
 
 
 class SnapshotSource:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.reactive import reactive
@@ -20,6 +20,7 @@ from tui.model.snapshot import Snapshot
 from tui.plot.chart import Chart
 from tui.plot.chart_plot import Reference, Series
 from tui.ui import glyphs
+from tui.ui.bindings import key, move
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.terms import Term, unique
 
@@ -34,29 +35,20 @@ class CurvesPanel(Vertical, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "cursor(-1)", "Cursor left", id="curves.left", show=False),
-        Binding("right", "cursor(1)", "Cursor right", id="curves.right", show=False),
-        Binding("pageup", "cursor(-10)", "Cursor far left", id="curves.far-left", show=False),
-        Binding("pagedown", "cursor(10)", "Cursor far right", id="curves.far-right", show=False),
-        Binding(
-            "enter",
-            "go",
-            "Go there",
-            id="curves.go",
-            tooltip="Show the run as it was at the cursor, which left and right move",
-        ),
-        Binding(
-            "escape",
-            "release",
-            "Drop cursor",
-            id="curves.release",
-            tooltip="Take the cursor off the curves",
-            show=False,
-        ),
-        Binding(
-            "l", "log_x", "Log x", id="curves.log-x", tooltip="Logarithmic or linear step axis"
-        ),
-    ]
+        move("curves.left", "left", "cursor(-1)", "Cursor left",
+             "The cursor on the curves goes one point back"),
+        move("curves.right", "right", "cursor(1)", "Cursor right",
+             "The cursor on the curves goes one point on"),
+        move("curves.far-left", "pageup", "cursor(-10)", "Cursor far left",
+             "The cursor on the curves goes ten points back"),
+        move("curves.far-right", "pagedown", "cursor(10)", "Cursor far right",
+             "The cursor on the curves goes ten points on"),
+        key("curves.go", "enter", "go", "Go there",
+            "Show the run as it was at the cursor, which left and right move"),
+        key("curves.release", "escape", "release", "Drop cursor",
+            "Take the cursor off the curves", show=False),
+        key("curves.log-x", "l", "log_x", "Log x", "Logarithmic or linear step axis"),
+    ]  # fmt: skip
 
     class MomentChosen(Message):
         """The user asked for the run as it was at a step."""

@@ -97,7 +97,7 @@ class RunCard(Vertical):
 
     DEFAULT_CSS = """
     RunCard {
-        border: round $foreground 30%;
+        border: $frame $foreground 30%;
         border-title-color: $foreground;
         padding: 0 1;
         height: 1fr;

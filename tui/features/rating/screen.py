@@ -13,16 +13,15 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
 from engine.learning.events import Episode, Pair, Preference
-from engine.runs.reader import RunReader
 from tui import kinds
 from tui.features.rating.completion_card import CompletionCard
-from tui.features.rating.keys import KEYS
+from tui.features.rating.keys import FIRST, KEYS
 from tui.features.rating.marks import Marks, MarksDialog
 from tui.features.rating.reward_view import RewardView
 from tui.features.rating.words import (
@@ -36,7 +35,6 @@ from tui.features.rating.words import (
     tally,
     verdict,
 )
-from tui.features.trainer.screen import TrainerScreen
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.glossary.term_picker import TermPicker
 from tui.library import facts_of
@@ -61,6 +59,7 @@ class RatingScreen(RunScreen):
     CSS_PATH = "rating.tcss"
     AUTO_FOCUS = "CurvesPanel"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -86,24 +85,10 @@ class RatingScreen(RunScreen):
                 yield CurvesPanel()
         yield KeyBar()
 
-    def on_mount(self) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
-
     def on_resize(self) -> None:
         """Lines are cut to the width."""
         if self.snapshot is not None:
             self.draw(self.snapshot)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """The footer begins with the answers, whatever has the focus."""
-        order = [binding.id for binding in KEYS]
-
-        def rank(item: tuple[str, ActiveBinding]) -> int:
-            found = item[1].binding.id
-            return order.index(found) if found in order else len(order)
-
-        return dict(sorted(super().active_bindings.items(), key=rank))
 
     # ------------------------------------------------------------ what is shown
 
@@ -301,10 +286,3 @@ class RatingScreen(RunScreen):
     def _open_term(self, slug: str | None) -> None:
         if slug is not None:
             self.app.push_screen(GlossaryDialog(slug, self.snapshot))
-
-
-def screen_for(path: Path) -> RunScreen:
-    """The screen that shows a run: the trainer, or for free text the pairs. Raises UserError."""
-    with RunReader(path) as reader:
-        preset = reader.info().preset
-    return RatingScreen(path) if kinds.of(preset).asks_preferences else TrainerScreen(path)

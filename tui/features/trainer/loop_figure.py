@@ -54,12 +54,8 @@ class LoopFigure(Widget):
     }
     """
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self._snapshot: Snapshot | None = None
         self._lines: list[list[Piece]] = []
 
@@ -81,27 +77,20 @@ class LoopFigure(Widget):
         shot, width = self._snapshot, self.size.width
         if shot is None or not width:
             return
-        layout = LoopLayout(kinds.of(shot.preset).loop(shot.world.maze, shot.step, self._glyphs))
+        story = kinds.of(shot.preset).loop(shot.world.maze, shot.step, glyph_sets.current())
+        layout = LoopLayout(story)
         lines = layout.full(width) if width >= WIDE else layout.compact(width)
         for y, line in enumerate(lines):
             if y >= len(self._lines) or line != self._lines[y]:
                 self.refresh(Region(0, y, width, 1))
         self._lines = lines
 
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
-
     def render_line(self, y: int) -> Strip:
         """One line of the figure."""
         if y >= len(self._lines):
             return Strip.blank(self.size.width, self.rich_style)
-        ascii_only = self._glyphs.ascii
         segments = [
-            Segment(glyph_sets.plain(piece.text, ascii_only), self._style(piece))
-            for piece in self._lines[y]
+            Segment(glyph_sets.plain(piece.text), self._style(piece)) for piece in self._lines[y]
         ]
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 

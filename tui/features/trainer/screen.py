@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
 
 from engine.core.errors import UserError
@@ -16,20 +16,18 @@ from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
 from engine.tabular.kernels.experience import MovingAlgorithm
 from tui import kinds
-from tui.features.edit.screen import EditScreen
-from tui.features.groups.screen import GroupScreen
 from tui.features.trainer.explain_dialog import ExplainScreen
-from tui.features.trainer.keys import KEYS, in_order
+from tui.features.trainer.keys import FIRST, KEYS
 from tui.features.trainer.panels import BY_NAME, NAMES, PANELS, ShowsMoments
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
 from tui.library import facts_of
 from tui.library.facts_of import OVER, RESUMABLE
+from tui.library.host import host_of
 from tui.log.trajectory_log import TrajectoryLog
 from tui.maze.maze_grid import MazeGrid
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
-from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import HasTerms, Term, TermClicked
@@ -47,6 +45,7 @@ class TrainerScreen(RunScreen):
 
     CSS_PATH = "trainer.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -69,7 +68,6 @@ class TrainerScreen(RunScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
         self._fit()
         self.enter(NAMES[0])
 
@@ -81,11 +79,6 @@ class TrainerScreen(RunScreen):
         wide = self.size.width >= WIDE
         self.set_class(not wide or self.alone, "-narrow")
         self.query_one(KeyBar).with_palette = wide
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """What the footer shows begins with what matters most, whatever has the focus."""
-        return in_order(super().active_bindings)
 
     # ------------------------------------------------------------ what is shown
 
@@ -190,7 +183,7 @@ class TrainerScreen(RunScreen):
         if page is None or not page.groups:
             self.tell(Notice("No group is recorded yet: the first comes with the first update."))
         elif self.app.screen is self:
-            self.app.push_screen(GroupScreen(self.groups, page, shot))
+            host_of(self).show_groups(self.groups, page, shot)
 
     def action_edit(self) -> None:
         """Change the map while the run goes on."""
@@ -204,7 +197,7 @@ class TrainerScreen(RunScreen):
         maze = shot.world.maze
         if self._sent is not None and self._sent[0] == shot.world.id:
             maze = self._sent[1]  # sent already, and not met by the agent yet
-        self.app.push_screen(EditScreen(shot, maze), self._send_map)
+        host_of(self).edit_map(shot, maze, self._send_map)
 
     def _check_edit(self) -> None:
         """Raise UserError when there is no map to be edited."""
