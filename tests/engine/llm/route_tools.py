@@ -1,0 +1,26 @@
+"""Learners of routes on tiny models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from learner_tools import learner
+
+from engine.llm import shelf
+from engine.llm.learner import LlmLearner
+from engine.llm.models import adapters
+from engine.llm.tasks.routes.task import RoutesTask
+
+ROUTES = ["model.policy=route", "model.max_tokens=6", "maze.max_steps=6"]
+ALGORITHMS = [name for name in shelf.MODULES if "route" in shelf.get(name).policies]
+
+
+def route_learner(folder: Path, algorithm: str = "grpo", *more: str) -> LlmLearner:
+    made = learner(folder, algorithm, overrides=[*ROUTES, *more])
+    assert isinstance(made.task, RoutesTask)
+    return made
+
+
+def weights(made: LlmLearner) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in adapters.adapter_weights(made.model.model).items()}
