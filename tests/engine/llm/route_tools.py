@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 from learner_tools import learner
 
-from engine.llm import shelf
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.llm.learner import LlmLearner
 from engine.llm.models import adapters
 from engine.llm.tasks.routes.task import RoutesTask
 
 ROUTES = ["model.policy=route", "model.max_tokens=6", "maze.max_steps=6"]
-ALGORITHMS = [name for name in shelf.MODULES if "route" in shelf.get(name).policies]
+ALGORITHMS = [
+    name for name in LANGUAGE_MODELS.names if "route" in LANGUAGE_MODELS.get(name).policies
+]
 
 
 def route_learner(folder: Path, algorithm: str = "grpo", *more: str) -> LlmLearner:

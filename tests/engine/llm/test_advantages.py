@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 import pytest
 
-from engine.llm import shelf
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.llm.algorithms import advantages
 
 RNG = np.random.default_rng(3)
@@ -55,11 +55,11 @@ def test_a_floor_under_the_spread_tames_groups_that_hardly_differ() -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(shelf.MODULES))
+@pytest.mark.parametrize("name", sorted(LANGUAGE_MODELS.names))
 def test_equal_returns_have_advantage_exactly_zero(name: str) -> None:
     returns = np.full((1, 7), 0.1)
     assert returns.mean() != 0.1  # rounding: a plain r − mean would not be 0
-    algorithm = shelf.get(name)
+    algorithm = LANGUAGE_MODELS.get(name)
     found = algorithm.advantages(returns, algorithm.settings())
     np.testing.assert_array_equal(found, np.zeros((1, 7)))
 
@@ -177,6 +177,6 @@ def test_normalisers_are_the_papers_means() -> None:
         "rloo": np.mean([t.sum() for t in terms]),
     }
     for name, mean in expected.items():
-        weights = shelf.get(name).normaliser(lengths, longest)
+        weights = LANGUAGE_MODELS.get(name).normaliser(lengths, longest)
         found = sum(w * t.sum() for w, t in zip(weights, terms, strict=True))
         assert found == pytest.approx(mean, rel=1e-12), name

@@ -11,9 +11,9 @@ import pytest
 import torch
 from learner_tools import learner, metrics, reproducible, same_state, train
 
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.core.errors import UserError
 from engine.learning.events import Episode, Evaluation, Group, Note, Policy, Update, World
-from engine.llm import shelf
 from engine.llm.learner import LlmLearner
 from engine.llm.models import adapters
 from engine.llm.tasks.cells.task import CellsTask
@@ -33,7 +33,9 @@ def weights(made: LlmLearner) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in adapters.adapter_weights(made.model.model).items()}
 
 
-ALGORITHMS = [name for name in shelf.MODULES if "action" in shelf.get(name).policies]
+ALGORITHMS = [
+    name for name in LANGUAGE_MODELS.names if "action" in LANGUAGE_MODELS.get(name).policies
+]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

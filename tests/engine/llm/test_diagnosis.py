@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from engine import presets
+from engine.algorithms import registry
 from engine.config.preset import LlmPreset
 from engine.learning.events import Note
-from engine.llm import shelf
 from engine.llm.diagnosis.evidence import WINDOW, Memory, UpdateView, mann_kendall
 from engine.llm.diagnosis.monitor import CALM, Diagnosis, memory_limit
 from engine.llm.diagnosis.rules import RULES
@@ -61,7 +61,7 @@ def watching(of: LlmPreset) -> Diagnosis:
         train, _ = make_sets(of.maze, of.algorithm.gamma)
         return float(np.mean([best.success_rate for best in train.optima]))
 
-    return Diagnosis(of, shelf.of(of.algorithm), optimum)
+    return Diagnosis(of, registry.of(of.algorithm), optimum)
 
 
 def past_first(of: LlmPreset) -> Diagnosis:
@@ -444,7 +444,7 @@ def judged(name: str, metrics: dict[str, float], memory: Memory) -> str:
     """What a rule says of one moment, apart from how long it has been so."""
     of = preset()
     seen = UpdateView(
-        of, shelf.of(of.algorithm), of.algorithm, 50, metrics, memory, lambda: 1.0, {}
+        of, registry.of(of.algorithm), of.algorithm, 50, metrics, memory, lambda: 1.0, {}
     )
     (rule,) = [rule for rule in RULES if rule.name == name]
     assert not (rule.triggered(seen) and rule.cleared(seen))

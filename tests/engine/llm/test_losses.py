@@ -8,7 +8,7 @@ import pytest
 import torch
 from loss_tools import DAPO, EXACT, LONGEST, B, loss_of, tokens
 
-from engine.llm import shelf
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.llm.algorithms import losses, ratios, surrogates
 from engine.llm.algorithms.losses import TableBatch, TokenBatch, ValueBatch
 from engine.llm.algorithms.surrogates import (
@@ -64,7 +64,9 @@ def by_loops(
     return -everything.mean()
 
 
-ALGORITHMS = tuple(name for name in shelf.MODULES if not shelf.get(name).fits_table)
+ALGORITHMS = tuple(
+    name for name in LANGUAGE_MODELS.names if not LANGUAGE_MODELS.get(name).fits_table
+)
 CLIPS = {
     "rloo": Clip(), "grpo": Clip(), "dr-grpo": Clip(), "ppo": Clip(), "dapo": DAPO,
     "gspo": Clip(3e-4, 4e-4), "cispo": Clip(1.0, 4.0),
@@ -94,7 +96,11 @@ def test_token_losses_are_the_papers(algorithm: str, seed: int, tight: bool) -> 
 
 
 def test_every_clip_has_a_reference() -> None:
-    clipped = [n for n in ALGORITHMS if shelf.get(n).clip(shelf.get(n).settings()) is not None]
+    clipped = [
+        n
+        for n in ALGORITHMS
+        if LANGUAGE_MODELS.get(n).clip(LANGUAGE_MODELS.get(n).settings()) is not None
+    ]
     assert sorted(clipped) == sorted(CLIPS)
 
 
@@ -168,7 +174,7 @@ def test_on_the_first_pass_nothing_is_clipped_and_the_gradient_is_reinforces(
     assert told["approx_kl"] == 0
     weights = batch.weights
     if algorithm == "rloo":  # one term an answer: the gradient reaches all of its tokens
-        weights = torch.tensor(shelf.get("rloo").normaliser(batch.mask.sum(1), LONGEST))
+        weights = torch.tensor(LANGUAGE_MODELS.get("rloo").normaliser(batch.mask.sum(1), LONGEST))
     plain = loss_of("reinforce", batch._replace(weights=weights)).loss
     torch.testing.assert_close(
         torch.autograd.grad(found.loss, batch.log_p)[0],
@@ -306,7 +312,7 @@ def test_the_table_equals_one_term_per_step(surrogate: Surrogate, mixture: float
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_table_loss_of_an_algorithm_is_its_surrogates(name: str) -> None:
-    algorithm, batch = shelf.get(name), Steps(3).batch()
+    algorithm, batch = LANGUAGE_MODELS.get(name), Steps(3).batch()
     settings = algorithm.settings(kl=0.05)
     found = algorithm.table_loss(batch, settings, 0.02)
     expected = losses.table_loss(batch, algorithm.surrogate(settings), 0.05, 0.02)
