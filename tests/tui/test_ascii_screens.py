@@ -16,6 +16,7 @@ from textual.widgets import Collapsible, Select
 from trainer_tools import app_on, live_run, opened, settled
 
 from engine import presets
+from engine.config import shipped as shipped_presets
 from tui.app import IceMazeApp
 from tui.features.algorithms.screen import AlgorithmMapScreen
 from tui.features.home.screen import HomeScreen

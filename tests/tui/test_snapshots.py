@@ -16,6 +16,7 @@ from patience import eventually
 from textual.pilot import Pilot
 from trainer_tools import app_on, opened, settled
 
+from engine.config import shipped as shipped_presets
 from tui.app import IceMazeApp
 from tui.features.home.screen import HomeScreen
 
