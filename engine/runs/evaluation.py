@@ -167,7 +167,7 @@ def _evaluate_adapters(
     assert isinstance(preset, LlmPreset)
     sampled = preset.model.policy == "plan"
     if sampled:
-        from engine.llm.evaluation import ask_routes
+        from engine.llm.evaluation import ask_routes  # start-up time
 
         answers = ask_routes(reader.path, [split.mazes for split in splits], progress)
         found = [
@@ -205,7 +205,7 @@ def _policies(
     reader: RunReader, splits: list[WorldSet], progress: Progress
 ) -> list[tuple[WorldSet, Array]]:
     """Each split with the saved adapters' policies [W, O, A] in it."""
-    from engine.llm.evaluation import ask_policies
+    from engine.llm.evaluation import ask_policies  # start-up time
 
     asked = ask_policies(reader.path, [m for split in splits for m in split.mazes], progress)
     cuts = np.cumsum([len(split) for split in splits])[:-1]

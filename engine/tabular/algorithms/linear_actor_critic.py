@@ -35,7 +35,6 @@ from engine.env.maze import ACTION_NAMES
 from engine.exact.evaluate import greedy
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
-from engine.tabular.algorithms.actor_critic import ActorCritic, ActorCriticSettings
 from engine.tabular.kernels import features as described
 from engine.tabular.kernels.behaviour import schedule_knob, scheduled, softmax_policy
 from engine.tabular.kernels.environment import (
@@ -58,6 +57,7 @@ from engine.tabular.kernels.features import (
     linear_value,
     linear_values,
 )
+from engine.tabular.kernels.one_step_actor_critic import OneStepActorCritic, OneStepSettings
 from engine.tabular.kernels.policy_table import draw_action, entropy_of, probabilities, score
 from engine.tabular.kernels.rng import uniform
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_policy, note_update
@@ -75,7 +75,7 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class LinearActorCriticSettings(
-    ActorCriticSettings, frozen=True, kw_only=True, tag="linear-actor-critic"
+    OneStepSettings, frozen=True, kw_only=True, tag="linear-actor-critic"
 ):
     """Actor-critic whose preferences and values are sums of the weights of a few features."""
 
@@ -260,7 +260,7 @@ def linear_actor_critic(
                     tables.figures[i, 3] = math.nan
 
 
-class LinearActorCritic(ActorCritic):
+class LinearActorCritic(OneStepActorCritic):
     name = "linear-actor-critic"
     title = "Linear actor-critic"
     settings = LinearActorCriticSettings
@@ -272,11 +272,8 @@ class LinearActorCritic(ActorCritic):
         "δ = r + γ v̂(s′) − v̂(s);   θ ← θ + α γᵗ δ ∇ln π(a|s,θ) − α β ∇KL(π_anchor ‖ π);   "
         "w ← w + α_V δ x(s)"
     )
-    figure_names = (  # type: ignore[assignment]  # one more than the table's
-        *ActorCritic.figure_names,
-        "anchor_kl",
-    )
-    kernel = staticmethod(linear_actor_critic)  # type: ignore[assignment]  # of other tables
+    figure_names: tuple[str, ...] = (*OneStepActorCritic.figure_names, "anchor_kl")
+    kernel = staticmethod(linear_actor_critic)
 
     def check(self, preset: Preset) -> None:
         described.check(preset)

@@ -269,7 +269,7 @@ def check(preset: Preset) -> None:
     settings: Any = preset.algorithm
     if settings.features == "cell":
         return  # which is what it sees, whatever that is
-    from engine.tabular.worlds import Worlds
+    from engine.tabular.worlds import Worlds  # start-up time: few presets describe their cells
 
     worlds = Worlds(preset.maze, settings.gamma, preset.deploy)
     describe(settings, [place.maze for place in worlds.all_places], worlds.mdps[0].n_observations)
