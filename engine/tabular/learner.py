@@ -33,7 +33,7 @@ from engine.tabular.kernels.trace import (
     steps_between,
     steps_of_episode,
 )
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 METRIC_GROWTH = 1.03
 """Each recording point of the curves is 3 % later than the one before."""
@@ -50,7 +50,7 @@ class TabularLearner:
         settings: Any = preset.algorithm  # of the type this algorithm declares
         self.settings = settings
         self.maze = preset.maze
-        self.worlds = Worlds(preset.maze, preset.algorithm.gamma, preset.deploy)
+        self.worlds = TabularWorlds(preset.maze, preset.algorithm.gamma, preset.deploy)
         self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
         mdp = self.worlds.mdps[0]
         longest = max(m.max_steps for m in self.worlds.mdps)
@@ -61,7 +61,7 @@ class TabularLearner:
                 observations=mdp.n_observations,
                 actions=mdp.n_actions,
                 longest=longest,
-                mazes=tuple(place.maze for place in self.worlds.all_places),
+                mazes=tuple(record.maze for record in self.worlds.all_records),
             ),
         )
         self.knobs = algorithm.make_knobs(self.settings)
@@ -245,7 +245,7 @@ class TabularLearner:
 
     def _judge(self, target: Array, greedy: Array) -> tuple[dict[str, Array], list[AnyEvent]]:
         """The exact figures [N] of these policies, and the evaluations that say them."""
-        exact = self.worlds.judge(self.clock, target, greedy)
+        exact = self.worlds.evaluate(self.clock, target, greedy)
         evaluations: list[AnyEvent] = [self.worlds.evaluation(self.clock, exact)]
         held_out = self.worlds.held_out(self.clock, target, greedy)
         if held_out is not None:
@@ -329,12 +329,12 @@ class TabularLearner:
         """The id of the world the watched agent's policy is shown in."""
         worlds = self.worlds
         w = int(self.agents.world[WATCHED]) if worlds.drawn else worlds.current(self.clock)
-        return worlds.places[w].id
+        return worlds.records[w].id
 
     def _with_policy(self, step: Step) -> Step:
         """The step with π_behaviour as it was when the action was chosen, and its world's id, which
         the kernel knows by number only."""
-        step = msgspec.structs.replace(step, world_id=self.worlds.places[step.world_id].id)
+        step = msgspec.structs.replace(step, world_id=self.worlds.records[step.world_id].id)
         if self.algorithm.family == "policy":
             chances, learned = step.values, not math.isnan(step.advantage_estimate)
             return msgspec.structs.replace(

@@ -19,7 +19,7 @@ from engine.learning.learner import Counters, State
 from engine.learning.summary import next_point, summarise
 from engine.learning.tuning import tuned_settings
 from engine.tabular.kernels.planning import Model, PlanningAlgorithm, make_model, make_trace
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -35,7 +35,7 @@ class PlanningLearner:
     def __init__(self, preset: Preset, algorithm: PlanningAlgorithm) -> None:
         self.algorithm = algorithm
         self.settings = preset.algorithm
-        self.worlds = Worlds(preset.maze, preset.algorithm.gamma, preset.deploy)
+        self.worlds = TabularWorlds(preset.maze, preset.algorithm.gamma, preset.deploy)
         self.limit = preset.budget.updates or NO_LIMIT
         self.clock = 0
         self.next_record = 1
@@ -167,7 +167,7 @@ class PlanningLearner:
     def _judge(self) -> dict[str, Array]:
         """The exact figures [1] of the policy as it is now."""
         q = self._q()
-        return self.worlds.judge(self.clock, self._target(q)[None], greedy(q)[None])
+        return self.worlds.evaluate(self.clock, self._target(q)[None], greedy(q)[None])
 
     def _policy(self) -> Policy:
         q = self._q()
@@ -199,7 +199,7 @@ class PlanningLearner:
                 Step(
                     step=self.clock,
                     kind="backup",
-                    world_id=self.worlds.places[world].id,
+                    world_id=self.worlds.records[world].id,
                     episode=self.clock,
                     t=t,
                     state=s,

@@ -18,7 +18,7 @@ from engine.env.mdp import MDP
 from engine.env.settings import MazeSettings
 from engine.exact.evaluate import optimal_figures
 from engine.learning.events import Note
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 TERM = "reward-design"
 """The glossary entry on reward hacking."""
@@ -62,7 +62,7 @@ def look(
     suspicion: Suspicion,
     step: int,
     exact: Mapping[str, Array],
-    worlds: Worlds,
+    worlds: TabularWorlds,
     maze: MazeSettings,
 ) -> list[Note]:
     """The note, if it is due now. `exact` are the target policies' figures [N] at `step`."""
@@ -107,7 +107,9 @@ def _hacked(suspicion: Suspicion, step: int, success: float, score: float) -> bo
     return step - since >= max(LASTS_STEPS, LASTS_SHARE * since)
 
 
-def _as_asked(suspicion: Suspicion, step: int, exact: Mapping[str, Array], worlds: Worlds) -> bool:
+def _as_asked(
+    suspicion: Suspicion, step: int, exact: Mapping[str, Array], worlds: TabularWorlds
+) -> bool:
     """Whether most agents do what is best for these rewards, and seldom reach the prize by it."""
     best = _best_success(step, worlds)
     if best > SELDOM or exact["success_rate"].mean() > SELDOM:  # settled without solving
@@ -118,16 +120,16 @@ def _as_asked(suspicion: Suspicion, step: int, exact: Mapping[str, Array], world
     return best <= SELDOM * possible and best <= possible - FELL_BY
 
 
-def _best_success(step: int, worlds: Worlds) -> float:
+def _best_success(step: int, worlds: TabularWorlds) -> float:
     """The success of the best policies for the rewards as they are."""
-    judged = worlds.judged(step)
+    judged = worlds.evaluated(step)
     return sum(worlds.optimum(w).success_rate for w in judged) / len(judged)
 
 
-def _possible(suspicion: Suspicion, step: int, worlds: Worlds) -> float:
+def _possible(suspicion: Suspicion, step: int, worlds: TabularWorlds) -> float:
     """The success of whoever seeks the prize alone; solved once for each map."""
     if np.isnan(suspicion.possible[0]):
-        judged = worlds.judged(step)
+        judged = worlds.evaluated(step)
         chances = [possible_success(worlds.mdps[w], worlds.gamma) for w in judged]
         suspicion.possible[0] = sum(chances) / len(chances)
     return float(suspicion.possible[0])
@@ -149,7 +151,7 @@ def _what_happened(suspicion: Suspicion, success: float, score: float, hacked: b
     )
 
 
-def _what_is_asked(suspicion: Suspicion, step: int, worlds: Worlds) -> str:
+def _what_is_asked(suspicion: Suspicion, step: int, worlds: TabularWorlds) -> str:
     best, possible = _best_success(step, worlds), _possible(suspicion, step, worlds)
     if best > SELDOM * possible:
         return ""

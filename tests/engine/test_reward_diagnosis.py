@@ -13,14 +13,14 @@ from engine.exact.evaluate import horizon_optimum
 from engine.learning.events import AnyEvent, Note
 from engine.tabular import reward_hacking
 from engine.tabular.reward_hacking import Suspicion, look, make_suspicion, possible_success
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 Figures = dict[str, np.ndarray]
 
 
-def of_preset(name: str, **maze: object) -> tuple[Preset, Worlds]:
+def of_preset(name: str, **maze: object) -> tuple[Preset, TabularWorlds]:
     preset = presets.load(name, [f"maze.{key}={value}" for key, value in maze.items()])
-    return preset, Worlds(preset.maze, preset.algorithm.gamma)
+    return preset, TabularWorlds(preset.maze, preset.algorithm.gamma)
 
 
 def figures(success: float, score: float, returned: float = 0.0, n: int = 4) -> Figures:
@@ -28,7 +28,9 @@ def figures(success: float, score: float, returned: float = 0.0, n: int = 4) -> 
     return {name: np.full(n, value) for name, value in named.items()}
 
 
-def follow(worlds: Worlds, points: list[tuple[int, float, float]]) -> tuple[Suspicion, list[Note]]:
+def follow(
+    worlds: TabularWorlds, points: list[tuple[int, float, float]]
+) -> tuple[Suspicion, list[Note]]:
     """What is said at steps with these success rates and scores."""
     suspicion, notes = make_suspicion(), list[Note]()
     maze = presets.load("q-learning").maze

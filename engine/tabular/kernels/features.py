@@ -29,6 +29,7 @@ from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdps
 from engine.env.maze import Maze
 from engine.env.mdp import MDP, reachable
+from engine.learning.worlds import initial_records
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -269,10 +270,8 @@ def check(preset: Preset) -> None:
     settings: Any = preset.algorithm
     if settings.features == "cell":
         return  # which is what it sees, whatever that is
-    from engine.tabular.worlds import Worlds  # start-up time: few presets describe their cells
-
-    worlds = Worlds(preset.maze, settings.gamma, preset.deploy)
-    describe(settings, [place.maze for place in worlds.all_places], worlds.mdps[0].n_observations)
+    mazes = [record.maze for record in initial_records(preset.maze, preset.deploy)]
+    describe(settings, mazes, build_mdps(mazes)[0].n_observations)
 
 
 def check_edit(settings: Any) -> None:
