@@ -30,7 +30,7 @@ from engine.presets import toml
 from engine.presets.errors import check_numbers, explain, show
 from engine.presets.llm_checks import check_together
 from engine.presets.schema import llm_preset_type, preset_type, schema_of
-from engine.presets.table_checks import check_language_model, check_tables
+from engine.presets.table_checks import check_tables
 from engine.presets.toml import apply_override
 
 # ---------------------------------------------------------------- finding
@@ -112,7 +112,6 @@ def check(preset: Preset) -> None:
             "env_steps, episodes, updates, seconds."
         )
     if isinstance(preset, LlmPreset):
-        check_language_model(preset)
         check_together(preset, algorithm_of(preset))
     else:
         check_tables(preset, algorithm_of(preset))

@@ -19,6 +19,7 @@ from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import TUNABLE
 from engine.config.preset import LlmPreset, Preset
 from engine.core.errors import UserError
+from engine.presets.applicability import applies
 from engine.presets.schema import json_schema
 from engine.presets.toml import apply_override
 from tui.kinds import llm_settings
@@ -214,7 +215,7 @@ def sections(preset: Preset) -> Sections:
     advanced, llm = [], isinstance(preset, LlmPreset)
     for setting in settings(preset):
         table, _, name = setting.key.partition(".")
-        if not _applies(preset, table, name, algorithm.family == "planning"):
+        if not (applies(preset, algorithm, setting.key) and _applies(preset, table, name)):
             continue
         if llm_settings.matters(setting.key) if llm else _matters(setting, table, name):
             main[heading[table]].append(setting)
@@ -223,10 +224,8 @@ def sections(preset: Preset) -> Sections:
     return Sections({title: group for title, group in main.items() if group}, advanced)
 
 
-def _applies(preset: Preset, table: str, name: str, plans: bool) -> bool:
-    """Whether changing it can have an effect, and is not what the preset is about."""
-    if isinstance(preset, LlmPreset) and not llm_settings.applies(preset, f"{table}.{name}"):
-        return False
+def _applies(preset: Preset, table: str, name: str) -> bool:
+    """Whether a rule of the maze can have an effect here, and is not what the preset is about."""
     if table == "maze":
         if name in ("map", "gymnasium", "success", "size"):
             return False
@@ -234,8 +233,7 @@ def _applies(preset: Preset, table: str, name: str, plans: bool) -> bool:
             return name == "max_steps"
         if preset.maze.size is None:
             return name not in ("hole_density", "seed")
-    planner_has_none = {"run": ("agents",), "budget": ("env_steps", "episodes")}
-    return not plans or name not in planner_has_none.get(table, ())
+    return True
 
 
 def _matters(setting: Setting, table: str, name: str) -> bool:

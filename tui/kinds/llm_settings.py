@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from engine.config.preset import LlmPreset
-
 MAIN = frozenset(
     {
         "model.name",
@@ -32,47 +30,6 @@ MAIN = frozenset(
     }
 )
 """Those that are not folded away."""
-NEVER = frozenset(
-    {
-        "run.agents",  # there is one model
-        "budget.env_steps",  # its clock is the update
-        "budget.episodes",
-        "maze.wind",
-        "maze.observation",
-        "model.policy",  # what the preset is about
-    }
-)
-ACTION_ONLY = frozenset(
-    {
-        "algorithm.uniform",
-        "algorithm.random_starts",
-        "algorithm.credit",
-        "algorithm.kl_reference",  # the map of a plan policy never changes
-        "maze.revisit",
-    }
-)
-PLAN_ONLY = frozenset({"model.max_tokens", "model.words", "warmup.routes"})
-
-
-NOT_IN_TEXT = (
-    "maze.", "reward.", "warmup.", "model.words", "model.observation_text", "budget.success_rate",
-    "algorithm.uniform", "algorithm.random_starts", "algorithm.credit", "algorithm.gamma",
-    "algorithm.kl_reference", "algorithm.decay",
-)  # fmt: skip
-"""What free text has no use for."""
-
-
-def applies(preset: LlmPreset, key: str) -> bool:
-    """Whether changing it can have an effect, and is not what the preset is about."""
-    if key in NEVER or key == "maze.test.per_update":
-        return False
-    if preset.text is not None:
-        return not key.startswith(NOT_IN_TEXT)
-    if key == "maze.revisit" and preset.maze.train is not None:
-        return False
-    if preset.model.policy == "action":
-        return key not in PLAN_ONLY and not key.startswith("reward.")
-    return key not in ACTION_ONLY and not key.startswith("algorithm.uniform.")
 
 
 def matters(key: str) -> bool:

@@ -9,6 +9,7 @@ of world w is w·S + s, X = W·S of them, so that a step never asks which world 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,8 +75,8 @@ class Limits(NamedTuple):
 
 
 def make_env(
-    mdps: list[MDP],
-    from_steps: list[int],
+    mdps: Sequence[MDP],
+    from_steps: Sequence[int],
     random_starts: float = 0.0,
     *,
     revisit: float = 0.0,
