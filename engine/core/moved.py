@@ -72,6 +72,14 @@ MOVED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Old module: the modules that hold its names now, the first of which goes first."""
 
+RENAMED = {
+    "Env": "StackedMDPs",
+    "exploration_knob": "encode_exploration",
+    "make_env": "stack_mdps",
+    "schedule_knob": "encode_schedule",
+}
+"""Old name: the name today. Besides, the classes of hyperparameters once ended in `Knobs`."""
+
 
 class OldNames(MetaPathFinder, Loader):
     """Makes a module with an old name out of those that hold its names now."""
@@ -85,6 +93,12 @@ class OldNames(MetaPathFinder, Loader):
         for name in reversed(MOVED[module.__name__]):
             found = vars(import_module(name))
             vars(module).update({k: v for k, v in found.items() if not k.startswith("__")})
+        for name in list(vars(module)):
+            if name.endswith("Hyperparameters"):
+                vars(module)[name.replace("Hyperparameters", "Knobs")] = vars(module)[name]
+        for old, name in RENAMED.items():
+            if name in vars(module):
+                vars(module)[old] = vars(module)[name]
 
 
 def install() -> None:

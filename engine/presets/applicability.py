@@ -31,7 +31,7 @@ class Rule:
     keys: tuple[str, ...]
     """`section.key`, or `section.` for all of a section; in messages also a section by itself."""
     why: str = ""
-    """What is said to who gives one of them; empty where it is taken and has no effect."""
+    """The message to who gives one of them; empty where it is taken and has no effect."""
     unset: Any = None
     """A value that counts as not given, beside those that say nothing."""
     hidden: bool = True
@@ -213,7 +213,7 @@ def _covers(name: str, key: str) -> bool:
 
 
 def _value(preset: Preset, key: str) -> Any:
-    """What a preset says under a key; None where such a preset has no such key."""
+    """The value of a key in a preset; None where such a preset has no such key."""
     found: Any = preset
     for name in key.split("."):
         found = getattr(found, name, None)

@@ -1,4 +1,4 @@
-"""What types cannot say about a preset for language models: which settings go together."""
+"""Checks of presets for language models that types cannot make: which settings go together."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _check_training_mazes(
 
 
 ALGORITHMS_OF_TEXT = ("rloo", "grpo", "dr-grpo", "reinforce")
-"""Those that need nothing but one reward a completion."""
+"""The algorithms that need nothing but one reward a completion."""
 
 
 def _check_algorithm_of_text(algorithm: LlmAlgorithm) -> None:

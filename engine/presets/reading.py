@@ -25,7 +25,7 @@ from engine.core.errors import UserError, nearest
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.exact.solve import solve
-from engine.learning.custom_file import OWN
+from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.presets import toml
 from engine.presets.errors import check_numbers, explain, show
 from engine.presets.llm_checks import check_together
@@ -102,8 +102,8 @@ def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def check(preset: Preset) -> None:
-    """What types cannot say: the maze has a way through, the budget a limit, claims a bound, and
-    values are finite."""
+    """Check what types cannot say: the maze has a way through, the budget a limit, claims a bound,
+    and values are finite."""
     mazes = build_mazes(preset.maze)
     budget = preset.budget
     if not any((budget.env_steps, budget.episodes, budget.updates, budget.seconds)):
@@ -129,7 +129,7 @@ def check(preset: Preset) -> None:
 
 def folder_of(preset: Preset) -> Path | None:
     """The folder from which the user's own algorithm was loaded, to `convert` changed data with."""
-    own = algorithm_of(preset).own_file
+    own = algorithm_of(preset).custom_file
     return own.folder if own else None
 
 
@@ -165,7 +165,7 @@ def _own_settings(
     if "name" not in algorithm:
         raise UserError(f"algorithm.name is missing; expected one of {', '.join(names)}.")
     name = algorithm["name"]
-    if isinstance(name, str) and name.startswith(OWN):
+    if isinstance(name, str) and name.startswith(CUSTOM_PREFIX):
         if "model" in data:
             raise UserError(
                 f"algorithm.name: an algorithm of your own ({name}) trains tables; remove [model], "

@@ -1,4 +1,4 @@
-"""What the tables of a preset may not say together; `build_mazes` checks `[maze]` by itself."""
+"""Checks of which sections of a preset go together; `build_mazes` checks `[maze]` by itself."""
 
 from __future__ import annotations
 

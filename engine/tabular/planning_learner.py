@@ -85,7 +85,7 @@ class PlanningLearner:
             self.worlds.prepare(self._target(self._q())[None])
 
     def begin(self) -> list[AnyEvent]:
-        evaluation = self.worlds.evaluation(self.clock, self._judge())
+        evaluation = self.worlds.evaluation(self.clock, self._evaluate())
         return [*self.worlds.events(), evaluation, self._policy()]
 
     def advance(self, limit: int) -> list[AnyEvent]:
@@ -102,11 +102,11 @@ class PlanningLearner:
             )
             if self.clock >= self.next_record or self.algorithm.milestone(self.tables):
                 self.next_record = max(self.next_record, next_point(self.clock, GROWTH))
-                events += self._look()[0]
+                events += self._report()[0]
         return events
 
     def conclude(self) -> list[AnyEvent]:
-        events, figures = self._look()
+        events, figures = self._report()
         return [*events, PerAgent(step=self.clock, figures=figures)]
 
     def live(self, since: int) -> Live:
@@ -131,8 +131,8 @@ class PlanningLearner:
 
     # ------------------------------------------------------------ saying what happened
 
-    def _look(self) -> tuple[list[AnyEvent], dict[str, Array]]:
-        """What is recorded at a recording point, and the figures [1] in it."""
+    def _report(self) -> tuple[list[AnyEvent], dict[str, Array]]:
+        """The events of a recording point, and the figures [1] in them."""
         metrics = {"largest_change": np.array([self.change])}
         for name, value in self.algorithm.metrics(self.tables).items():
             metrics[name] = np.array([value])
@@ -144,7 +144,7 @@ class PlanningLearner:
             total_env_steps=0,
             metrics={name: summarise(values) for name, values in metrics.items()},
         )
-        exact = self._judge()
+        exact = self._evaluate()
         evaluation = self.worlds.evaluation(self.clock, exact)
         events: list[AnyEvent] = [update, evaluation, self._policy()]
         backups = self._backups()
@@ -164,7 +164,7 @@ class PlanningLearner:
         """π_target [S,A], as the arrays of exact figures need it."""
         return np.ascontiguousarray(self.algorithm.policy(self.tables, q), np.float64)
 
-    def _judge(self) -> dict[str, Array]:
+    def _evaluate(self) -> dict[str, Array]:
         """The exact figures [1] of the policy as it is now."""
         q = self._q()
         return self.worlds.evaluate(self.clock, self._target(q)[None], greedy(q)[None])

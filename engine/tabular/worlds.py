@@ -155,7 +155,7 @@ class TabularWorlds(WorldSchedule):
         return {**exact, "greedy_success_rate": alone["success_rate"]}
 
     def evaluation(self, step: int, figures: dict[str, Array]) -> Evaluation:
-        """What `evaluate` found, as an event."""
+        """The figures that `evaluate` found, as an event."""
         optima = [self.optimum(w) for w in self.evaluated(step)]
         return make_evaluation(step, self.records[self.current(step)], figures, optima)
 

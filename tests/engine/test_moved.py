@@ -20,6 +20,7 @@ from engine.config import shipped
 from engine.core import moved
 from engine.core.errors import UserError
 from engine.learning.events import encode
+from engine.tabular.kernels.experience import MovingAlgorithm
 
 OLD = Path(__file__).with_name("old_my_q.py")
 """The worked example as it stood before the engine got its folders."""
@@ -38,8 +39,11 @@ from engine.presets import LlmPreset, Preset
 from engine.settings import TemporalDifferenceSettings
 from engine.solve import solve
 from engine.tabular import features, q_learning
+from engine.tabular.environment import Env, make_env
+from engine.tabular.grpo import GRPOKnobs
 from engine.tabular.moving import MovingAlgorithm, Size
-from engine.tabular.q_table import QTables
+from engine.tabular.policy_table import PolicyKnobs
+from engine.tabular.q_table import Knobs, QTables
 
 
 class MineSettings(TemporalDifferenceSettings, frozen=True, kw_only=True):
@@ -85,6 +89,29 @@ def test_an_old_file_learns_what_todays_learns(tmp_path: Path) -> None:
     (old, old_events), (new, new_events) = (trained(preset_of(tmp_path, t)) for t in texts)
     assert all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
     assert old_events == new_events and old.q.any()
+
+
+OLD_HOOKS = """
+    def beliefs(self, tables: Any) -> list[Array]:
+        return [*super().beliefs(tables), tables.visits]
+
+    def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
+        return {**super().knob_metrics(knobs, step), "bad_news": knobs.bad_news}
+
+    def explain("""
+
+
+def test_hooks_keep_their_old_names(tmp_path: Path) -> None:
+    preset = preset_of(tmp_path, OLD.read_text("utf-8").replace("\n    def explain(", OLD_HOOKS))
+    algorithm = algorithm_of(preset)
+    assert isinstance(algorithm, MovingAlgorithm)
+    learner = vars(factory.make_learner(preset))
+    tables, hyperparameters = learner["tables"], learner["hyperparameters"]
+    assert algorithm.learned_parameters(tables) == [tables.q, tables.visits]
+    assert algorithm.hyperparameter_metrics(hyperparameters, 5)["bad_news"] == 0.3
+    assert type(hyperparameters).__name__ == "MyQKnobs"
+    own = {"make_knobs", "make_hyperparameters", "beliefs", "learned_parameters"}
+    assert own <= set(dir(algorithm))
 
 
 def test_an_old_file_may_derive_from_any_algorithm(tmp_path: Path) -> None:

@@ -16,6 +16,6 @@ def say_loaded(presets: Iterable[Preset]) -> None:
     """One line on stderr for each file of the user's own that these presets were loaded with."""
     from engine.algorithms.registry import algorithm_of
 
-    files = [file for preset in presets if (file := algorithm_of(preset).own_file)]
+    files = [file for preset in presets if (file := algorithm_of(preset).custom_file)]
     for path in dict.fromkeys(file.path for file in files):
         complain(f"Loaded your own algorithm from {path} (trusted code).")

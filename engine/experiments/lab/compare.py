@@ -1,4 +1,4 @@
-"""What a challenge's runs came to: every claim beside the measured interval.
+"""The result of a challenge: every claim beside the measured interval.
 
 A claim is kept when the whole 95 % interval over agents lies within its bounds. One language model
 is one agent: then there is no interval, the claim is judged by the figure itself, and says so.
@@ -46,7 +46,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     agents: int
     figures: dict[str, Any]
     groups: dict[tuple[str, Statistic], Group]
-    """What stands for its agents in each figure that is compared, as far as they have it."""
+    """The statistic of its agents for each figure that is compared, as far as they have it."""
     claims: tuple[Claim, ...]
     error: str = ""
 

@@ -19,8 +19,8 @@ from engine.tabular.kernels.behaviour import scheduled
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -29,7 +29,7 @@ from engine.tabular.kernels.environment import (
 from engine.tabular.kernels.experience import Size
 from engine.tabular.kernels.one_step_actor_critic import OneStepActorCritic, OneStepSettings
 from engine.tabular.kernels.policy_table import (
-    PolicyKnobs,
+    PolicyHyperparameters,
     draw_action,
     entropy_of,
     probabilities,
@@ -43,7 +43,7 @@ class ActorCriticSettings(OneStepSettings, frozen=True, kw_only=True, tag="actor
 
 
 class ActorCriticTables(NamedTuple):
-    """What is learned."""
+    """The learned numbers."""
 
     theta: Array  # [N,O,A] float64: logits of π, the actor
     v: Array  # [N,O] float64: the critic
@@ -57,15 +57,15 @@ class ActorCriticTables(NamedTuple):
 
 @kernel
 def actor_critic(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: ActorCriticTables,
-    knobs: PolicyKnobs,
+    hyperparameters: PolicyHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         theta, v, random = tables.theta[i], tables.v[i], agents.random[i]
         pi, gradient, sums = tables.chances[i], tables.gradient[i], tables.sums[i]
@@ -80,8 +80,8 @@ def actor_critic(
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             tables.visits[i, s, a] += 1
-            alpha = scheduled(knobs.alpha, agents.steps[i])
-            alpha_v = scheduled(knobs.alpha_v, agents.steps[i])
+            alpha = scheduled(hyperparameters.alpha, agents.steps[i])
+            alpha_v = scheduled(hyperparameters.alpha_v, agents.steps[i])
 
             future = 0.0 if flags & TERMINAL else v[s2]
             target = r + gamma * future

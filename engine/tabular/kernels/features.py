@@ -72,7 +72,7 @@ class Features(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """What a feature that is on is worth: 1/√M."""
+        """The worth of a feature that is on: 1/√M."""
         return 1.0 / math.sqrt(self.active.shape[1])
 
     def matrix(self) -> Array:
@@ -251,7 +251,7 @@ def _surroundings(maze: Maze, held: int, how_far: bool) -> list[Array]:
 
 
 def approximation_error(features: Features, values: Array) -> float:
-    """What is left of values [O,A] or [O] when weights fit them as well as any can (RMS).
+    """The RMS error of values [O,A] or [O] that remains when weights fit them as well as any can.
 
     The value error min over w of ‖v − Xw‖, every observation counting alike: what no amount of
     learning takes away (Sutton & Barto, section 11.4).
