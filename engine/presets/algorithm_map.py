@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     kind: Kind
-    """What it trains: tables, or a language model."""
+    """The kind of policy it trains: tables, or a language model."""
     built: bool
     """Whether it can be trained here already."""
     branch: str

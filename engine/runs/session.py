@@ -17,7 +17,7 @@ from engine.runs import commands, custom_algorithm, outcome
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
-from engine.tabular.custom.loading import OwnFileError
+from engine.tabular.custom.loading import CustomFileError
 
 Status = Literal["finished", "stopped"]
 MakeLearner = Callable[[Preset], Learner]
@@ -92,7 +92,7 @@ class Session:
             status = self._loop()
             self._finish(status)
         except Exception as error:
-            expected = isinstance(error, UserError) and not isinstance(error, OwnFileError)
+            expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
             self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
             return False
