@@ -15,7 +15,8 @@ from typing import Literal
 import msgspec
 
 from engine.algorithms import registry
-from engine.config.library import shipped_files, shipped_folder
+from engine.config import shipped
+from engine.config.shipped import shipped_files
 from engine.core.errors import UserError, nearest
 from engine.learning.algorithm import Algorithm
 from engine.llm.algorithm import LlmAlgorithm
@@ -126,7 +127,7 @@ BRANCHES = (
 
 def entries() -> list[Entry]:
     """Every algorithm: those on the shelf in teaching order, then those for language models."""
-    folder = shipped_folder()
+    folder = shipped.FOLDER
     tables, models = _shown_by(folder, "tabular"), _shown_by(folder, "llm")
     return [
         *(_of_shelf(algorithm, tables) for algorithm in registry.TABLES.all()),

@@ -18,8 +18,8 @@ from engine.algorithms import registry
 from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
-from engine.config.library import find_preset, shipped_files
 from engine.config.preset import LlmPreset, Preset
+from engine.config.shipped import find_preset, shipped_files
 from engine.config.text import without_maze
 from engine.core.errors import UserError, nearest
 from engine.env.build_maze import build_mazes

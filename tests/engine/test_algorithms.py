@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.algorithms import registry
-from engine.config.library import find_preset, shipped_names
+from engine.config.shipped import find_preset, shipped_names
 from engine.core.errors import UserError
 from engine.learning.algorithm import Algorithm
 from engine.presets import algorithm_map

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import presets
+from engine.config import shipped
 from engine.core.errors import UserError
 from engine.experiments.lab.exact_figures import NAMES, exact_figures
 from engine.experiments.lab.lesson import (
@@ -380,7 +380,7 @@ def test_exact_figures_are_those_of_the_solver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lake.toml").write_text(LAKE, "utf-8")
-    monkeypatch.setattr(presets, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     of_mazes = [name for name in NAMES if name not in {**OF_MODELS, **MEASURED}]
     found = {
         name: value

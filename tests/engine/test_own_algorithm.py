@@ -15,8 +15,9 @@ from run_tools import launched, run_here, wait_for
 from engine import factory, presets
 from engine.algorithms import registry
 from engine.algorithms.registry import algorithm_of
-from engine.config.library import shipped_folder, shipped_names
+from engine.config import shipped
 from engine.config.preset import Preset, algorithm_name
+from engine.config.shipped import shipped_names
 from engine.core import compiling
 from engine.core.errors import UserError
 from engine.learning.custom_file import OWN
@@ -29,7 +30,7 @@ from engine.tabular.kernels.environment import Limits
 from engine.tabular.learner import NO_LIMIT
 from tui.forms import setting_spec
 
-EXAMPLES = shipped_folder() / "examples"
+EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 
 
@@ -242,7 +243,7 @@ def test_an_explanation_that_fails_is_a_user_error(folder: Path, body: str, says
 def test_a_preset_of_the_library_may_not_use_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presets, "shipped_folder", lambda: folder)
+    monkeypatch.setattr(shipped, "FOLDER", folder)
     with pytest.raises(UserError, match=r"a preset of the library may not use one"):
         presets.load("my-q")
 

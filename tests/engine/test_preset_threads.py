@@ -7,9 +7,9 @@ import sys
 
 CODE = """
 import threading
-from engine.config.library import shipped_folder
+from engine.config import shipped
 from engine import presets
-texts = [path.read_text("utf-8") for path in sorted(shipped_folder().glob("*.toml"))]
+texts = [path.read_text("utf-8") for path in sorted(shipped.FOLDER.glob("*.toml"))]
 start = threading.Barrier(8)
 def read():
     start.wait()

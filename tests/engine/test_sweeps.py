@@ -271,10 +271,10 @@ def test_a_failed_run_says_why_and_the_others_go_on(
 
 
 def test_a_changed_algorithm_of_ones_own_ends_it(tmp_path: Path) -> None:
-    from engine.config.library import shipped_folder
+    from engine.config import shipped
 
     for name in ("my_q.py", "my-q.toml"):
-        text = (shipped_folder() / "examples" / name).read_text("utf-8")
+        text = (shipped.FOLDER / "examples" / name).read_text("utf-8")
         (tmp_path / name).write_text(text, "utf-8")
     sweep = sweeps.plan(str(tmp_path / "my-q.toml"), "0", ["algorithm.bad_news=0.1,0.9"])
     assert list(sweep.own) == ["file:my_q.py"]

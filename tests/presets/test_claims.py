@@ -9,12 +9,13 @@ import pytest
 from claim_tools import run
 
 from engine import presets
-from engine.config.library import LAB_FOLDER, shipped_files, shipped_folder
+from engine.config import shipped
 from engine.config.preset import Expect, LlmPreset
+from engine.config.shipped import LAB_FOLDER, shipped_files
 from engine.presets.claims import judge
 
 OTHER_SEED = 2
-OF_THE_LAB = shipped_folder() / LAB_FOLDER
+OF_THE_LAB = shipped.FOLDER / LAB_FOLDER
 TABULAR = [
     name
     for name, path in shipped_files().items()

@@ -11,7 +11,7 @@ import re
 import pytest
 from claim_tools import run
 
-from engine.config.library import CHALLENGE_FILE
+from engine.config.shipped import CHALLENGE_FILE
 from engine.experiments.lab.challenge import Challenge, challenge_names, load_challenge
 from engine.experiments.lab.compare import results
 from engine.experiments.lab.runner import plan, single_agent

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine import factory, presets
-from engine.config.library import shipped_names
 from engine.config.preset import LlmPreset
+from engine.config.shipped import shipped_names
 from engine.experiments.lab.challenge import lab_folder
 from engine.experiments.lab.exact_figures import NAMES
 from engine.experiments.lab.lesson import Point, Wait, load_lesson

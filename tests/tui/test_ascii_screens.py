@@ -16,6 +16,7 @@ from textual.widgets import Collapsible, Select
 from trainer_tools import app_on, live_run, opened, settled
 
 from engine import presets
+from engine.config import shipped as shipped_presets
 from tui.app import IceMazeApp
 from tui.features.algorithms.screen import AlgorithmMapScreen
 from tui.features.home.screen import HomeScreen
@@ -52,7 +53,7 @@ async def test_the_library_and_what_it_leads_to(
     for state in ("finished", "stopped", "failed", "running"):
         make_run(runs, state=state, success=0.5, step=2500, env_steps=2500)
     (runs / "20260101-000000-broken-aa").mkdir()
-    monkeypatch.setattr(presets, "shipped_folder", lambda: shipped)
+    monkeypatch.setattr(shipped_presets, "FOLDER", shipped)
     app = IceMazeApp(runs_dir=runs)
     async with app.run_test(size=size) as pilot:
         await eventually(pilot, lambda: isinstance(app.screen, HomeScreen))

@@ -11,7 +11,7 @@ import pytest
 from cli_tools import ENDLESS, LAKE, icemaze, kill_workers, objects, status, wait_until
 
 from engine import presets
-from engine.config.library import find_preset, shipped_names
+from engine.config.shipped import find_preset, shipped_names
 from engine.env.build_mdp import build_mdp
 from engine.exact.evaluate import evaluate
 from engine.presets.schema import json_schema

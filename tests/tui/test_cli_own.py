@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cli_tools import icemaze
 
-from engine.config.library import shipped_folder
+from engine.config import shipped
 
-EXAMPLES = shipped_folder() / "examples"
+EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 KNOBS = "    def make_knobs(self, settings: Any) -> Any:\n"
 LINE = CODE.count("\n", 0, CODE.index(KNOBS)) + 2

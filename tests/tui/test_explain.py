@@ -9,7 +9,7 @@ from home_tools import shown
 from trainer_tools import app_on, opened
 
 from engine import presets
-from engine.config.library import shipped_folder
+from engine.config import shipped
 from engine.factory import make_learner
 from engine.runs import launch
 from engine.runs.session import Session
@@ -17,7 +17,7 @@ from engine.runs.store import RunWriter
 from tui.features.trainer.explain_dialog import ExplainScreen
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
-EXAMPLES = shipped_folder() / "examples"
+EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 BODY = "        return explain_update(\n"
 LINE = CODE.count("\n", 0, CODE.index(BODY)) + 1

@@ -24,6 +24,7 @@ from textual.binding import Binding
 from textual.pilot import Pilot
 
 from engine import presets
+from engine.config import shipped as shipped_presets
 from engine.runs import launch, library
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
@@ -48,7 +49,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "presets"
     folder.mkdir()
     write_presets(folder)
-    monkeypatch.setattr(presets, "shipped_folder", lambda: folder)
+    monkeypatch.setattr(shipped_presets, "FOLDER", folder)
     return folder
 
 

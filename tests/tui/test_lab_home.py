@@ -15,6 +15,7 @@ from textual.binding import Binding
 from textual.pilot import Pilot
 
 from engine import presets
+from engine.config import shipped as shipped_presets
 from engine.experiments.lab import progress
 from engine.runs import launch
 from engine.runs.reader import RunReader
@@ -41,7 +42,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     write_presets(folder)
     write_lab(folder)
-    monkeypatch.setattr(presets, "shipped_folder", lambda: folder)
+    monkeypatch.setattr(shipped_presets, "FOLDER", folder)
     return folder
 
 
@@ -107,7 +108,7 @@ async def test_without_challenges_there_is_no_lab(
     tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_presets(tmp_path)
-    monkeypatch.setattr(presets, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped_presets, "FOLDER", tmp_path)
     app = LabHostApp(runs)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

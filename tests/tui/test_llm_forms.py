@@ -18,8 +18,8 @@ from textual.widgets import Input
 from trainer_tools import app_on, live_run, notified, opened, settled
 
 from engine import presets
-from engine.config.library import shipped_names
 from engine.config.preset import LlmPreset
+from engine.config.shipped import shipped_names
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
 from tui.cli.progress import BarReporter, LineReporter, Moment, summary

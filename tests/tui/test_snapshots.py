@@ -16,7 +16,7 @@ from patience import eventually
 from textual.pilot import Pilot
 from trainer_tools import app_on, opened, settled
 
-from engine import presets
+from engine.config import shipped as shipped_presets
 from tui.app import IceMazeApp
 from tui.features.home.screen import HomeScreen
 
@@ -29,7 +29,7 @@ def test_home(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyP
     shipped = tmp_path / "presets"
     shipped.mkdir()
     write_presets(shipped)
-    monkeypatch.setattr(presets, "shipped_folder", lambda: shipped)
+    monkeypatch.setattr(shipped_presets, "FOLDER", shipped)
 
     async def ready(pilot: Pilot[Any]) -> None:
         await eventually(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))

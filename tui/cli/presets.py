@@ -51,7 +51,7 @@ def show_preset(
 ) -> None:
     """Show a preset as TOML; with --json as one object with every default filled in."""
     from engine import presets
-    from engine.config.library import find_preset
+    from engine.config.shipped import find_preset
     from tui.ui.text import clean
 
     preset = presets.load(name, settings)
@@ -175,8 +175,8 @@ def _wants_gpu(preset: Preset) -> bool:
 def _shipped(llm: bool) -> list[str]:
     """The shipped presets that can be checked here; says which are left out, and why."""
     from engine import presets
-    from engine.config.library import shipped_names
     from engine.config.preset import LlmPreset
+    from engine.config.shipped import shipped_names
 
     tables, models = [], []
     for name in shipped_names():

@@ -78,7 +78,7 @@ def train(
 
 def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> Path:
     from engine import presets
-    from engine.config.library import shipped_names
+    from engine.config.shipped import shipped_names
     from engine.core.errors import UserError
     from engine.runs import launch
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.algorithms import registry
-from engine.config.library import shipped_files
 from engine.config.preset import algorithm_name
+from engine.config.shipped import shipped_files
 from tui.ui.text import clean
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.config.library import CHALLENGE_FILE, LAB_FOLDER, shipped_folder, shipped_names
+from engine.config import shipped
+from engine.config.shipped import CHALLENGE_FILE, LAB_FOLDER, shipped_names
 from engine.core.errors import UserError, nearest
 from engine.presets.errors import check_numbers, explain, show
 
@@ -146,7 +147,7 @@ def default_statistic(metric: str) -> Statistic:
 
 def lab_folder() -> Path:
     """Where the shipped challenges are, one folder each."""
-    return shipped_folder() / LAB_FOLDER
+    return shipped.FOLDER / LAB_FOLDER
 
 
 def challenge_names() -> list[str]:

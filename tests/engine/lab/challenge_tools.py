@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.config.library import CHALLENGE_FILE, shipped_folder
+from engine.config import shipped
+from engine.config.shipped import CHALLENGE_FILE
 from engine.experiments.lab.challenge import Challenge, load_challenge
 from engine.experiments.lab.runner import Job
 from engine.presets import parse
@@ -76,7 +77,7 @@ def make_lab(folder: Path, text: str = CHALLENGE + COMPARE, name: str = "small")
 
 def small(text: str = CHALLENGE + COMPARE) -> Challenge:
     """The challenge of `make_lab`; the shipped presets' folder must be patched already."""
-    (shipped_folder() / "lab" / "small" / CHALLENGE_FILE).write_text(text, "utf-8")
+    (shipped.FOLDER / "lab" / "small" / CHALLENGE_FILE).write_text(text, "utf-8")
     return load_challenge("small")
 
 

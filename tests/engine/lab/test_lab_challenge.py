@@ -9,7 +9,8 @@ import pytest
 from challenge_tools import CHALLENGE, COMPARE, GROWTH, make_lab
 
 from engine import presets
-from engine.config.library import CHALLENGE_FILE, find_preset, shipped_folder, shipped_names
+from engine.config import shipped
+from engine.config.shipped import CHALLENGE_FILE, find_preset, shipped_names
 from engine.core.errors import UserError
 from engine.experiments.lab.challenge import (
     all_challenges,
@@ -23,7 +24,7 @@ from engine.experiments.lab.runner import plan
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(presets, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -44,7 +45,7 @@ def test_a_shipped_challenge_claims_a_difference() -> None:
 
 
 def test_no_two_shipped_presets_share_a_name() -> None:
-    folder = shipped_folder()
+    folder = shipped.FOLDER
     files = [*folder.glob("*.toml"), *folder.glob("lab/*/*.toml")]
     counts = Counter(path.stem for path in files if path.name != CHALLENGE_FILE)
     assert [name for name, count in counts.items() if count > 1] == []

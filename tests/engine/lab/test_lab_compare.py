@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from challenge_tools import CHALLENGE, COMPARE, GROWTH, ended, make_lab, small
 
-from engine import presets
-from engine.config.library import find_preset, shipped_folder
+from engine.config import shipped
+from engine.config.shipped import find_preset
 from engine.experiments.lab.challenge import Claimed
 from engine.experiments.lab.compare import Result, results, within
 from engine.experiments.lab.runner import Job
@@ -23,7 +23,7 @@ NAN = math.nan
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(presets, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     make_lab(tmp_path)
     return tmp_path
 
@@ -109,7 +109,7 @@ def test_a_run_that_failed_keeps_no_claim() -> None:
 def test_presets_that_were_not_run_are_left_out_with_their_claims() -> None:
     text = CHALLENGE.replace("failing =", 'llm = ["small-llm"]\nfailing =')
     claim = COMPARE.replace('of = "small-remedy"', 'of = "small-llm"')
-    path = shipped_folder() / "lab" / "small" / "small-llm.toml"
+    path = shipped.FOLDER / "lab" / "small" / "small-llm.toml"
     path.write_text(find_preset("small-remedy").read_text("utf-8"), "utf-8")
     jobs = [ended("small-failing", value=[0.1, 0.2]), ended("small-remedy", value=[1.1, 1.2])]
     result = results(small(text + COMPARE + claim), jobs)

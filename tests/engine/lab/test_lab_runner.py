@@ -12,7 +12,7 @@ from challenge_tools import CHALLENGE, COMPARE, GROWTH, make_lab, small
 from fake_learner import make_preset
 from run_tools import DEADLINE, FAKE_WORKER
 
-from engine import presets
+from engine.config import shipped
 from engine.experiments.lab.compare import results
 from engine.experiments.lab.runner import Job, LabRunner, plan, tasks
 from engine.runs import library
@@ -21,7 +21,7 @@ from engine.runs.reader import RunReader
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(presets, "shipped_folder", lambda: tmp_path / "presets")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "presets")
     monkeypatch.setenv("ICEMAZE_RUNS_DIR", str(tmp_path / "runs"))
     make_lab(tmp_path / "presets")
     return tmp_path

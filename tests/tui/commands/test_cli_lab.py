@@ -12,7 +12,7 @@ from challenge_tools import CHALLENGE, COMPARE, GROWTH, make_lab
 from cli_tools import DEADLINE, command, environment, icemaze, kill_workers, objects
 from typer.testing import CliRunner, Result
 
-from engine import presets
+from engine.config import shipped
 from engine.experiments.lab import progress
 from engine.experiments.lab.challenge import all_challenges
 from engine.runs import library
@@ -42,7 +42,7 @@ wait = {run = "failing", metric = "env_steps", at_least = 20}
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(presets, "shipped_folder", lambda: tmp_path / "presets")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "presets")
     monkeypatch.setenv("ICEMAZE_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setattr(progress, "default_file", lambda: tmp_path / "data" / "lab.json")
     folder = make_lab(tmp_path / "presets", CHALLENGE + CLAIM.format(20))

@@ -6,13 +6,9 @@ from pathlib import Path
 
 from engine.core.errors import UserError, nearest
 
-
-def shipped_folder() -> Path:
-    """Where the shipped presets are: inside the installed package, or beside it in a checkout."""
-    installed = Path(__file__).parents[1] / "_presets"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "presets"
-
-
+_INSTALLED = Path(__file__).parents[1] / "_presets"
+FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "presets"
+"""Where the shipped presets are: inside the installed package, or beside it in a checkout."""
 LAB_FOLDER = "lab"
 """The subfolder of the shipped presets with a folder for each challenge of the lab, …"""
 
@@ -23,7 +19,7 @@ CHALLENGE_FILE = "challenge.toml"
 
 def shipped_files() -> dict[str, Path]:
     """The files of the shipped presets by name, sorted: those of the lab's challenges too."""
-    folder = shipped_folder()
+    folder = FOLDER
     lab = (path for path in folder.glob(f"{LAB_FOLDER}/*/*.toml") if path.name != CHALLENGE_FILE)
     files = {path.stem: path for path in [*sorted(lab), *folder.glob("*.toml")]}
     return dict(sorted(files.items()))
