@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +18,10 @@ import pytest
 # Each test process and each worker that it starts computes on one core: they share the machine, and
 # sums over another number of threads would not be equal bit for bit. Read when torch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Compiled files are kept, whatever the environment says: each test process would compile half of
+# the project anew, test files included, and so would all that the tests start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 NOT_FAST = re.compile(r"^pytestmark = .*\bmark\.(slow|llm)\b", re.MULTILINE)
 NEEDS_TORCH = Path(__file__).parent / "engine" / "llm"

@@ -27,6 +27,8 @@ from cli_tools import (
 
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runs_dir(tmp_path: Path) -> Path:
