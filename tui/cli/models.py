@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.core.errors import INSTALL_LLM, UserError
 from tui.cli.options import Json
 from tui.cli.output import complain, emit, on_terminal, say, table
 
@@ -34,6 +35,7 @@ def models(ctx: typer.Context) -> None:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models with an alias: what is here, what each costs, what can be trained here."""
+    # start-up time
     from engine.llm import catalog, memory
 
     require_llm_extra()
@@ -67,6 +69,7 @@ def list_models(as_json: Json = False) -> None:
 
 
 def _describe(known: Known, machine: Machine) -> dict[str, Any]:
+    # start-up time
     from engine.llm import catalog, fetch, memory
 
     folder = fetch.find(catalog.resolve(known.alias))
@@ -88,6 +91,7 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
 
 def _costs(shape: Shape, machine: Machine) -> dict[str, dict[str, int]]:
     """Bytes at each quantization: the weights alone, and all that training takes."""
+    # start-up time
     from engine.llm import memory
 
     costs = {way: memory.estimate(shape, way, machine.where) for way in memory.QUANTIZATIONS}
@@ -102,6 +106,7 @@ def get_model(
     as_json: Json = False,
 ) -> None:
     """Fetch a model, unless it is here already, and say what it costs to train."""
+    # start-up time
     from engine.llm import catalog, fetch, memory
 
     require_llm_extra()
@@ -166,8 +171,6 @@ def missing_packages() -> list[str]:
 
 def require_llm_extra() -> None:
     """Raise UserError with the line that installs what is missing."""
-    from engine.core.errors import INSTALL_LLM, UserError
-
     if missing := missing_packages():
         raise UserError(
             f"Language models need packages that are not installed ({', '.join(missing)}). "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.core.errors import INSTALL_LLM
-from tui.cli.doctor.machine import Finding, probe, version, writable
+from tui.cli.doctor.finding import Finding, probe, version, writable
 from tui.cli.models import missing_packages
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -60,6 +60,7 @@ def _quantization(works: dict[str, Any]) -> Finding:
 
 def _models_folder() -> Finding:
     """Where the default model is kept, and whether it is there."""
+    # start-up time
     from engine.llm import catalog, fetch
 
     folder = fetch.models_folder()
@@ -75,6 +76,7 @@ def _models_folder() -> Finding:
 
 def _fitting() -> Finding:
     """The biggest known model that this machine can train, and what keeps it from a bigger one."""
+    # start-up time
     from engine.llm import catalog, memory
 
     machine = memory.this_machine()

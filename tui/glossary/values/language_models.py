@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.config.llm import GroupSettings
 from engine.config.preset import LlmPreset
+from tui import kinds
 from tui.glossary.values.learning import described, temperature
 from tui.glossary.values.policy_gradient import curve, either, learned_step, setting
 from tui.glossary.values.words import Value, action, latest, number, per_action, place, plural
@@ -31,8 +32,8 @@ def told(say: Callable[[Snapshot, LlmPreset], str | None]) -> Value:
     """What is said of a run that trains a language model; nothing of others."""
 
     def value(snapshot: Snapshot) -> str | None:
-        preset = snapshot.preset
-        return say(snapshot, preset) if isinstance(preset, LlmPreset) else None
+        preset = kinds.of(snapshot.preset).llm
+        return None if preset is None else say(snapshot, preset)
 
     return value
 
@@ -45,7 +46,7 @@ def of_preset(say: Callable[[LlmPreset], str | None]) -> Value:
 def of_plans(say: Callable[[LlmPreset], str]) -> Value:
     """The same for plan policies; action policies have no such thing."""
     return of_preset(
-        lambda preset: say(preset) if preset.model.policy == "plan" else "not with action policies"
+        lambda preset: say(preset) if kinds.of(preset).writes_routes else "not with action policies"
     )
 
 

@@ -49,6 +49,7 @@ def read_lab(presets: Mapping[str, PresetCard]) -> list[LabCard]:
 
     A broken one is listed with its error. `presets` are all shipped ones by name.
     """
+    # start-up time
     from engine.experiments.lab.challenge import challenge_names, lab_folder
 
     challenges = [_challenge(name, presets) for name in challenge_names()]
@@ -65,6 +66,7 @@ def read_lab(presets: Mapping[str, PresetCard]) -> list[LabCard]:
 
 
 def _challenge(name: str, presets: Mapping[str, PresetCard]) -> LabCard:
+    # start-up time
     from engine.core.errors import UserError
     from engine.experiments.lab.challenge import load_challenge
 
@@ -103,6 +105,7 @@ def _page(path: Path, presets: Mapping[str, PresetCard]) -> LabCard:
 
 def _lesson(path: Path) -> tuple[Lesson | None, str]:
     """A lesson, or why it cannot be read."""
+    # start-up time
     from engine.core.errors import UserError
     from engine.experiments.lab.lesson import load_lesson
 

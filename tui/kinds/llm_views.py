@@ -7,7 +7,7 @@ what moves at random do, and what the best single direction does when it is repe
 from __future__ import annotations
 
 from engine.learning.events import Evaluation
-from tui.kinds.curve_views import Figure, Level, View
+from tui.kinds.views import Figure, Level, View, from_zero
 from tui.model.snapshot import Snapshot
 
 BASELINES = (
@@ -42,10 +42,6 @@ def _return(snapshot: Snapshot) -> list[Level]:
     return [optimum, Level("upper bound", "horizon-optimum", evaluation.horizon_optimum)]
 
 
-def _from_zero(title: str, *figures: Figure) -> View:
-    return View(title, figures, y_range=(0.0, None))
-
-
 LLM_VIEWS = (
     View(
         "Success",
@@ -77,7 +73,7 @@ LLM_VIEWS = (
         ),
         _return,
     ),
-    _from_zero(
+    from_zero(
         "Length",
         Figure("online_length", "episodes played", "online-length"),
         Figure("expected_length", "π at temperature 1", "expected-length"),
@@ -92,24 +88,24 @@ LLM_VIEWS = (
             Figure("reward_overlong", "for its length", "overlong-shaping"),
         ),
     ),
-    _from_zero(
+    from_zero(
         "Text",
         Figure("cut_off_share", "cut off at the token limit", "truncated-completion"),
         Figure("unreadable_share", "without a readable move", "unreadable-completion"),
     ),
-    _from_zero(
+    from_zero(
         "KL",
         Figure("approx_kl", "to the policy that played", "approx-kl"),
         Figure("reference_kl", "to the reference", "adapter-off"),
     ),
-    _from_zero("Entropy", Figure("entropy", "entropy of π", "entropy")),
-    _from_zero(
+    from_zero("Entropy", Figure("entropy", "entropy of π", "entropy")),
+    from_zero(
         "Clip",
         Figure("clip_fraction_low", "below 1 − ε", "clip-higher"),
         Figure("clip_fraction_high", "above 1 + ε", "clip-higher"),
         Figure("clip_fraction", "clip fraction", "clip"),
     ),
-    _from_zero("Gradient", Figure("gradient_norm", "gradient norm", "gradient-clipping")),
+    from_zero("Gradient", Figure("gradient_norm", "gradient norm", "gradient-clipping")),
     View(
         "Loss",
         (
@@ -118,20 +114,20 @@ LLM_VIEWS = (
             Figure("loss", "loss", "policy-loss"),
         ),
     ),
-    _from_zero(
+    from_zero(
         "Groups",
         Figure("equal_groups", "all-equal groups", "all-equal-group"),
         Figure("advantage_std", "spread of advantages", "group-advantage"),
     ),
-    _from_zero("Rate", Figure("learning_rate", "learning rate α", "learning-rate")),
-    _from_zero("Tokens", Figure("tokens_per_second", "tokens per second", "tokens-per-second")),
-    _from_zero(
+    from_zero("Rate", Figure("learning_rate", "learning rate α", "learning-rate")),
+    from_zero("Tokens", Figure("tokens_per_second", "tokens per second", "tokens-per-second")),
+    from_zero(
         "Seconds",
         Figure("seconds_sampling", "sampling", "tokens-per-second"),
         Figure("seconds_training", "training", "tokens-per-second"),
         Figure("seconds_per_update", "a whole update", "tokens-per-second"),
     ),
-    _from_zero(
+    from_zero(
         "Memory",
         Figure("gpu_memory_gib", "GPU, GiB", "memory-use"),
         Figure("memory_gib", "the worker, GiB", "memory-use"),
