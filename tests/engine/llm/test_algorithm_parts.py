@@ -83,8 +83,8 @@ def test_the_first_loss_of_a_centred_algorithm_is_nothing(name: str) -> None:
 def test_gspo_is_refused_where_an_answer_is_one_move(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         presets.load("llm-grpo-maze", ["algorithm.name=gspo"])
-    assert "gspo trains plan and text policies only, not 'action': an answer" in str(refused.value)
+    assert "gspo trains route and text policies only, not 'action': an answer" in str(refused.value)
     plan = ["algorithm.name=gspo", "model.policy=route"]
     assert presets.load("llm-rloo-maze", plan).algorithm.__struct_config__.tag == "gspo"
-    with pytest.raises(UserError, match=r"mpo trains action policies only, not 'plan'\.$"):
+    with pytest.raises(UserError, match=r"mpo trains action policies only, not 'route'\.$"):
         presets.load("llm-plan-grpo", ["algorithm={name='mpo'}"])
