@@ -1,33 +1,39 @@
-"""The Textual app: thin. It holds the screens together and starts runs; the screens do the rest.
+"""The Textual app: thin. It joins the features and starts runs; their screens do the rest.
 
-What the first picture does not need is imported while it is on screen already.
+What the first picture does not need is imported while it is on screen already: each import inside a
+function here is there for start-up time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
-from tui.ui import ascii as ascii_look
 from tui.ui import glyphs
+from tui.ui.ascii import GlyphApp
+from tui.ui.bindings import key
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
+    from engine.env.maze import Maze
     from engine.experiments.lab.progress import State
-    from tui.features.home.lab_shelf import LabCard
     from tui.lesson.lesson_panel import LessonPanel
+    from tui.library.host import Host
+    from tui.library.lab_shelf import LabCard
+    from tui.model.snapshot import Snapshot
+    from tui.model.source import GroupPage, LoadsGroups
 
 WELCOME = """
  Ice Maze  watch reinforcement learning, one step at a time
@@ -45,35 +51,22 @@ TYPE_SECONDS = 0.2
 def _import_trainer() -> None:
     """What the first run that is opened needs; too slow to import where keys are waited for."""
     # The glossary shows source lines, hence Pygments.
-    for name in ("tui.forms.start_form", "tui.features.trainer.screen", "pygments.lexers.python"):
+    for name in ("tui.forms.start_form", "tui.navigation", "pygments.lexers.python"):
         import_module(name)
 
 
-class IceMazeApp(App[None]):
+class IceMazeApp(GlyphApp[None]):
     """The preset library, the runs, and the trainer that shows one of them."""
 
     TITLE = "Ice Maze"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    CSS = ascii_look.CSS
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "question_mark",
-            "help",
-            "Help",
-            id="app.help",
-            key_display="?",
-            tooltip="All keys, and what the panels show",
-        ),
-        Binding(
-            "a",
-            "algorithms",
-            "Algorithms",
-            id="app.algorithms",
-            tooltip="All algorithms by family, and the presets that show them",
-        ),
-    ]
+        key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
+        key("app.algorithms", "a", "algorithms", "Algorithms",
+            "All algorithms by family, and the presets that show them"),
+    ]  # fmt: skip
 
     def __init__(
         self,
@@ -102,9 +95,6 @@ class IceMazeApp(App[None]):
         yield Static(glyphs.plain(WELCOME), markup=False)
 
     def on_mount(self) -> None:
-        ascii_only = glyphs.current().ascii
-        self.set_class(ascii_only, "-ascii")
-        ascii_look.use(ascii_only)
         # Not before the first picture is on screen: importing holds the interpreter.
         self.call_after_refresh(self._read_library)
 
@@ -115,6 +105,7 @@ class IceMazeApp(App[None]):
         self.call_from_thread(self.call_later, self._show_home)
 
     async def _show_home(self) -> None:
+        # start-up time
         from tui.features.home.screen import HomeScreen
 
         self._at_home = True
@@ -144,6 +135,7 @@ class IceMazeApp(App[None]):
     @property
     def runs_dir(self) -> Path:
         """Where the runs are."""
+        # start-up time
         from engine.runs import library
 
         return self._runs_dir or library.runs_dir()
@@ -153,6 +145,7 @@ class IceMazeApp(App[None]):
     @work(thread=True, group="start", exclusive=True)
     def start_run(self, preset: Preset, name: str) -> None:
         """Start a run of a preset at the pace it asks for, and show it."""
+        # start-up time
         from engine.core.errors import UserError
         from engine.runs import launch
 
@@ -175,15 +168,32 @@ class IceMazeApp(App[None]):
     @work(group="open", exclusive=True)
     async def _open(self, path: Path) -> None:
         await asyncio.to_thread(_import_trainer)
+        # start-up time
         from engine.core.errors import UserError
-        from tui.features.rating.screen import screen_for
+        from tui.navigation import screen_of_run
 
         try:
-            screen = screen_for(path)
+            screen = screen_of_run(path)
         except UserError as error:
             self.notify(str(error), severity="error", markup=False)
             return
         await self.push_screen(screen)
+
+    def edit_map(
+        self, snapshot: Snapshot, maze: Maze, then: Callable[[tuple[str, ...] | None], None]
+    ) -> None:
+        """Open the map editor on a maze of a run; `then` gets the rows to be sent, or None."""
+        # start-up time
+        from tui.navigation import EditScreen
+
+        self.push_screen(EditScreen(snapshot, maze), then)
+
+    def show_groups(self, load: LoadsGroups, page: GroupPage, snapshot: Snapshot) -> None:
+        """Show the groups that an update compared; `load` reads those of other updates."""
+        # start-up time
+        from tui.navigation import GroupScreen
+
+        self.push_screen(GroupScreen(load, page, snapshot))
 
     # ------------------------------------------------------------ the lab
 
@@ -195,8 +205,9 @@ class IceMazeApp(App[None]):
 
     @work(thread=True, group="start", exclusive=True)
     def _start_lab(self, card: LabCard) -> None:
+        # start-up time
         from engine.core.errors import UserError
-        from tui.features.home.lab_open import start_together
+        from tui.library.run_actions import start_together
 
         presets = [(each.name, each.preset) for each in card.presets if each.preset]
         try:
@@ -216,11 +227,12 @@ class IceMazeApp(App[None]):
 
     @work(group="open", exclusive=True)
     async def _compare(self, runs: Sequence[Path], card: LabCard | None) -> None:
+        # start-up time
         from engine.core.errors import UserError
-        from tui.features.home.lab_open import screen_of
+        from tui.navigation import screen_of_runs
 
         try:
-            screen = await asyncio.to_thread(screen_of, runs, card)
+            screen = await asyncio.to_thread(screen_of_runs, runs, card)
         except UserError as error:
             self.notify(str(error), severity="error", markup=False)
             return
@@ -233,6 +245,7 @@ class IceMazeApp(App[None]):
         self._note_progress(message.name, "understood")
 
     def _note_progress(self, name: str, state: State) -> None:
+        # start-up time
         from engine.core.errors import UserError
         from engine.experiments.lab import progress
 
@@ -247,6 +260,7 @@ class IceMazeApp(App[None]):
 
     def action_algorithms(self) -> None:
         """The algorithm map."""
+        # start-up time
         from tui.features.algorithms.screen import AlgorithmMapScreen
 
         self.push_screen(AlgorithmMapScreen())
@@ -261,6 +275,7 @@ class IceMazeApp(App[None]):
 
     def action_help(self) -> None:
         """Every key that works on this screen."""
+        # start-up time
         from tui.features.help.screen import HelpScreen
 
         if self._at_home and not isinstance(self.screen, HelpScreen):
@@ -268,14 +283,17 @@ class IceMazeApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette offers what the keys do, under the same names."""
+        # start-up time
         from tui.features.help.screen import commands
 
         names = set()
-        for key in commands(screen):
-            if key.name not in names and key.action != "command_palette":
-                names.add(key.name)
-                text = glyphs.plain(f"{key.tooltip} ({key.keys})")
-                yield SystemCommand(key.name, text, partial(self.run_action, key.action, key.node))
+        for each in commands(screen):
+            if each.name not in names and each.action != "command_palette":
+                names.add(each.name)
+                text = glyphs.plain(f"{each.tooltip} ({each.keys})")
+                yield SystemCommand(
+                    each.name, text, partial(self.run_action, each.action, each.node)
+                )
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Screenshot"):
                 yield command
@@ -290,3 +308,7 @@ class IceMazeApp(App[None]):
         """A key as the terminal can show it."""
         shown = super().get_key_display(binding)
         return shown if shown.isascii() or not glyphs.current().ascii else binding.key
+
+
+if TYPE_CHECKING:
+    _: Host = IceMazeApp()  # the app is what its screens ask for: checked, never run

@@ -11,10 +11,12 @@ import sys
 def main() -> None:
     """Run the command line; exits with its status."""
     if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
+        # start-up time
         from tui.app import IceMazeApp
 
         IceMazeApp().run()
         return
+    # start-up time
     from tui.cli.main import main as command_line
 
     command_line()

@@ -11,15 +11,15 @@ from engine.config.rewards import PlanRewards
 from engine.core.errors import UserError
 from engine.learning.algorithm import Algorithm
 
-Kind = Literal["control", "prediction", "planning", "action", "plan", "text"]
+Kind = Literal["control", "prediction", "planning", "action", "route", "text"]
 """Three kinds for tables, by what is asked; three for language models, by what they write."""
 
 TABLES: tuple[Kind, ...] = ("control", "prediction", "planning")
-MODELS: tuple[Kind, ...] = ("action", "plan", "text")
+MODELS: tuple[Kind, ...] = ("action", "route", "text")
 PLANNING: tuple[Kind, ...] = ("planning",)
 PREDICTION: tuple[Kind, ...] = ("prediction",)
 ACTION: tuple[Kind, ...] = ("action",)
-PLAN: tuple[Kind, ...] = ("plan",)
+ROUTE: tuple[Kind, ...] = ("route",)
 TEXT: tuple[Kind, ...] = ("text",)
 
 
@@ -103,33 +103,33 @@ RULES = (
     Rule(MODELS, ("model.policy",)),  # what the preset is about
     Rule(ACTION, ("model.max_tokens", "model.words", "warmup.routes", "reward.")),
     Rule(
-        PLAN,
+        ROUTE,
         ("algorithm.credit",),
         'algorithm.credit = "state" compares moves made in the same state, which only action '
         'policies make; set it to "episode".',
         unset="episode",
     ),
     Rule(
-        PLAN,
+        ROUTE,
         ("maze.gymnasium",),
-        'model.policy = "plan" writes routes through a map; with maze.gymnasium use "action".',
+        'model.policy = "route" writes routes through a map; with maze.gymnasium use "action".',
         hidden=False,
     ),
     Rule(
-        PLAN,
+        ROUTE,
         ("maze.changes",),
-        '{key} is for action policies: remove it, or model.policy = "plan".',
+        '{key} is for action policies: remove it, or model.policy = "route".',
         hidden=False,
     ),
     Rule(
-        PLAN,
+        ROUTE,
         ("maze.revisit", "algorithm.random_starts", "algorithm.uniform"),
-        '{key} is for action policies: remove it, or model.policy = "plan".',
+        '{key} is for action policies: remove it, or model.policy = "route".',
     ),
     Rule(
-        PLAN,
+        ROUTE,
         ("algorithm.kl_reference",),
-        '{key} is {value!r}, but the map of a plan policy never changes; expected "base".',
+        '{key} is {value!r}, but the map of a route policy never changes; expected "base".',
         unset="base",
     ),
     Rule(

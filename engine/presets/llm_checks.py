@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.config.llm import GroupSettings, LlmSettings
 from engine.config.preset import LlmPreset
 from engine.config.text import TextTask
@@ -11,9 +12,9 @@ from engine.env.build_mdp import build_mdp
 from engine.env.mdp import MDP
 from engine.env.random_sets import held_out_mazes, train_mazes
 from engine.learning.algorithm import Algorithm
-from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.routes import is_deterministic
-from engine.llm.text_features import words
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.tasks.route_search import is_deterministic
+from engine.llm.tasks.text.features import words
 from engine.presets.applicability import check_applicable
 
 
@@ -25,7 +26,7 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
     if (preset.text is None) == (model.policy == "text"):
         raise UserError(
             f"model.policy is {model.policy!r}; with a [text] table (and without [maze]) expected "
-            '"text", without one "action" or "plan".'
+            '"text", without one "action" or "route".'
         )
     if isinstance(settings, GroupSettings) and settings.episodes % settings.group_size:
         raise UserError(
@@ -35,21 +36,22 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
     if preset.text is not None:
         _check_algorithm_of_text(algorithm)
     elif model.policy not in algorithm.policies:
+        why = f": {algorithm.why_not}" if algorithm.why_not else ""
         raise UserError(
             f"model.policy: {algorithm.name} trains {' and '.join(algorithm.policies)} policies "
-            f"only, not {model.policy!r}."
+            f"only, not {model.policy!r}{why}."
         )
     check_applicable(preset, algorithm)
     if preset.text is not None:
         _check_text(preset.text)
-    elif model.policy == "plan":
+    elif model.policy == "route":
         _check_routes_can_be_shown(preset)
     if maze.train is not None:
         _check_training_mazes(preset, settings, algorithm)
 
 
 def _check_training_mazes(
-    preset: LlmPreset, settings: LlmSettings, algorithm: LlmAlgorithm
+    preset: LlmPreset, settings: LlmSettings, algorithm: LlmAlgorithm[LlmSettings]
 ) -> None:
     maze = preset.maze
     assert maze.train is not None
@@ -78,15 +80,12 @@ def _check_training_mazes(
         )
 
 
-ALGORITHMS_OF_TEXT = ("rloo", "grpo", "dr-grpo", "reinforce")
-"""The algorithms that need nothing but one reward a completion."""
-
-
-def _check_algorithm_of_text(algorithm: LlmAlgorithm) -> None:
-    if algorithm.name not in ALGORITHMS_OF_TEXT:
+def _check_algorithm_of_text(algorithm: LlmAlgorithm[LlmSettings]) -> None:
+    if "text" not in algorithm.policies:
+        able = [one.name for one in LANGUAGE_MODELS.all() if "text" in one.policies]
         raise UserError(
             f"algorithm.name: {algorithm.name} does not train on preferences; expected one of "
-            f"{', '.join(ALGORITHMS_OF_TEXT)}."
+            f"{', '.join(able)}."
         )
 
 
@@ -98,8 +97,8 @@ def _check_text(task: TextTask) -> None:
 def _check_routes_can_be_shown(preset: LlmPreset) -> None:
     if preset.warmup is not None and not all(is_deterministic(mdp) for mdp in _mdps(preset)):
         raise UserError(
-            "warmup: a plan policy is shown shortest routes, which there are only where every move "
-            "does what it says; set maze.slip to 0, or remove [warmup]."
+            "warmup: a route policy is shown shortest routes, which there are only where every "
+            "move does what it says; set maze.slip to 0, or remove [warmup]."
         )
 
 

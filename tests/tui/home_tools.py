@@ -13,8 +13,7 @@ from textual.screen import Screen
 from engine import presets
 from engine.config.preset import Preset
 from engine.runs import launch
-from tui.ui import ascii as ascii_look
-from tui.ui import glyphs
+from tui.ui.ascii import GlyphApp
 
 LAKE = 'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""'
 FIRST = f"""
@@ -93,7 +92,7 @@ def write_state(path: Path, state: str, success: float | None = None, **counters
     db.close()
 
 
-class HostApp(App[None]):
+class HostApp(GlyphApp[None]):
     """Holds one screen and writes down what it asks for."""
 
     def __init__(self, screen: Screen[Any]) -> None:
@@ -104,7 +103,6 @@ class HostApp(App[None]):
         self.result: Any = "nothing yet"
 
     def on_mount(self) -> None:
-        ascii_look.use(glyphs.current().ascii)
         self.push_screen(self.first, self.keep)
 
     def keep(self, result: Any) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from home_tools import HostApp
 
-from tui.features.home.lab_shelf import LabCard
 from tui.features.home.screen import HomeScreen
+from tui.library.lab_shelf import LabCard
 
 CROSSING = """
 title = "{title}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.widget import Widget
 
+from engine import presets
 from engine.algorithms import registry
+from engine.config.preset import Preset
 from engine.env.build_mdp import build_mdp
 from engine.env.maze import Maze
 from engine.env.mdp import MDP
@@ -76,6 +79,27 @@ def walk(mdp: MDP, actions: list[int], q: np.ndarray, **changes: Any) -> tuple[S
     return tuple(steps)
 
 
+@cache
+def preset_of(algorithm: str = "q-learning") -> Preset:
+    """A small preset of an algorithm for tables, with its default settings."""
+    budget = "updates" if registry.for_tables(algorithm).family == "planning" else "env_steps"
+    return presets.parse(
+        f"""
+title = "A lake"
+[maze]
+map = '''
+{chr(10).join(LAKE)}
+'''
+[algorithm]
+name = "{algorithm}"
+[budget]
+{budget} = 100
+[run]
+agents = 1
+"""
+    )
+
+
 def moment(
     maze: Maze,
     *,
@@ -95,6 +119,7 @@ def moment(
     done = walk(mdp, actions or [], table) if steps is None else steps
     shown: dict[str, Any] = {
         "run_id": "run",
+        "preset": preset_of(algorithm),
         "algorithm": registry.for_tables(algorithm),
         "at": done[-1].step if done else 0,
         "following": True,

@@ -22,9 +22,9 @@ print("progress" if "rich.progress" in sys.modules else "no progress")
 sys.exit(code)
 """
 EVERYTHING = """
-import importlib, pkgutil, sys, tui.cli.main, tui.commands
-for module in pkgutil.iter_modules(tui.commands.__path__):
-    importlib.import_module(f"tui.commands.{module.name}")
+import importlib, pkgutil, sys, tui.cli
+for module in pkgutil.walk_packages(tui.cli.__path__, "tui.cli."):
+    importlib.import_module(module.name)
 print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 

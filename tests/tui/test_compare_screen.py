@@ -28,7 +28,7 @@ from engine.experiments.lab import lesson as lessons
 from tui.app import IceMazeApp
 from tui.features.compare.curves import CompareCurves
 from tui.features.compare.grids import CompareGrids, RunCard
-from tui.features.compare.keys import COMPARE_KEYS
+from tui.features.compare.keys import KEYS
 from tui.features.compare.screen import CompareScreen
 from tui.features.compare.table import CompareTable
 from tui.features.help.screen import HelpScreen
@@ -305,7 +305,7 @@ async def test_themes_change_the_colours(runs: list[Path]) -> None:
 
 
 def test_every_binding_can_be_rebound_and_explains_itself() -> None:
-    for binding in (*COMPARE_KEYS, *CompareTable.BINDINGS):
+    for binding in (*KEYS, *CompareTable.BINDINGS):
         assert isinstance(binding, Binding)
         assert binding.id and binding.description and binding.tooltip
 

@@ -18,6 +18,7 @@ from engine.core.errors import UserError
 from engine.env.settings import MazeSettings
 from engine.learning.events import Update
 from engine.tabular.kernels.behaviour import LEVEL_NAMES
+from tui.features.trainer import panels as trainer_panels
 from tui.glossary.entries import PANELS, Entry, load, normal
 from tui.glossary.render import plain, plain_listing, render_entry, render_listing, to_ascii
 from tui.glossary.source import LONGEST, ROOT, resolve
@@ -106,6 +107,10 @@ def test_an_entry_is_complete(entry: Entry) -> None:
         panel, colon, label = place.partition(": ")
         assert panel in PANELS
         assert colon and label
+
+
+def test_entries_may_name_every_panel_of_the_trainer_but_the_glossary() -> None:
+    assert {panel.title for panel in trainer_panels.PANELS} - set(PANELS) == {"Glossary"}
 
 
 @pytest.mark.parametrize("entry", load(), ids=lambda entry: entry.slug)

@@ -22,14 +22,15 @@ from engine.runs.reader import RunReader
 from engine.runs.records import ENDED
 from tui.app import IceMazeApp
 from tui.features.home.lab_list import LabList
-from tui.features.home.lab_open import WhichRuns, start_together
 from tui.features.home.screen import HomeScreen
+from tui.features.home.which_runs import WhichRuns
 from tui.features.lesson.screen import LessonScreen
 from tui.forms.start_form import StartForm
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.lesson.lesson_panel import LessonPanel
 from tui.library import shelf
 from tui.library.lists import HomeList, PresetList, RunList
+from tui.library.run_actions import start_together
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 

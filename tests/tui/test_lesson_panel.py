@@ -20,6 +20,7 @@ from tui.glossary.term_picker import TermPicker
 from tui.lesson.lesson_panel import LessonPanel
 from tui.lesson.lesson_words import LETTERS, read_number
 from tui.ui import glyphs
+from tui.ui.ascii import GlyphApp
 
 pytestmark = pytest.mark.usefixtures("unicode_look")
 
@@ -67,7 +68,7 @@ point = "exploitation"
 LESSON = parse_lesson(TEXT, "lesson.md", "greed", ("greedy", "curious"))
 
 
-class PanelApp(App[None]):
+class PanelApp(GlyphApp[None]):
     """Holds the panel and keeps what it says."""
 
     def __init__(self, lesson: Lesson = LESSON) -> None:

@@ -113,9 +113,10 @@ async def test_what_does_not_change_stays_where_it_is() -> None:
         assert before[1] != after[1]
 
 
+@pytest.mark.usefixtures("ascii_look")
 @pytest.mark.parametrize("width", [40, 60, 80])
 async def test_ascii_mode_is_ascii(width: int) -> None:
-    figure = LoopFigure(ascii_only=True)
+    figure = LoopFigure()
     async with Stage(figure).run_test(size=(width, 10)) as pilot:
         await pilot.pause()
         for snapshot in (shot([RIGHT, DOWN]), shot([RIGHT], kind="backup"), moment(LAKE_MAZE)):

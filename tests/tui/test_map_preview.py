@@ -9,6 +9,7 @@ from textual.geometry import Size
 
 from engine.env.maze import Maze
 from tui.maze.map_preview import MapPreview
+from tui.ui import glyphs
 
 
 def picture(maze: Maze, width: int, height: int, ascii_only: bool = False) -> list[str]:
@@ -18,9 +19,13 @@ def picture(maze: Maze, width: int, height: int, ascii_only: bool = False) -> li
         def get_component_rich_style(self, *names: str, **partial: bool) -> Any:
             return Style(color="white", bgcolor="black")
 
-    preview = Plain(ascii_only=ascii_only)
-    preview.show(maze, Size(width, height))
-    return [strip.text for strip in preview._painted()]
+    glyphs.choose(ascii_only)
+    try:
+        preview = Plain()
+        preview.show(maze, Size(width, height))
+        return [strip.text for strip in preview._painted()]
+    finally:
+        glyphs.choose(None)
 
 
 def test_a_small_map_is_drawn_large_a_large_one_small() -> None:

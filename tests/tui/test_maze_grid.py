@@ -322,11 +322,12 @@ async def test_the_mouse_selects_cells_explains_them_and_opens_terms() -> None:
         assert ("state value V(s)", "state-value") in grid.terms()
 
 
+@pytest.mark.usefixtures("ascii_look")
 @pytest.mark.parametrize("size", [(80, 24), (60, 15), (40, 7), (20, 7)])
 async def test_ascii_mode_is_ascii_in_every_layer(size: tuple[int, int]) -> None:
     maze = Maze(rows=LAKE, wind=(0, 1, 0, 0))
     shot = moment(maze, q=learned(), actions=[RIGHT, RIGHT], path=(0, 1, 2))
-    grid = MazeGrid(ascii_only=True)
+    grid = MazeGrid()
     async with Stage(grid).run_test(size=size):
         grid.show(shot)
         grid.show_optimal_path = grid.show_optimal_values = True

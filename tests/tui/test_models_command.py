@@ -20,7 +20,7 @@ sys.exit(code)
 """
 WITHOUT_EXTRA = """
 import sys
-from tui.commands import models
+from tui.cli import models
 models.EXTRA = (*models.EXTRA, "no_such_package")
 from tui.cli.main import run
 sys.exit(run(sys.argv[1:]))

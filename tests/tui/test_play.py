@@ -22,8 +22,9 @@ from engine.exact.evaluate import evaluate
 from engine.runs.evaluation import PlayedWorld, played_worlds
 from engine.runs.reader import RunReader
 from tui.features.help.screen import HelpScreen
-from tui.features.play.screen import MAP_LAYER, POLICY_LAYER, PlayApp, PlayScreen
+from tui.features.play.screen import MAP_LAYER, POLICY_LAYER, PlayScreen
 from tui.maze.maze_view import MazeView
+from tui.play_app import PlayApp
 
 LEFT, DOWN, RIGHT, UP = range(4)
 ROUTE = ("down", "down", "right", "right", "j", "l")  # arrows, and vi's letters for them

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from moments import DOWN, LAKE, RIGHT, Stage, lines, moment, walk
+from moments import DOWN, LAKE, RIGHT, Stage, lines, moment, preset_of, walk
 from msgspec.structs import replace
 from textual.app import App
 from textual.geometry import Size
@@ -16,10 +16,13 @@ from engine import presets
 from engine.env.build_mdp import build_mdp
 from engine.env.maze import Maze
 from engine.learning.events import Policy, Step
+from tui import kinds
 from tui.features.trainer.loop_figure import LoopFigure
 from tui.glossary.values import current_value
+from tui.kinds.policy import PolicyKind
+from tui.kinds.value import ValueKind
 from tui.log.explain import ExplainView, facts
-from tui.log.log_columns import columns
+from tui.log.log_columns import fitting
 from tui.log.trajectory_log import TrajectoryLog
 from tui.maze.maze_layers import layers
 from tui.model.snapshot import Snapshot
@@ -91,8 +94,8 @@ async def test_the_log_has_chances_instead_of_targets(width: int) -> None:
 
 def test_every_layout_of_a_policy_keeps_the_chance() -> None:
     for width in (20, 45, 60, 90, 140):
-        assert "chance" in {column.kind for column in columns(width, "policy")}
-        assert "chance" not in {column.kind for column in columns(width, "value")}
+        assert "chance" in {column.kind for column in fitting(width, PolicyKind.columns)}
+        assert "chance" not in {column.kind for column in fitting(width, ValueKind.columns)}
 
 
 async def test_a_row_is_drawn_anew_when_its_update_comes_late() -> None:
@@ -115,7 +118,7 @@ def test_the_grid_shows_the_methods_own_advantages() -> None:
 
 
 def told(step: Step, algorithm: str = "ppo") -> dict[str, str]:
-    found = facts(step, shot(step, algorithm=algorithm).algorithm, MAZE, UNICODE)
+    found = facts(step, kinds.of(preset_of(algorithm)), MAZE, UNICODE)
     return {label: text for label, _, text in found}
 
 

@@ -7,7 +7,7 @@ import math
 import gymnasium
 import numpy as np
 import pytest
-from moments import DOWN, LAKE, RIGHT, walk
+from moments import DOWN, LAKE, RIGHT, preset_of, walk
 from msgspec.structs import replace
 
 from engine import presets
@@ -16,10 +16,11 @@ from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.env.maze import Maze
 from engine.learning.events import Step
-from tui.features.trainer.loop_story import Story
+from tui import kinds
 from tui.kinds.exploring import KINDS
+from tui.kinds.loop import Story
 from tui.log.explain import facts
-from tui.log.log_columns import columns
+from tui.log.log_columns import fitting
 from tui.model.steps import not_learned_from, result, without_noise
 from tui.ui.glyphs import UNICODE
 
@@ -33,9 +34,8 @@ def step(**changes: object) -> Step:
 
 
 def told(now: Step, algorithm: str) -> dict[str, str]:
-    return {
-        label: text for label, _, text in facts(now, registry.for_tables(algorithm), MAZE, UNICODE)
-    }
+    kind = kinds.of(preset_of(algorithm))
+    return {label: text for label, _, text in facts(now, kind, MAZE, UNICODE)}
 
 
 # ---------------------------------------------------------------- what the environment did
@@ -126,7 +126,7 @@ def test_a_step_that_waits_has_no_error_yet(name: str) -> None:
     said = told(waiting, name)
     assert said["TD error δ"].startswith("not known")
     assert said["return-to-go"] == "the episode goes on: what follows counts too"
-    line = "".join(p.text for p in Story(MAZE, waiting, "Q", UNICODE).learning(brief=False))
+    line = "".join(p.text for p in Story(MAZE, waiting, UNICODE).learning(brief=False))
     assert line == "TD error δ  waits for later rewards"
 
 
@@ -138,13 +138,14 @@ def test_a_given_policy_neither_explores_nor_exploits() -> None:
     said = " ".join(told(drawn, "td-0").values())
     assert "explored" not in said and "exploited" not in said
     assert "chance of this action here 0.25" in said
+    kind = kinds.of(preset_of("td-0"))
     line = "".join(
-        piece.text for stop in Story(MAZE, drawn, "V", UNICODE).agent_side() for piece in stop.value
+        piece.text for stop in kind.loop(MAZE, drawn, UNICODE).agent_side() for piece in stop.value
     )
     assert "as given" in line and "exploited" not in line
     for width in (20, 45, 60, 90, 140):
-        kinds = {column.kind for column in columns(width, "prediction")}
-        assert "error" in kinds and kinds.isdisjoint({"how", "mark", "advantage"})
+        shown = {column.kind for column in fitting(width, kind.columns)}
+        assert "error" in shown and shown.isdisjoint({"how", "mark", "advantage"})
 
 
 def test_a_choice_of_ones_own_is_named() -> None:
@@ -154,7 +155,7 @@ def test_a_choice_of_ones_own_is_named() -> None:
 
 @pytest.mark.parametrize("kind", ["softmax", "ucb"])
 def test_the_number_of_the_exploration_has_its_own_name(kind: str) -> None:
-    policy = Story(MAZE, step(), "Q", UNICODE, KINDS[kind]).agent_side()[1].value
+    policy = Story(MAZE, step(), UNICODE, KINDS[kind]).agent_side()[1].value
     named = [piece for piece in policy if piece.text == KINDS[kind].symbol]
     assert [piece.slug for piece in named] == [KINDS[kind].slug]
     assert not any(piece.slug == "epsilon" for piece in policy)

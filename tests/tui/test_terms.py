@@ -11,9 +11,11 @@ import pytest
 from trainer_tools import app_on, opened, recorded
 
 import tui
+from tui import kinds
 from tui.glossary.entries import load
+from tui.kinds.planning import PlanningKind
+from tui.kinds.value import ValueKind
 from tui.log.explain import facts
-from tui.log.log_columns import MOVES, SWEEPS
 from tui.maze.maze_grid import MazeGrid
 from tui.ui.glyphs import UNICODE
 from tui.ui.terms import HasTerms
@@ -44,7 +46,9 @@ def test_slugs_in_the_code() -> None:
 
 
 def test_columns_of_the_log() -> None:
-    slugs = {column.slug for layout in (*MOVES, *SWEEPS) for column in layout}
+    slugs = {
+        column.slug for layout in (*ValueKind.columns, *PlanningKind.columns) for column in layout
+    }
     assert slugs <= KNOWN
 
 
@@ -69,7 +73,7 @@ async def test_everything_the_trainer_shows(
         for row in await recorded(screen):
             episode = await screen.in_thread(partial(screen.watcher.source.episode, row.id))
             for step in episode.steps:
-                told = facts(step, shot.algorithm, shot.world.maze, UNICODE)
+                told = facts(step, kinds.of(shot.preset), shot.world.maze, UNICODE)
                 shown |= {slug for _, slug, _ in told}
         assert len(shown) > 10
         assert shown - KNOWN == set()

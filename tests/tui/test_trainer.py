@@ -8,18 +8,21 @@ import pytest
 from home_tools import shown
 from patience import eventually
 from textual.binding import Binding
-from textual.widgets import Input
+from textual.widgets import Input, Static
 from trainer_tools import app_on, notified, opened, settled
 
 from tui.features.help.screen import LEFTOVERS, HelpScreen, active_keys, commands
 from tui.features.home.screen import HomeScreen
 from tui.features.trainer import keys as trainer_keys
+from tui.features.trainer import screen as trainer_screen
 from tui.features.trainer.explain_dialog import ExplainScreen
-from tui.features.trainer.screen import NAMES, TrainerScreen
+from tui.features.trainer.panels import NAMES, PANELS, Panel, ShowsMoments
+from tui.features.trainer.screen import TrainerScreen
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
 from tui.log.trajectory_log import TrajectoryLog
 from tui.maze.maze_grid import MazeGrid
+from tui.model.snapshot import Snapshot
 from tui.model.steps import without_noise
 from tui.watching.curves import CurvesPanel
 from tui.watching.watching_screen import PLAY_PACES, next_pace
@@ -27,6 +30,13 @@ from tui.watching.watching_screen import PLAY_PACES, next_pace
 pytestmark = pytest.mark.usefixtures("unicode_look")
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
+
+
+class Clock(Static, can_focus=True):
+    """The least a panel of the trainer can be."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        self.update(f"the clock says {snapshot.at}")
 
 
 def visible(screen: TrainerScreen) -> list[str]:
@@ -66,6 +76,29 @@ async def test_all_panels_show_the_run(recording: Path, size: tuple[int, int]) -
             "In this run:",
         ):
             assert words in seen
+
+
+def test_every_part_of_a_panel_can_draw_a_moment() -> None:
+    assert all(issubclass(part, ShowsMoments) for panel in PANELS for part in panel.parts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_panel_is_a_widget_and_a_row(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    rows = (*PANELS, Panel("clock", "Clock", (Clock,), Clock))
+    monkeypatch.setattr(trainer_screen, "PANELS", rows)
+    monkeypatch.setattr(trainer_screen, "BY_NAME", {row.name: row for row in rows})
+    monkeypatch.setattr(trainer_screen, "NAMES", tuple(row.name for row in rows))
+    app = app_on(recording)
+    async with app.run_test(size=size) as pilot:
+        screen = await opened(pilot)
+        for _ in PANELS:
+            await pilot.press("p")
+        assert screen.panel == "clock" and isinstance(screen.focused, Clock)
+        assert "the clock says 600" in shown(app) and "Clock" in shown(app)
+        await pilot.press("p")
+        assert screen.panel == "maze"
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -270,9 +270,10 @@ async def test_column_titles_are_terms() -> None:
         assert [message.slug for message in app.heard] == ["td-error"]
 
 
+@pytest.mark.usefixtures("ascii_look")
 @pytest.mark.parametrize("width", [40, 60, 90])
 async def test_ascii_mode_is_ascii(width: int) -> None:
-    log = TrajectoryLog(ascii_only=True)
+    log = TrajectoryLog()
     async with Stage(log).run_test(size=(width, 20)):
         log.show(shot(*played(TO_PRIZE, 6), *played([RIGHT], 7), rows=(row(4),)))
         assert "\n".join(lines(log)).isascii()

@@ -29,6 +29,7 @@ def algorithms(
     """Show the algorithms by family; with NAME one of them, with what it needs."""
     import msgspec
 
+    # start-up time
     from engine.presets import algorithm_map as map_
 
     found = map_.get(name) if name else map_.entries()
@@ -38,6 +39,7 @@ def algorithms(
         return
     text = "\n\n".join(map(_details, found)) if name else _listing(map_.tree())
     if not (sys.stdout.encoding or "").lower().startswith("utf"):
+        # start-up time
         from tui.glossary.render import to_ascii
 
         text = to_ascii(text)

@@ -103,6 +103,7 @@ def check_challenges(
 
     Ends the command with exit status 129 or 130 when the user interrupts it.
     """
+    # start-up time
     from engine.experiments.lab.compare import results
     from engine.experiments.lab.runner import LabRunner, tasks
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tui import kinds
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, table
+from tui.ui.text import number
 
 if TYPE_CHECKING:
     from engine.core.arrays import Floats
@@ -35,16 +37,19 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show runs side by side; without a terminal, print their figures and the differences."""
+    # start-up time
     from engine.runs import library
     from tui.features.compare.watch import check
 
     paths = [library.find_run(run) for run in runs]
     check(paths)
     if on_terminal() and not (as_table or as_json):
+        # start-up time
         from tui.cli.app import open_app
 
         open_app(compare=paths)
         return
+    # start-up time
     from tui.features.compare.figures import metrics_of
     from tui.features.compare.watch import CompareWatch, Comparison
 
@@ -65,6 +70,7 @@ def compare(
 
 def _per_agent(path: Any) -> Mapping[str, Floats]:
     """The last figures of each agent [N] by name; none while the run goes on."""
+    # start-up time
     from engine.runs.reader import RunReader
 
     with RunReader(path) as reader:
@@ -75,6 +81,7 @@ def _differences(
     metrics: Sequence[Metric], of: Mapping[str, Floats], against: Mapping[str, Floats]
 ) -> Estimates:
     """The differences of means of all figures that both runs have for each agent."""
+    # start-up time
     from engine.experiments.lab import statistics
 
     both = [m.name for m in metrics if m.name in of and m.name in against]
@@ -89,6 +96,7 @@ def _differences(
 
 def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
     """One object for each run; from the second on with what it is more than the first."""
+    # start-up time
     from tui.features.compare.figures import alike, count, reading
     from tui.features.compare.settings import differences as settings_of
 
@@ -129,13 +137,13 @@ def _interval(difference: float, estimate: Estimate | None) -> dict[str, float]:
 
 def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
     """Who is compared, what is to be known about it, and the figures."""
+    # start-up time
     from tui.features.compare.figures import figure_rows
     from tui.features.compare.settings import differences as settings_of
     from tui.features.compare.watch import remarks
-    from tui.kinds.clock import clock_of
 
     rows = [
-        (s.letter, s.run_id, _state(s), f"{clock_of(s.preset).unit} {s.length:,}", s.title)
+        (s.letter, s.run_id, _state(s), f"{kinds.of(s.preset).clock.unit} {s.length:,}", s.title)
         for s in found.sides
     ]
     table(("", "run", "state", "at", "title"), rows)
@@ -163,8 +171,6 @@ def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Est
 
 
 def _told(estimate: Estimate | None) -> str:
-    from tui.ui.text import number
-
     if estimate is None or math.isnan(estimate.low):
         return "-"
     return f"[{number(estimate.low)}, {number(estimate.high)}]"

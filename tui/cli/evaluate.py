@@ -8,6 +8,7 @@ import typer
 
 from tui.cli.options import Json, RunId
 from tui.cli.output import complain, emit, say
+from tui.ui.text import number, percent
 
 if TYPE_CHECKING:
     from engine.runs.evaluation import RunEvaluation, SplitFigures
@@ -37,6 +38,7 @@ def evaluate(
 
     Of a language model the saved adapters are asked; any map will do, for the model reads it.
     """
+    # start-up time
     from engine.runs import library
     from engine.runs.evaluation import evaluate_run
     from engine.runs.reader import RunReader
@@ -86,8 +88,6 @@ def _say(run: str, result: RunEvaluation, settings: list[str]) -> None:
 
 
 def _say_split(split: SplitFigures, agents: int) -> None:
-    from tui.ui.text import number, percent
-
     for name, metric in split.figures.items():
         shown = percent if name.endswith("success_rate") else number
         spread = ""

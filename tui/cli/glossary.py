@@ -20,6 +20,7 @@ def glossary(
     ] = None,
 ) -> None:
     """Explain a term; without one, list them all."""
+    # start-up time
     from tui.glossary import render
     from tui.glossary.entries import load
 

@@ -1,6 +1,6 @@
 """The `icemaze` command: headless commands and the door to the app.
 
-Thin: the commands stand in `tui.commands` and import what they need when they run, so that
+Thin: the commands stand in `tui.cli` and import what they need when they run, so that
 `icemaze --help` does not wait for NumPy. Here is only what all have in common: global options, and
 how a mistake is told. Exit statuses: 0 finished, 1 the run failed, 2 the input was wrong,
 130 interrupted; 129 and 141 (hang-up, closed pipe) when nobody watches any more.
@@ -46,7 +46,8 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from tui.cli.doctor.machine import version
+        # start-up time
+        from tui.cli.doctor.finding import version
 
         print(f"icemaze {version('icemaze')}")
         raise typer.Exit

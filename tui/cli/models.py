@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.core.errors import INSTALL_LLM, UserError
 from tui.cli.options import Json
 from tui.cli.output import complain, emit, on_terminal, say, table
 
 if TYPE_CHECKING:
-    from engine.llm.catalog import Known, Shape
-    from engine.llm.memory import Machine
+    from engine.llm.models.catalog import Known, Shape
+    from engine.llm.models.memory import Machine
 
 EXTRA = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf")
 """What the `llm` extra brings."""
@@ -34,7 +35,8 @@ def models(ctx: typer.Context) -> None:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models with an alias: what is here, what each costs, what can be trained here."""
-    from engine.llm import catalog, memory
+    # start-up time
+    from engine.llm.models import catalog, memory
 
     require_llm_extra()
     machine = memory.this_machine()
@@ -67,7 +69,8 @@ def list_models(as_json: Json = False) -> None:
 
 
 def _describe(known: Known, machine: Machine) -> dict[str, Any]:
-    from engine.llm import catalog, fetch, memory
+    # start-up time
+    from engine.llm.models import catalog, fetch, memory
 
     folder = fetch.find(catalog.resolve(known.alias))
     verdict = memory.verdict(known.shape, machine)
@@ -88,7 +91,8 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
 
 def _costs(shape: Shape, machine: Machine) -> dict[str, dict[str, int]]:
     """Bytes at each quantization: the weights alone, and all that training takes."""
-    from engine.llm import memory
+    # start-up time
+    from engine.llm.models import memory
 
     costs = {way: memory.estimate(shape, way, machine.where) for way in memory.QUANTIZATIONS}
     return {way: {"weights": cost.base, "total": cost.total} for way, cost in costs.items()}
@@ -102,7 +106,8 @@ def get_model(
     as_json: Json = False,
 ) -> None:
     """Fetch a model, unless it is here already, and say what it costs to train."""
-    from engine.llm import catalog, fetch, memory
+    # start-up time
+    from engine.llm.models import catalog, fetch, memory
 
     require_llm_extra()
     source = catalog.resolve(name)
@@ -166,8 +171,6 @@ def missing_packages() -> list[str]:
 
 def require_llm_extra() -> None:
     """Raise UserError with the line that installs what is missing."""
-    from engine.core.errors import INSTALL_LLM, UserError
-
     if missing := missing_packages():
         raise UserError(
             f"Language models need packages that are not installed ({', '.join(missing)}). "

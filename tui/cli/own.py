@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def say_loaded(presets: Iterable[Preset]) -> None:
     """One line on stderr for each file of the user's own that these presets were loaded with."""
+    # start-up time
     from engine.algorithms.registry import algorithm_of
 
     files = [file for preset in presets if (file := algorithm_of(preset).custom_file)]

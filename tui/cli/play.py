@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.core.errors import UserError
 from tui.cli.options import Json, RunId
 from tui.cli.output import complain, emit
 
@@ -41,7 +42,7 @@ def play(
 
     With --json, and without a terminal, the policy plays one episode: a line for every move.
     """
-    from engine.core.errors import UserError
+    # start-up time
     from engine.runs import library
     from engine.runs.evaluation import played_worlds
     from engine.runs.reader import RunReader
@@ -57,13 +58,15 @@ def play(
         if as_json:
             _play_one(reader, worlds[0], seed, greedy)
             return
-        from tui.features.play.screen import PlayApp
+        # start-up time
+        from tui.play_app import PlayApp
 
         PlayApp(reader.info(), worlds, seed=seed, greedy=greedy).run()
 
 
 def _play_one(reader: RunReader, world: PlayedWorld, seed: int | None, greedy: bool) -> None:
     """One episode of the policy as JSON lines."""
+    # start-up time
     from engine.env.walk import Walk
     from engine.exact.evaluate import evaluate, optimal_figures
 

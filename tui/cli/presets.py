@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.core.errors import UserError
+from tui import kinds
 from tui.cli.options import Json, Settings
 from tui.cli.output import complain, emit, leave, on_terminal, say, show, table, write
 from tui.cli.own import say_loaded
+from tui.ui.text import clean
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -31,6 +34,7 @@ def presets(ctx: typer.Context) -> None:
 @app.command("list")
 def list_presets(as_json: Json = False) -> None:
     """List the shipped presets by group."""
+    # start-up time
     from tui.library.shelf import GROUPS, read_presets
 
     cards = read_presets()
@@ -50,9 +54,9 @@ def show_preset(
     as_json: Json = False,
 ) -> None:
     """Show a preset as TOML; with --json as one object with every default filled in."""
+    # start-up time
     from engine import presets
     from engine.config.shipped import find_preset
-    from tui.ui.text import clean
 
     preset = presets.load(name, settings)
     say_loaded([preset])
@@ -75,6 +79,7 @@ def print_schema() -> None:
     """Print the JSON Schema of a preset, for editors and other tools."""
     import json
 
+    # start-up time
     from engine.presets.schema import json_schema
 
     write(json.dumps(json_schema(), indent=2) + "\n")
@@ -108,8 +113,8 @@ def check_presets(
 
     With --all also those that the lab's challenges make about differences; each run is done once.
     """
+    # start-up time
     from engine import presets
-    from engine.core.errors import UserError
     from tui.cli.claims import check_preset
     from tui.cli.follow import Signals
 
@@ -136,6 +141,7 @@ def check_presets(
 
 def _lab(llm: bool, seed: int | None) -> tuple[list[Challenge], list[LabJob]]:
     """The lab's challenges, and the runs they need that can be done here."""
+    # start-up time
     from engine.experiments.lab.challenge import all_challenges
     from engine.experiments.lab.runner import plan
     from tui.cli.lab.command import terms
@@ -149,6 +155,7 @@ def _check_lab(
     challenges: list[Challenge], jobs: list[LabJob], signals: Signals, as_json: bool
 ) -> bool:
     """Whether the challenges, and the presets they run, keep their claims; says so one by one."""
+    # start-up time
     from tui.cli.claims import Verdict, check_challenges
 
     kept, told = True, set[str]()
@@ -165,27 +172,26 @@ def _check_lab(
 
 def _wants_gpu(preset: Preset) -> bool:
     """Whether a preset needs a GPU, and there is none here."""
-    from engine.config.preset import LlmPreset
-    from engine.llm.memory import this_machine
+    from engine.llm.models.memory import this_machine  # start-up time
 
-    wants = isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
-    return wants and not this_machine().gpus
+    return kinds.of(preset).needs_gpu and not this_machine().gpus
 
 
 def _shipped(llm: bool) -> list[str]:
     """The shipped presets that can be checked here; says which are left out, and why."""
+    # start-up time
     from engine import presets
-    from engine.config.preset import LlmPreset
     from engine.config.shipped import shipped_names
 
     tables, models = [], []
     for name in shipped_names():
         preset = presets.load(name)
-        if not isinstance(preset, LlmPreset):
+        kind = kinds.of(preset)
+        if kind.llm is None:
             tables.append(name)
         elif llm and _wants_gpu(preset):
             complain(f"left out  {name}  (it needs a GPU, and there is none here)")
-        elif llm and preset.text is not None and preset.text.judge == "you":
+        elif llm and kind.waits_for_answers:
             complain(f"left out  {name}  (it waits for a person's answers)")
         elif llm:
             models.append(name)
@@ -193,6 +199,7 @@ def _shipped(llm: bool) -> list[str]:
 
 
 def _tell_challenge(result: Result, as_json: bool) -> None:
+    # start-up time
     from tui.cli.lab.results import claim_fields, claim_kind, claim_words, found_lines
 
     if as_json:

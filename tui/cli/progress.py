@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tui import kinds
 from tui.cli.output import complain, emit, on_terminal, say
 from tui.cli.text_words import score_words, summary_lines, writes_text
 from tui.ui.text import clean, number, percent, si
@@ -180,19 +181,14 @@ class LineReporter:
         """Whether the run trains a language model."""
 
     def started(self, run_dir: Path, info: RunInfo) -> None:
-        from engine.config.preset import LlmPreset, algorithm_name
-        from tui.kinds.clock import clock_of
+        # start-up time
+        from engine.config.preset import algorithm_name
 
         preset = info.preset
-        self.unit = clock_of(preset).unit
-        who = _count(preset.run.agents, "agent")
-        if isinstance(preset, LlmPreset):
-            self.llm = True
-            who = f"{preset.model.name} in {preset.model.quantization}"
-            if preset.model.quantization == "none":
-                who = preset.model.name
-        name, seed = algorithm_name(preset), preset.run.seed
-        self.say(f"Run {run_dir.name}: {preset.title} ({name}, {who}, seed {seed})")
+        kind = kinds.of(preset)
+        self.unit, self.llm = kind.clock.unit, kind.llm is not None
+        who = f"{algorithm_name(preset)}, {kind.learners}, seed {preset.run.seed}"
+        self.say(f"Run {run_dir.name}: {preset.title} ({who})")
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -339,6 +335,7 @@ def what_next(run_dir: Path, status: str) -> str:
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
     if status != "failed":
         return resume
+    # start-up time
     from engine.runs import custom_algorithm
     from engine.runs.reader import RunReader
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.core.errors import UserError
 from tui.cli.options import Json, RunId
 from tui.cli.output import complain, emit, on_terminal, say, table
+from tui.ui.text import clean, number, percent
 
 if TYPE_CHECKING:
     from engine.runs.reader import RunReader
@@ -21,8 +23,8 @@ STOP_SECONDS = 60.0
 
 def runs(as_json: Json = False) -> None:
     """List all runs, newest first."""
+    # start-up time
     from engine.runs import library
-    from tui.ui.text import clean
 
     summaries = library.list_runs()
     if as_json:
@@ -50,14 +52,13 @@ def _summary_fields(run: RunSummary) -> dict[str, Any]:
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
-    from tui.ui.text import percent
-
     success = "-" if run.success_rate is None else percent(run.success_rate)
     return run.id, run.state, f"{run.step:,}", f"{run.seconds:.1f} s", success, run.title
 
 
 def status(run: RunId = None, as_json: Json = False) -> None:
     """Say what a run is doing and how far it is."""
+    # start-up time
     from engine.runs import library
     from engine.runs.reader import RunReader
 
@@ -66,10 +67,10 @@ def status(run: RunId = None, as_json: Json = False) -> None:
 
 
 def _say_status(reader: RunReader, as_json: bool) -> None:
+    # start-up time
     from engine.config.preset import algorithm_name
     from tui.cli.follow import budget_used, why_it_failed
     from tui.cli.progress import counts, what_next
-    from tui.ui.text import number, percent
 
     head, info, figures = reader.head(), reader.info(), reader.final()
     share = budget_used(reader, head)
@@ -121,7 +122,7 @@ def stop(run: RunId = None, as_json: Json = False) -> None:
 
 
 def _command(name: str, run: str | None, as_json: bool) -> None:
-    from engine.core.errors import UserError
+    # start-up time
     from engine.runs import library
     from engine.runs.reader import RunReader
 
@@ -135,8 +136,6 @@ def _command(name: str, run: str | None, as_json: bool) -> None:
 
 
 def _wait_for_the_end(reader: RunReader) -> None:
-    from engine.core.errors import UserError
-
     deadline = time.monotonic() + STOP_SECONDS
     while not reader.head().ended:
         if time.monotonic() > deadline:
@@ -154,7 +153,7 @@ def rm(
     as_json: Json = False,
 ) -> None:
     """Delete a run for good. A live one must be stopped first."""
-    from engine.core.errors import UserError
+    # start-up time
     from engine.runs import library
 
     run_dir = library.find_run(run)
@@ -172,8 +171,8 @@ def rm(
 
 
 def _confirmed(run_dir: Path) -> bool:
+    # start-up time
     from engine.runs import library
-    from tui.ui.text import clean
 
     run = library.summarise(run_dir)
     return typer.confirm(clean(f"Delete {run.id} ({run.state}, {run.title}) for good?"))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from engine.core.errors import UserError
 from tui.cli.options import Json, Settings
 from tui.cli.output import emit, leave, say
 
@@ -57,6 +58,7 @@ def train(
 
     Ctrl-C writes a checkpoint and stops; closing the terminal leaves the run going.
     """
+    # start-up time
     from tui.cli.follow import Signals
 
     # From here on Ctrl-C must not fall between the worker's start and the first look at it.
@@ -69,6 +71,7 @@ def train(
         if detach:
             _say_detached(run_dir, as_json)
             return
+        # start-up time
         from tui.cli.follow import Follower
         from tui.cli.progress import make_reporter
 
@@ -77,9 +80,9 @@ def train(
 
 
 def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> Path:
+    # start-up time
     from engine import presets
     from engine.config.shipped import shipped_names
-    from engine.core.errors import UserError
     from engine.runs import launch
 
     if preset is None:
@@ -103,7 +106,7 @@ def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> 
 def _resume(
     run: str, preset: str | None, settings: list[str] | None, seed: int | None
 ) -> tuple[Path, frozenset[tuple[int, str]]]:
-    from engine.core.errors import UserError
+    # start-up time
     from engine.runs import launch, library
     from tui.cli.follow import notes_so_far
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
@@ -15,6 +15,7 @@ from textual.widgets import Input, Select, Static
 
 from tui.forms.setting_spec import Setting
 from tui.ui import glyphs
+from tui.ui.bindings import key
 
 Choices = Select[str]
 
@@ -28,15 +29,9 @@ class Choice(Choices, inherit_bindings=False):
     """A `Select` that leaves the arrow keys to the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter,space",
-            "show_overlay",
-            "Choose",
-            id="choice.open",
-            tooltip="Show the values to choose from",
-            show=False,
-        )
-    ]
+        key("choice.open", "enter,space", "show_overlay", "Choose",
+            "Show the values to choose from", show=False)
+    ]  # fmt: skip
 
 
 class Value(Input, inherit_bindings=False):

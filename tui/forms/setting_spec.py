@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine import presets
-from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import TUNABLE
-from engine.config.preset import LlmPreset, Preset
+from engine.config.preset import Preset
 from engine.core.errors import UserError
-from engine.presets.applicability import applies
 from engine.presets.schema import json_schema
 from engine.presets.toml import apply_override
-from tui.kinds import llm_settings
+from tui import kinds
 from tui.ui.text import clean
 
 Node = dict[str, Any]
@@ -68,14 +66,15 @@ def settings(preset: Preset) -> list[Setting]:
     for table in ("text", "model", "algorithm", "warmup", "reward", "maze", "budget", "run"):
         if data.get(table) is not None:
             found += _of_table(root, table, properties[table], data[table], False)
-    return [_for_llms(setting) for setting in found] if isinstance(preset, LlmPreset) else found
-
-
-def _for_llms(setting: Setting) -> Setting:
-    """The setting in the words of a run that counts updates."""
-    table, _, name = setting.key.partition(".")
-    name = f"reward for {name}" if table == "reward" else setting.name
-    return replace(setting, meaning=llm_settings.meaning(setting.meaning), name=name)
+    kind = kinds.of(preset)
+    return [
+        replace(
+            setting,
+            meaning=kind.setting_meaning(setting.meaning),
+            name=kind.setting_name(setting.key),
+        )
+        for setting in found
+    ]
 
 
 def _of_table(root: Node, path: str, node: Node, value: Any, tunable: bool) -> list[Setting]:
@@ -207,41 +206,20 @@ class Sections(NamedTuple):
 
 def sections(preset: Preset) -> Sections:
     """The settings that make sense for this preset, in the order of the form."""
-    algorithm = algorithm_of(preset)
-    heading = {"model": "Language model", "algorithm": algorithm.title, "warmup": "Warm start"}
+    kind = kinds.of(preset)
+    heading = {"model": "Language model", "algorithm": kind.algorithm.title, "warmup": "Warm start"}
     heading = {"text": "Preferences", **heading}
     heading |= {"reward": "Reward", "run": "Run", "budget": "Budget", "maze": "Maze"}
     main: dict[str, list[Setting]] = {title: [] for title in heading.values()}
-    advanced, llm = [], isinstance(preset, LlmPreset)
+    advanced = []
     for setting in settings(preset):
-        table, _, name = setting.key.partition(".")
-        if not (applies(preset, algorithm, setting.key) and _applies(preset, table, name)):
+        if not kind.applies(setting.key):
             continue
-        if llm_settings.matters(setting.key) if llm else _matters(setting, table, name):
-            main[heading[table]].append(setting)
+        if kind.matters(setting.key, setting.value):
+            main[heading[setting.key.partition(".")[0]]].append(setting)
         else:
             advanced.append(setting)
     return Sections({title: group for title, group in main.items() if group}, advanced)
-
-
-def _applies(preset: Preset, table: str, name: str) -> bool:
-    """Whether a rule of the maze can have an effect here, and is not what the preset is about."""
-    if table == "maze":
-        if name in ("map", "gymnasium", "success", "size"):
-            return False
-        if preset.maze.gymnasium is not None:
-            return name == "max_steps"
-        if preset.maze.size is None:
-            return name not in ("hole_density", "seed")
-    return True
-
-
-def _matters(setting: Setting, table: str, name: str) -> bool:
-    if table == "budget":
-        return bool(setting.value)
-    if table == "maze":
-        return name in ("slip", "hole_density", "seed")
-    return not name.endswith(".shape")
 
 
 class Draft:

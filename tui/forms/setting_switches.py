@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from engine import presets
-from engine.algorithms import registry
 from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import EpsilonGreedy, Softmax, UpperConfidenceBound
-from engine.config.preset import LlmPreset, Preset, algorithm_name
+from engine.config.preset import Preset, algorithm_name
+from tui import kinds
 from tui.forms.setting_spec import Setting, without_none
 
 ALGORITHM, EXPLORATION = "algorithm.name", "algorithm.exploration.kind"
@@ -37,7 +37,7 @@ def switches(preset: Preset) -> list[Setting]:
                 meaning="another method on the same maze; what both have in common is kept",
                 limits="",
                 value=algorithm_name(preset),
-                choices=_algorithms(preset),
+                choices=kinds.of(preset).other_algorithms(),
                 name="algorithm",
             )
         )
@@ -57,19 +57,6 @@ def switches(preset: Preset) -> list[Setting]:
     return found
 
 
-def _algorithms(preset: Preset) -> tuple[str, ...]:
-    """The names of the shelf that the preset's budget and policy mean something to."""
-    if isinstance(preset, LlmPreset):
-        policy = preset.model.policy
-        return tuple(a.name for a in registry.LANGUAGE_MODELS.all() if policy in a.policies)
-    plans = algorithm_of(preset).family == "planning"
-    return tuple(
-        name
-        for name in registry.TABLES.names
-        if (registry.for_tables(name).family == "planning") == plans
-    )
-
-
 def switched(preset: Preset, key: str, value: str) -> Preset:
     """The preset with another algorithm or another kind of exploration. Raises UserError."""
     if key == ALGORITHM:
@@ -82,8 +69,7 @@ def with_algorithm(preset: Preset, name: str) -> Preset:
 
     Settings that both have keep their values; what the preset claims about the outcome goes.
     """
-    shelf = registry.LANGUAGE_MODELS if isinstance(preset, LlmPreset) else registry.TABLES
-    algorithm = shelf.get(name)
+    algorithm = kinds.of(preset).registry.get(name)
     data = msgspec.to_builtins(preset)
     fields = algorithm.settings.__struct_fields__
     kept = {

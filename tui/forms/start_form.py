@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -19,12 +19,13 @@ from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.learning.events import Tuned
 from engine.learning.tuning import tuned_settings
+from tui import kinds
 from tui.forms import setting_switches
 from tui.forms.setting_field import SettingField, tunable_mark
 from tui.forms.setting_spec import Draft, Sections, sections
-from tui.kinds.clock import clock_of
 from tui.library.facts_of import budget_text, pace_text
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.text import clean
 from tui.ui.yes_no import YesNo
 
@@ -48,15 +49,9 @@ class SettingsForm(ModalScreen[Result]):
     """The word on the button."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Back", id="form.cancel", tooltip="Change nothing, go back"),
-        Binding(
-            "up",
-            "go(-1)",
-            "Previous",
-            id="form.previous",
-            tooltip="Go to the setting above",
-        ),
-        Binding("down", "go(1)", "Next", id="form.next", tooltip="Go to the setting below"),
+        key("form.cancel", "escape", "cancel", "Back", "Change nothing, go back"),
+        key("form.previous", "up", "go(-1)", "Previous", "Go to the setting above"),
+        key("form.next", "down", "go(1)", "Next", "Go to the setting below"),
     ]
 
     def __init__(self, preset: Preset, shown: Sections) -> None:
@@ -95,7 +90,6 @@ class SettingsForm(ModalScreen[Result]):
 
     def on_mount(self) -> None:
         """Say what the form is for, and what is wrong with the preset as it is."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         self._show_errors()
 
     def on_resize(self) -> None:
@@ -277,7 +271,7 @@ class TuneForm(SettingsForm[dict[str, Any] | None]):
     def purpose(self) -> str:
         if not self._shown.main:
             return "This algorithm has no setting that may change while it runs."
-        unit = clock_of(self._preset).unit
+        unit = kinds.of(self._preset).clock.unit
         return f"These may change while the run is going; new values hold from the next {unit} on."
 
     def finish(self) -> None:

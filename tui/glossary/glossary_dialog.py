@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
 from tui.model.snapshot import Snapshot
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 from tui.ui.terms import Term, TermClicked
 
@@ -25,7 +26,7 @@ class GlossaryDialog(Dialog[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "Close", id="glossary.close", tooltip="Close the glossary")
+        key("glossary.close", "escape,q", "dismiss", "Close", "Close the glossary")
     ]
 
     def __init__(self, slug: str = "", snapshot: Snapshot | None = None) -> None:
@@ -42,7 +43,6 @@ class GlossaryDialog(Dialog[None]):
 
     def on_mount(self) -> None:
         """Open the entry."""
-        super().on_mount()
         panel = self.query_one(GlossaryPanel)
         if self._snapshot is not None:
             panel.show(self._snapshot)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
@@ -26,6 +26,7 @@ from tui.glossary.source import Excerpt, resolve
 from tui.glossary.source_view import SourceView
 from tui.glossary.values import VALUES, current_value
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -34,14 +35,8 @@ if TYPE_CHECKING:
 WIDE = 84
 """From this many columns on, matches and entry stand side by side."""
 
-BACK = Binding(
-    "left,backspace",
-    "back",
-    "Back",
-    show=False,
-    id="glossary.back",
-    tooltip="Go back to the entry shown before",
-)
+BACK = key("glossary.back", "left,backspace", "back", "Back",
+           "Go back to the entry shown before", show=False)  # fmt: skip
 
 
 class Matches(OptionList):
@@ -159,31 +154,14 @@ class GlossaryPanel(Widget):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "slash",
-            "search",
-            "Search",
-            id="glossary.search",
-            tooltip="Search the glossary for a term, a symbol or a word",
-        ),
-        Binding(
-            "escape",
-            "close_search",
-            "Entry",
-            show=False,
-            id="glossary.close-search",
-            tooltip="Leave the search and return to the entry",
-        ),
-        Binding(
-            "down",
-            "to_matches",
-            "Matches",
-            show=False,
-            id="glossary.matches",
-            tooltip="Go from the search field to the matches",
-        ),
+        key("glossary.search", "slash", "search", "Search",
+            "Search the glossary for a term, a symbol or a word"),
+        key("glossary.close-search", "escape", "close_search", "Entry",
+            "Leave the search and return to the entry", show=False),
+        key("glossary.matches", "down", "to_matches", "Matches",
+            "Go from the search field to the matches", show=False),
         BACK,
-    ]
+    ]  # fmt: skip
 
     searching: var[bool] = var(True, toggle_class="-searching")
     """Whether the matches are shown (beside the entry or instead of it)."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.glossary.entries import load
 from tui.glossary.panel import spelled
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 from tui.ui.terms import Term, unique
 from tui.ui.text import clean
@@ -29,10 +30,8 @@ class TermPicker(Dialog[str]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "Close", id="terms.close", tooltip="Look up nothing"),
-        Binding(
-            "g,slash", "search", "Search", id="terms.search", tooltip="Search all terms instead"
-        ),
+        key("terms.close", "escape,q", "dismiss(None)", "Close", "Look up nothing"),
+        key("terms.search", "g,slash", "search", "Search", "Search all terms instead"),
     ]
 
     def __init__(self, terms: list[Term]) -> None:

@@ -1,11 +1,8 @@
-"""What a run counts: environment steps, sweeps of a planner, or updates of a language model."""
+"""Clocks of runs: environment steps, sweeps of a planner, or updates of a language model."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-from engine.algorithms.registry import algorithm_of
-from engine.config.preset import LlmPreset, Preset
 
 
 class Clock(NamedTuple):
@@ -14,11 +11,11 @@ class Clock(NamedTuple):
     unit: str
     """One of it, in a word."""
     slug: str
-    """Its glossary entry."""
+    """The unit's glossary entry."""
     axis: str
-    """What a curve's x axis counts."""
+    """The label of a curve's x axis."""
     paces: tuple[float, ...]
-    """How many a second the keys for the pace go through; the last one is as fast as it goes."""
+    """Units per second that the keys for the pace go through; the last is as fast as it goes."""
 
     @property
     def units(self) -> str:
@@ -28,25 +25,8 @@ class Clock(NamedTuple):
 
 FAST = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, float("inf"))
 SLOW = (0.1, 0.2, 0.5, 1, 2, 5, float("inf"))
-"""An update of a language model takes seconds."""
+"""Paces of a language model: one of its updates takes seconds."""
 
 STEPS = Clock("step", "environment-step", "steps per agent", FAST)
 SWEEPS = Clock("sweep", "sweep", "sweeps", FAST)
 UPDATES = Clock("update", "update", "updates", SLOW)
-
-
-def trains_llm(preset: Preset) -> bool:
-    """Whether the preset trains a language model."""
-    return isinstance(preset, LlmPreset)
-
-
-def trains_text(preset: Preset) -> bool:
-    """Whether the model writes free text: then there is no maze."""
-    return isinstance(preset, LlmPreset) and preset.text is not None
-
-
-def clock_of(preset: Preset) -> Clock:
-    """What the runs of a preset count."""
-    if trains_llm(preset):
-        return UPDATES
-    return SWEEPS if algorithm_of(preset).family == "planning" else STEPS

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
@@ -18,12 +18,14 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
+from engine.core.errors import UserError
 from engine.experiments.lab.lesson import Ask, Lesson
 from engine.experiments.lab.lesson import Point as PointAt
 from engine.experiments.lab.lesson_state import TRIES, LessonState
+from tui.glossary.term_picker import TermPicker
 from tui.lesson.lesson_parts import LessonText, NumberField
 from tui.lesson.lesson_words import LETTERS, hint, page_markdown, read_number, spelled, waiting_for
-from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.terms import Term
 from tui.ui.text import clean
 
@@ -63,7 +65,7 @@ class LessonPanel(Widget, can_focus=True):
             height: auto;
             max-height: 60%;
             padding: 0 1;
-            border-top: solid $foreground 25%;
+            border-top: $rule $foreground 25%;
             overflow-y: auto;
             scrollbar-size-vertical: 1;
         }
@@ -73,73 +75,31 @@ class LessonPanel(Widget, can_focus=True):
         #lesson-choices Choice:hover { background: $boost; }
         #lesson-number { height: 1; background: $panel; }
         #lesson-number:focus { background: $primary 30%; }
-        #lesson-wait { padding: 0 1; border-top: solid $foreground 25%; color: $text-accent; }
+        #lesson-wait { padding: 0 1; border-top: $rule $foreground 25%; color: $text-accent; }
         #lesson-foot { height: auto; padding: 0 1; background: $boost; }
         &:focus-within #lesson-foot { background: $primary 30%; }
         &:focus #lesson-foot { background: $primary 30%; }
-        &.-ascii MarkdownBlockQuote { border-left: ascii $foreground 50%; }
-        &.-ascii #lesson-question, &.-ascii #lesson-wait { border-top: ascii $foreground 25%; }
     }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "n",
-            "next_page",
-            "Next page",
-            id="lesson.next",
-            tooltip="Turn the page, once its questions are answered and its figures are there",
-        ),
-        Binding(
-            "N",
-            "previous_page",
-            "Page before",
-            id="lesson.back",
-            tooltip="Read the page before again",
-        ),
-        Binding(
-            "o",
-            "look_up",
-            "Explain",
-            id="lesson.point",
-            tooltip="Open the glossary at the word this page points at",
-        ),
-        Binding(
-            "down,pagedown",
-            "scroll_page(1)",
-            "Read on",
-            id="lesson.down",
-            show=False,
-            tooltip="Scroll the page down",
-        ),
-        Binding(
-            "up,pageup",
-            "scroll_page(-1)",
-            "Read up",
-            id="lesson.up",
-            show=False,
-            tooltip="Scroll the page up",
-        ),
-        Binding(
-            "escape",
-            "leave_number",
-            "Leave the field",
-            id="lesson.leave-number",
-            show=False,
-            tooltip="Go from the field for a number back to the page",
-        ),
+        key("lesson.next", "n", "next_page", "Next page",
+            "Turn the page, once its questions are answered and its figures are there"),
+        key("lesson.back", "N", "previous_page", "Page before", "Read the page before again"),
+        key("lesson.point", "o", "look_up", "Explain",
+            "Open the glossary at the word this page points at"),
+        key("lesson.down", "down,pagedown", "scroll_page(1)", "Read on",
+            "Scroll the page down", show=False),
+        key("lesson.up", "up,pageup", "scroll_page(-1)", "Read up",
+            "Scroll the page up", show=False),
+        key("lesson.leave-number", "escape", "leave_number", "Leave the field",
+            "Go from the field for a number back to the page", show=False),
         *(
-            Binding(
-                f"{letter},{number}",
-                f"choose({number})",
-                f"Answer {letter}",
-                id=f"lesson.answer-{letter}",
-                show=False,
-                tooltip=f"Answer {letter} to the question",
-            )
+            key(f"lesson.answer-{letter}", f"{letter},{number}", f"choose({number})",
+                f"Answer {letter}", f"Answer {letter} to the question", show=False)
             for number, letter in enumerate(LETTERS, start=1)
         ),
-    ]
+    ]  # fmt: skip
 
     class Point(Message):
         """The reader asks what a word means that the page points at: a glossary slug."""
@@ -187,7 +147,6 @@ class LessonPanel(Widget, can_focus=True):
 
     def on_mount(self) -> None:
         """Begin at the first page, and let the exact solver work out what will be asked."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         if self.state.exact_wanted:
             self._solve()
         self._draw()
@@ -206,7 +165,7 @@ class LessonPanel(Widget, can_focus=True):
 
     @work(thread=True, group="exact", exit_on_error=False)
     def _solve(self) -> None:
-        from engine.core.errors import UserError
+        # start-up time
         from engine.experiments.lab.exact_figures import exact_figures
 
         worker = get_current_worker()
@@ -306,8 +265,6 @@ class LessonPanel(Widget, can_focus=True):
 
     def action_look_up(self) -> None:
         """Ask for the word the page points at; among several, the reader chooses."""
-        from tui.glossary.term_picker import TermPicker
-
         terms = self.terms()
         if len(terms) == 1:
             self._ask_for(terms[0].slug)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import Input, Markdown
 
 from tui.ui import glyphs
+from tui.ui.bindings import key
 
 
 class NumberField(Input):
     """Where a number is typed that is asked for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Answer", id="lesson.submit", tooltip="Answer with this number")
+        key("lesson.submit", "enter", "submit", "Answer", "Answer with this number")
     ]
 
 

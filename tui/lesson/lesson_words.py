@@ -10,6 +10,7 @@ import math
 
 from engine.experiments.lab.lesson import Ask, Point, Show, Text, Wait
 from engine.experiments.lab.lesson_state import LessonState, Shown
+from tui.glossary.entries import load
 from tui.ui import glyphs
 from tui.ui.text import clean, number, percent
 
@@ -41,8 +42,6 @@ def _part(state: LessonState, shown: Shown) -> str:
 
 
 def _look_up(point: Point) -> str:
-    from tui.glossary.entries import load
-
     try:
         title = load().get(point.point).title
     except KeyError:

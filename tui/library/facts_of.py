@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tui.kinds.exploring import exploring
+from tui import kinds
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.ui import glyphs
 from tui.ui.facts import Fact
-from tui.ui.text import clean, number, percent, si, signed
+from tui.ui.text import clean, duration, number, percent
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -45,14 +44,6 @@ def symbol(state: str) -> str:
     return look.ascii if glyphs.current().ascii else look.symbol
 
 
-def duration(seconds: float) -> str:
-    """A time span in its largest unit, roughly: 0.4 s, 21 min, 3.5 h."""
-    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{number(seconds / size, 2)} {unit}"
-    return f"{number(seconds / 86_400, 2)} days"
-
-
 def budget_text(preset: Preset) -> str:
     """When the run ends."""
     budget, agents = preset.budget, preset.run.agents
@@ -66,6 +57,7 @@ def budget_text(preset: Preset) -> str:
 
 def update_name(preset: Preset) -> str:
     """What an update of the preset's algorithm is called, in the plural."""
+    # start-up time
     from engine.algorithms.registry import algorithm_of
 
     return algorithm_of(preset).update_name + "s"
@@ -80,50 +72,20 @@ def pace_text(preset: Preset) -> str:
     limits = [clock / pace] if clock else []
     limits += [preset.budget.seconds] if preset.budget.seconds else []
     whole = f", {duration(min(limits))} in all" if limits else ""
-    from tui.kinds.clock import clock_of
-
-    unit = clock_of(preset).unit
+    unit = kinds.of(preset).clock.unit
     return f"{pace:g} {unit}{'s' if pace != 1 else ''} a second{whole}; + goes faster"
 
 
 def method(preset: Preset) -> list[Fact]:
     """Which algorithm, and the two policies that make it on- or off-policy."""
-    from engine.algorithms.registry import algorithm_of
-
-    algorithm = algorithm_of(preset)
-    how = "plans with the model" if algorithm.family == "planning" else algorithm.policy_type
+    kind = kinds.of(preset)
+    algorithm = kind.algorithm
     return [
-        *_model(preset),
-        Fact("algorithm", "algorithm", f"{algorithm.title}, {how}"),
-        Fact("behaviour", "behaviour-policy", _behaviour(preset) or algorithm.behaviour_policy),
+        *kind.model_facts(),
+        Fact("algorithm", "algorithm", f"{algorithm.title}, {kind.how}"),
+        Fact("behaviour", "behaviour-policy", kind.behaviour),
         Fact("target", "target-policy", algorithm.target_policy),
     ]
-
-
-def _model(preset: Preset) -> list[Fact]:
-    """Which language model is trained, and what it decides about."""
-    from engine.config.preset import LlmPreset
-
-    if not isinstance(preset, LlmPreset):
-        return []
-    model = preset.model
-    writes = {"action": "asked for a move in every cell", "plan": "writes the whole route"}
-    writes["text"] = "writes free text"
-    text = f"{clean(model.name)} ({model.quantization}), {writes[model.policy]}"
-    return [Fact("model", "language-model", text)]
-
-
-def _behaviour(preset: Preset) -> str:
-    """How it moves, with the numbers of its exploration; nothing for a method without one."""
-    kind = exploring(preset)
-    if kind is None:
-        return ""
-    name, symbol, exploration = kind.name, kind.symbol, preset.algorithm.exploration  # type: ignore[attr-defined]
-    first, last = getattr(exploration, "start", None), getattr(exploration, "end", None)
-    if first is None:
-        return f"{name} on Q, {symbol} {exploration.c:g}"
-    change = f" to {last:g}" if last not in (None, first) else ""
-    return f"{name} on Q, {symbol} {first:g}{change}"
 
 
 def of_preset(card: PresetCard, outlook: Outlook | None) -> list[Fact]:
@@ -136,20 +98,9 @@ def of_preset(card: PresetCard, outlook: Outlook | None) -> list[Fact]:
         Fact("budget", "budget", budget_text(preset)),
         Fact("pace", "pace", pace_text(preset)),
     ]
-    if judge := _judge(preset):
+    if judge := kinds.of(preset).judge:
         return [*facts, Fact("reward", "preference", judge)]
     return [*facts, Fact("optimum", "optimal-policy", _optimum(preset, outlook))]
-
-
-def _judge(preset: Preset) -> str:
-    """Who judges free text, and what is asked for; nothing where there is a maze."""
-    text = getattr(preset, "text", None)
-    if text is None:
-        return ""
-    from engine.llm.preference_judge import in_words
-
-    who = "you prefer" if text.judge == "you" else f"a rule prefers {in_words(text)}"
-    return f"{who}; asked: {clean(text.prompts[0])}"
 
 
 def _optimum(preset: Preset, outlook: Outlook | None) -> str:
@@ -180,7 +131,7 @@ def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
         facts.append(Fact("reason", "", why))
     if detail and detail.preset:
         facts += method(detail.preset)
-        facts += _figures(detail)
+        facts += kinds.of(detail.preset).final_facts(detail.final) if detail.final else []
         facts.append(Fact("budget", "budget", budget_text(detail.preset)))
     if summary.created:
         facts.append(Fact("created", "run", f"{summary.created:%Y-%m-%d %H:%M}"))
@@ -193,64 +144,6 @@ def bar(share: float) -> str:
     shades = glyphs.current().shades
     full = round(share * 10)
     return shades[4] * full + shades[1] * (10 - full)
-
-
-def _figures(detail: RunDetail) -> list[Fact]:
-    final = detail.final
-    if not final:
-        return []
-    if detail.preset and _judge(detail.preset):
-        return _text_figures(final)
-    sampled = " (sampled)" if final["success_kind"] == "sampled" else ""
-    if detail.preset and _model(detail.preset):
-        return _llm_figures(final, sampled)
-    steps = f"{si(final['env_steps'])} per agent, {si(final['total_env_steps'])} in all"
-    if detail.preset and (name := update_name(detail.preset)) == "sweeps":
-        steps = f"{si(final['updates'])} {name}"
-    return [
-        Fact("success", "success-rate", f"{percent(final['success_rate'])} of episodes{sampled}"),
-        Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),
-        Fact(
-            "return",
-            "expected-return",
-            f"{number(final['expected_return'])}; that of π* is {number(final['optimal_return'])}",
-        ),
-        Fact("steps", "environment-step", steps),
-        Fact("episodes", "episode", f"{si(final['episodes'])} per agent"),
-        Fact("trained", "", duration(final["seconds"])),
-    ]
-
-
-def _llm_figures(final: dict[str, Any], sampled: str) -> list[Fact]:
-    """The kept adapters first: they are what the run is about."""
-    metrics = final["metrics"]
-    success = f"{percent(final['success_rate'])} with the best adapters{sampled}"
-    facts = [Fact("success", "success-rate", success)]
-    if "final_success_rate" in metrics:
-        facts.append(Fact("at the end", "success-rate", percent(metrics["final_success_rate"])))
-    held_out = metrics.get("held_out_best_success_rate", metrics.get("held_out_success_rate"))
-    if held_out is not None:
-        facts.append(Fact("held out", "held-out-mazes", percent(held_out)))
-    return [
-        *facts,
-        Fact("greedy", "greedy-success-rate", percent(final["greedy_success_rate"])),
-        Fact("updates", "update", si(final["updates"])),
-        Fact("episodes", "episode", si(final["episodes"])),
-        Fact("trained", "", duration(final["seconds"])),
-    ]
-
-
-def _text_figures(final: dict[str, Any]) -> list[Fact]:
-    """Of free text: how the reward model stands to whoever judges."""
-    metrics, nan = final["metrics"], math.nan
-    agreed = metrics.get("judge_agreement", nan)
-    return [
-        Fact("preferences", "preference", f"{metrics.get('preferences', 0):.0f}"),
-        Fact("score", "reward-model", signed(metrics.get("reward_model_score", nan))),
-        Fact("agreement", "over-optimisation", f"{percent(agreed)} of the newest pairs"),
-        Fact("updates", "update", si(final["updates"])),
-        Fact("trained", "", duration(final["seconds"])),
-    ]
 
 
 def keys_text(state: str) -> str:

@@ -1,18 +1,23 @@
-"""What the screens ask of the app that holds them."""
+"""What the screens ask of the app that holds them: above all to open what another feature shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
+
+from textual.dom import DOMNode
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
-    from tui.features.home.lab_shelf import LabCard
+    from engine.env.maze import Maze
+    from tui.library.lab_shelf import LabCard
+    from tui.model.snapshot import Snapshot
+    from tui.model.source import GroupPage, LoadsGroups
 
 
 class Host(Protocol):
-    """The app, as its screens see it."""
+    """The app, as its screens see it. Features know it, and not each other."""
 
     def start_run(self, preset: Preset, name: str) -> object:
         """Start a run of a preset and show it; mistakes are shown as notifications."""
@@ -25,3 +30,16 @@ class Host(Protocol):
 
     def compare_runs(self, runs: Sequence[Path], card: LabCard | None) -> object:
         """Show runs side by side, with the lesson of a challenge or page if there is one."""
+
+    def edit_map(
+        self, snapshot: Snapshot, maze: Maze, then: Callable[[tuple[str, ...] | None], None]
+    ) -> object:
+        """Open the map editor on a maze of a run; `then` gets the rows to be sent, or None."""
+
+    def show_groups(self, load: LoadsGroups, page: GroupPage, snapshot: Snapshot) -> object:
+        """Show the groups that an update compared; `load` reads those of other updates."""
+
+
+def host_of(node: DOMNode) -> Host:
+    """The app that holds a screen or widget."""
+    return cast(Host, node.app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Set
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 from tui.library.facts_of import STATES, symbol
 from tui.library.shelf import GROUPS, PresetCard, RunCard, matches
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.text import percent
 
 ROOM_AROUND = 2
@@ -24,8 +25,8 @@ class HomeList(OptionList, inherit_bindings=False):
     """A list that keeps its highlight when its rows change; Page Up and Down are the preview's."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key, action, what, id=f"list.{key}", tooltip=f"Go to the {what} row", show=False)
-        for key, action, what in (
+        key(f"list.{name}", name, action, what, f"Go to the {what} row", show=False)
+        for name, action, what in (
             ("up", "cursor_up", "previous"),
             ("down", "cursor_down", "next"),
             ("home", "first", "first"),
@@ -63,15 +64,9 @@ class PresetList(HomeList):
     """The presets."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Choose",
-            id="presets.choose",
-            key_display="enter",
-            tooltip="Show the settings of this preset; Enter there starts it",
-        )
-    ]
+        key("presets.choose", "enter", "select", "Choose",
+            "Show the settings of this preset; Enter there starts it", sign="enter")
+    ]  # fmt: skip
 
     def show_presets(self, cards: Iterable[PresetCard], words: str) -> None:
         """Show the presets that have all `words`, under the headings of their groups. Those of
@@ -92,22 +87,11 @@ class RunList(HomeList):
     """The runs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Open",
-            id="runs.open",
-            key_display="enter",
-            tooltip="Watch this run if it is live, look back at it if it has ended",
-        ),
-        Binding(
-            "space",
-            "mark",
-            "Mark",
-            id="runs.mark",
-            tooltip="Mark this run for a comparison, or take the mark away",
-        ),
-    ]
+        key("runs.open", "enter", "select", "Open",
+            "Watch this run if it is live, look back at it if it has ended", sign="enter"),
+        key("runs.mark", "space", "mark", "Mark",
+            "Mark this run for a comparison, or take the mark away"),
+    ]  # fmt: skip
 
     class MarksChanged(Message):
         """A run was marked, or its mark taken away."""

@@ -1,15 +1,22 @@
-"""What can be done to a run from the list: each takes its folder, may wait, and needs a thread.
+"""What can be done to runs from the lists. All may wait, and need a thread.
 
 All raise UserError. The engine is imported on use, see `shelf`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.config.preset import Preset
 
 
 def resume(path: Path) -> None:
     """Go on from the last checkpoint, at the pace the run had."""
+    # start-up time
     from engine.runs.launch import start_worker
     from engine.runs.reader import RunReader
 
@@ -20,6 +27,7 @@ def resume(path: Path) -> None:
 
 def stop(path: Path) -> None:
     """Ask a live run to write a checkpoint and end."""
+    # start-up time
     from engine.runs.reader import RunReader
 
     with RunReader(path) as reader:
@@ -28,6 +36,35 @@ def stop(path: Path) -> None:
 
 def delete(path: Path) -> None:
     """Delete a run that has ended, for good."""
+    # start-up time
     from engine.runs.library import remove
 
     remove(path)
+
+
+def start_together(
+    presets: Sequence[tuple[str, Preset]], runs_dir: Path, *, paused: bool = False
+) -> list[Path]:
+    """Start a run of each preset, by name, at one pace and from one seed: those of the first.
+
+    `paused` runs wait before their first step. When one cannot start, those begun before are
+    stopped.
+    """
+    # start-up time
+    from engine.core.errors import UserError
+    from engine.runs import launch
+
+    started: list[Path] = []
+    try:
+        for name, preset in presets:
+            how = presets[0][1].run
+            path = launch.launch(
+                preset, name, runs_dir=runs_dir, seed=how.seed, pace=how.pace, paused=paused
+            )
+            started.append(path)
+    except UserError:
+        for path in started:
+            with suppress(UserError):
+                stop(path)
+        raise
+    return started

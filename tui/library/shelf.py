@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.algorithms import registry
-from engine.config.preset import algorithm_name
-from engine.config.shipped import shipped_files
+from tui import kinds
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -85,12 +83,15 @@ def read_presets() -> list[PresetCard]:
 
     Mazes are not built here: `outlook` does that for the one that is looked at.
     """
+    # start-up time: the home screen is painted before the engine (and NumPy) is loaded
+    from engine.config.shipped import shipped_files
 
     cards = [_read_preset(path) for path in shipped_files().values()]
     return sorted(cards, key=_teaching_order)
 
 
 def _read_preset(path: Path) -> PresetCard:
+    # start-up time
     from engine import presets
     from engine.core.errors import UserError
 
@@ -107,6 +108,9 @@ def _read_preset(path: Path) -> PresetCard:
 def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
     """By group; the newcomer's first; what runs on any machine; then by algorithm, and each one's
     plain preset first."""
+    # start-up time
+    from engine.algorithms import registry
+    from engine.config.preset import algorithm_name
 
     algorithm = algorithm_name(card.preset) if card.preset else ""
     taught = list(registry.LANGUAGE_MODELS.names if card.group == "llm" else registry.TABLES.names)
@@ -118,21 +122,19 @@ def _teaching_order(card: PresetCard) -> tuple[int, bool, bool, int, bool, str]:
 
 def _needs_gpu(preset: Preset | None) -> bool:
     """Whether a preset asks for a GPU; others take what there is."""
-    from engine.config.preset import LlmPreset
-
-    return isinstance(preset, LlmPreset) and preset.model.device.startswith("cuda")
+    return preset is not None and kinds.of(preset).needs_gpu
 
 
 def outlook(preset: Preset, solve_too: bool) -> Outlook:
     """The first maze of a preset; with `solve_too` also the optimum. Mistakes stand in `error`."""
+    # start-up time
     from engine.core.errors import UserError
     from engine.env.build_maze import build_mazes
     from engine.env.build_mdp import build_mdp
     from engine.exact.evaluate import optimal_figures
     from engine.exact.solve import solve
-    from tui.kinds.clock import trains_text
 
-    if trains_text(preset):
+    if not kinds.of(preset).has_maze:
         return Outlook()  # free text: there is no maze
     first = None
     try:
@@ -167,6 +169,7 @@ class RunShelf:
 
     def read(self) -> list[RunCard]:
         """All runs, newest first. Raises UserError when their folder cannot be listed."""
+        # start-up time
         from engine.runs import library
 
         folders = library.run_folders(self._folder)
@@ -174,6 +177,7 @@ class RunShelf:
         return [self._card(path) for path in folders]
 
     def _card(self, path: Path) -> RunCard:
+        # start-up time
         from engine.runs import library
         from engine.runs.records import ENDED
 
@@ -214,6 +218,7 @@ def _modified(file: Path) -> int:
 
 def read_frozen(path: Path) -> Preset | None:
     """The preset frozen in a run's folder, None when it cannot be read."""
+    # start-up time
     from engine import presets
     from engine.core.errors import UserError
 
@@ -242,6 +247,7 @@ def used(budget: Budget, summary: RunSummary) -> float:
 
 def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
     """What the preview of a run shows; None when `stale` says that nobody wants it any more."""
+    # start-up time
     from engine.core.errors import UserError
     from engine.runs.reader import RunReader
 
@@ -251,9 +257,7 @@ def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
             if stale():
                 return None
             info, world = reader.info(), reader.world_at(2**62)
-        from tui.kinds.clock import trains_text
-
-        maze = world.maze if world and not trains_text(info.preset) else None
+        maze = world.maze if world and kinds.of(info.preset).has_maze else None
         return RunDetail(path.name, info.preset, maze, final, clean(why))
     except (UserError, OSError, ValueError, KeyError) as error:
         return RunDetail(path.name, error=clean(str(error)))

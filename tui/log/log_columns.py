@@ -1,4 +1,4 @@
-"""The columns of the trajectory log, and what stands in them; fewer where there is less room."""
+"""Rows of the trajectory log, column by column; fewer columns where there is less room."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ from typing import NamedTuple
 
 from engine.env.maze import Maze
 from engine.learning.events import Step
+from tui.kinds.columns import Column, Layouts
 from tui.kinds.llm_words import choice, choice_mark, rank
 from tui.log.log_entries import Entry, Row
 from tui.model.steps import action_name, arrow, ending, not_learned_from, place
 from tui.ui.glyphs import Glyphs, plain
 from tui.ui.text import fit, fit_number, number
-
-
-class Column(NamedTuple):
-    """One column: what it shows, its title and glossary entry, and its width."""
-
-    kind: str
-    title: str
-    slug: str
-    width: int
 
 
 class Cell(NamedTuple):
@@ -31,97 +23,13 @@ class Cell(NamedTuple):
     slug: str = ""
 
 
-T = Column("t", "t", "time-step", 5)
-STATE = Column("state", "state", "state", 9)
-ACTION = Column("action", "action", "action", 9)
-HOW = Column("how", "how", "exploration", 12)
-REWARD = Column("reward", "reward", "reward", 8)
-TARGET = Column("target", "target", "td-target", 8)
-ERROR = Column("error", "error δ", "td-error", 9)
-TO_GO = Column("to-go", "to go G", "return-to-go", 9)
-ADVANTAGE = Column("advantage", "A(s,a)", "advantage", 8)
-ARROW = Column("arrow", "a", "action", 2)
-MARK = Column("mark", "?", "exploration", 2)
-
-NARROW = (T._replace(width=4), STATE._replace(width=8), ARROW, MARK, REWARD._replace(width=7))
-
-MOVES = (
-    (T, STATE, ACTION, HOW, REWARD, TARGET, ERROR, TO_GO, ADVANTAGE),
-    (T, STATE, ARROW, MARK, REWARD, TARGET, ERROR, TO_GO, ADVANTAGE),
-    (T, STATE, ARROW, MARK, REWARD, ERROR, TO_GO, ADVANTAGE),
-    (*NARROW, ERROR._replace(title="δ", width=7), TO_GO._replace(title="G", width=7)),
-    (*NARROW, ERROR._replace(title="δ", width=7)),
-)
-"""Layouts for moves, from wide to narrow."""
-
-PREDICTIONS = (
-    (T, STATE, ACTION, REWARD, TARGET, ERROR, TO_GO),
-    (T, STATE, ARROW, REWARD, TARGET, ERROR, TO_GO),
-    (T, STATE, ARROW, REWARD, ERROR._replace(title="δ", width=7), TO_GO._replace(title="G")),
-    (*(c for c in NARROW if c.kind != "mark"), ERROR._replace(title="δ", width=7)),
-)
-"""Layouts for moves of a policy that was given: it neither explores nor prefers."""
-
-CHANCE = Column("chance", "π(a|s)", "policy", 8)
-AFTER = Column("after", "then", "policy-gradient", 8)
-
-POLICIES = (
-    (T, STATE, ACTION, HOW, REWARD, CHANCE, AFTER, TO_GO, ADVANTAGE),
-    (T, STATE, ARROW, MARK, REWARD, CHANCE, AFTER, TO_GO, ADVANTAGE),
-    (T, STATE, ARROW, MARK, REWARD, CHANCE, AFTER, ADVANTAGE),
-    (*NARROW, CHANCE, AFTER._replace(width=7)),
-)
-"""Layouts for moves of a method that learns a policy: the chance of the action taken, before and
-after it was learned from."""
-
-BEST = Column("action", "best", "action", 9)
-OLD = Column("before", "old V", "state-value", 9)
-NEW = Column("target", "new V", "bellman-backup", 9)
-CHANGE = Column("error", "change", "bellman-residual", 9)
-EXPECTED = Column("reward", "reward", "reward", 8)
-
-SWEEPS = (
-    (T._replace(title="#"), STATE, BEST, EXPECTED, OLD, NEW, CHANGE),
-    (STATE, BEST, OLD, NEW, CHANGE),
-    (STATE, ARROW, OLD, NEW, CHANGE),
-)
-"""Layouts for the backups of a sweep."""
-
-CHOICE = Column("choice", "choice", "policy", 12)
-CHOICE_MARK = MARK._replace(kind="choice-mark", slug="policy")
-SHORT = (*NARROW[:3], CHOICE_MARK, CHANCE._replace(width=7), AFTER._replace(width=7), NARROW[-1])
-
-MODELS = (
-    (T, STATE, ACTION, CHOICE, CHANCE, AFTER, REWARD, TO_GO, ADVANTAGE),
-    (T, STATE, ARROW, CHOICE_MARK, CHANCE, AFTER, REWARD, TO_GO, ADVANTAGE),
-    (*SHORT, TO_GO._replace(title="G", width=8), ADVANTAGE),
-    (*SHORT, ADVANTAGE),
-    (*SHORT[:-2], ADVANTAGE),
-)
-"""Layouts for moves of a language model: how likely it found each, before and after its update."""
-
-ROUTES = (
-    (T, STATE, ACTION, CHANCE, REWARD, TO_GO, ADVANTAGE),
-    (T, STATE, ARROW, CHANCE, REWARD, ADVANTAGE),
-)
-"""Layouts for moves of a route that a language model wrote down as a whole."""
-
-FAMILIES = {
-    "planning": SWEEPS,
-    "policy": POLICIES,
-    "prediction": PREDICTIONS,
-    "language-model": MODELS,
-    "routes": ROUTES,
-}
-
 INDENT = 2
 ROOMY = 50
 """From this many columns on the header says "return", below it "G"."""
 
 
-def columns(width: int, family: str) -> tuple[Column, ...]:
-    """The widest layout for a family of methods that fits into `width`, else the narrowest."""
-    layouts = FAMILIES.get(family, MOVES)
+def fitting(width: int, layouts: Layouts) -> tuple[Column, ...]:
+    """The widest layout that fits into `width`, else the narrowest."""
     return next((x for x in layouts if INDENT + sum(c.width for c in x) <= width), layouts[-1])
 
 
@@ -136,11 +44,10 @@ def titles(shown: tuple[Column, ...], glyphs: Glyphs) -> list[Cell]:
 
 
 def header(
-    entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs, name: str = ""
+    entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs, name: str
 ) -> list[Cell]:
-    """An episode in one line: number (or another `name`), length, return, how it ended."""
+    """An episode in one line: its name, length, return, how it ended."""
     fold = glyphs.unfolded if is_open else glyphs.folded
-    name = name or f"{'Sweep' if entry.sweep else 'Episode'} {entry.index}"
     cells = [Cell(f"{fold} {name}", "header")]
     if entry.agent != watched:
         cells.append(Cell(f"  agent {entry.agent}", "muted"))
@@ -156,7 +63,7 @@ def header(
 
 
 def _outcome(entry: Entry, glyphs: Glyphs) -> tuple[str, str, str]:
-    """How an episode ended: symbol, word, style."""
+    """The end of an episode: symbol, word, style."""
     last = entry.steps[-1] if entry.steps else None
     if last is not None and (last.terminated or last.truncated or not entry.over):
         symbol, word = ending(last, glyphs)

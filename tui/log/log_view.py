@@ -13,10 +13,10 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.config.preset import LlmPreset
 from engine.learning.events import Episode
-from tui.kinds.clock import trains_llm
-from tui.log.log_columns import Cell, Column, columns, header, step_cells, titles
+from tui import kinds
+from tui.kinds.columns import Column
+from tui.log.log_columns import Cell, fitting, header, step_cells, titles
 from tui.log.log_entries import Entry, Key, Row, Rows, entries
 from tui.ui import glyphs as glyph_sets
 from tui.ui.terms import Term, term_style, unique
@@ -77,12 +77,8 @@ class LogView(ScrollView):
             """The log that asks."""
             return self.log
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self._snapshot: Snapshot | None = None
         self._provided: dict[int, Episode] = {}
         self._requested: set[int] = set()
@@ -124,14 +120,14 @@ class LogView(ScrollView):
         shot = self._snapshot
         if shot is None:
             return
-        sweep = shot.algorithm.family == "planning"
-        listed = entries(shot.episodes, shot.steps, self._provided, sweep=sweep)
+        kind = kinds.of(shot.preset)
+        listed = entries(shot.episodes, shot.steps, self._provided, sweep=kind.plans)
         self._newest = {e.key for e in listed[-OPEN_AHEAD:] if e.steps is not None}
         for entry in listed:
             if entry.steps is None and self._is_open(entry):
                 self._request(entry)
         self._rows = Rows(listed, self._is_open)
-        self._columns = columns(self.scrollable_content_region.width, family(shot))
+        self._columns = fitting(self.scrollable_content_region.width, kind.columns)
         self.virtual_size = Size(self.size.width, len(self._rows) + 1)
         if self.following or self._place is None:
             self._set_cursor(len(self._rows) - 1)
@@ -151,12 +147,6 @@ class LogView(ScrollView):
     def terms(self) -> list[Term]:
         """The titles of the columns."""
         return unique([Term(column.title, column.slug) for column in self._columns])
-
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
 
     # ------------------------------------------------------------ cursor
 
@@ -209,7 +199,7 @@ class LogView(ScrollView):
         if y == 0:
             title = self.get_component_rich_style(PREFIX + "title")
             return self._strip(
-                titles(self._columns, self._glyphs), width, Style(bgcolor=title.bgcolor)
+                titles(self._columns, glyph_sets.current()), width, Style(bgcolor=title.bgcolor)
             )
         number = round(self.scroll_y) + y - 1
         if number >= len(self._rows):
@@ -231,13 +221,13 @@ class LogView(ScrollView):
 
     def _cells(self, row: Row) -> list[Cell]:
         assert self._snapshot is not None
-        glyphs, step = self._glyphs, row.step
+        glyphs, step = glyph_sets.current(), row.step
         if row.position < 0:
             steps = self._snapshot.steps
             watched = steps[-1].agent if steps else 0
             is_open, width = self._is_open(row.entry), self.size.width
-            llm = trains_llm(self._snapshot.preset)
-            name = f"Update {row.entry.end}" if llm else ""
+            kind = kinds.of(self._snapshot.preset)
+            name = kind.episode_name(row.entry.index, row.entry.end)
             return header(row.entry, is_open, watched, width, glyphs, name)
         if step is None:
             return [Cell(f"    {glyphs.ellipsis} reading the record", "muted")]
@@ -245,10 +235,9 @@ class LogView(ScrollView):
         return step_cells(row, step, self._columns, maze, glyphs)
 
     def _strip(self, cells: list[Cell], width: int, ground: Style) -> Strip:
-        ascii_only = self._glyphs.ascii
         segments = [
             Segment(
-                glyph_sets.plain(cell.text, ascii_only),
+                glyph_sets.plain(cell.text),
                 term_style(self.get_component_rich_style(PREFIX + cell.part) + ground, cell.slug),
             )
             for cell in cells
@@ -265,10 +254,3 @@ class LogView(ScrollView):
         self._strips.clear()
         self._list()
         self.refresh()
-
-
-def family(snapshot: Snapshot) -> str:
-    """Which columns suit a run."""
-    if not isinstance(snapshot.preset, LlmPreset):
-        return snapshot.algorithm.family
-    return "routes" if snapshot.preset.model.policy == "plan" else "language-model"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
 from engine.learning.events import Step
 from tui.log.log_entries import Row
 from tui.log.log_view import LogView
+from tui.ui.bindings import key, move
 from tui.ui.terms import post_term
 
 
@@ -21,42 +22,18 @@ class TrajectoryLog(LogView, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Row up", id="log.up", show=False),
-        Binding("down", "move(1)", "Row down", id="log.down", show=False),
-        Binding("pageup", "page(-1)", "Page up", id="log.page-up", show=False),
-        Binding("pagedown", "page(1)", "Page down", id="log.page-down", show=False),
-        Binding("home", "go(0)", "Oldest", id="log.home", tooltip="Go to the oldest", show=False),
-        Binding(
-            "end",
-            "follow",
-            "Newest",
-            id="log.end",
-            tooltip="Go to the newest row and follow it",
-        ),
-        Binding(
-            "left",
-            "fold",
-            "Fold",
-            id="log.fold",
-            tooltip="Fold the episode, or go to its header",
-            show=False,
-        ),
-        Binding(
-            "right",
-            "unfold",
-            "Unfold",
-            id="log.unfold",
-            tooltip="Show the steps of the episode",
-            show=False,
-        ),
-        Binding(
-            "enter",
-            "choose",
-            "Explain",
-            id="log.explain",
-            tooltip="Explain this step's update; on an episode, fold or unfold it",
-        ),
-    ]
+        move("log.up", "up", "move(-1)", "Row up", "The cursor goes to the row above"),
+        move("log.down", "down", "move(1)", "Row down", "The cursor goes to the row below"),
+        move("log.page-up", "pageup", "page(-1)", "Page up", "The cursor goes a page up"),
+        move("log.page-down", "pagedown", "page(1)", "Page down", "The cursor goes a page down"),
+        key("log.home", "home", "go(0)", "Oldest", "Go to the oldest", show=False),
+        key("log.end", "end", "follow", "Newest", "Go to the newest row and follow it"),
+        key("log.fold", "left", "fold", "Fold",
+            "Fold the episode, or go to its header", show=False),
+        key("log.unfold", "right", "unfold", "Unfold", "Show the steps of the episode", show=False),
+        key("log.explain", "enter", "choose", "Explain",
+            "Explain this step's update; on an episode, fold or unfold it"),
+    ]  # fmt: skip
 
     class ExplainRequested(Message):
         """The user wants this step's update explained."""

@@ -67,10 +67,8 @@ class MapPreview(Widget):
     }
     """
 
-    def __init__(self, *, id: str | None = None, ascii_only: bool | None = None) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._ascii_only = ascii_only
         self._maze: Maze | None = None
         self._room = Size(40, 12)
         self._strips: list[Strip] = []
@@ -102,12 +100,6 @@ class MapPreview(Widget):
         return strips[y].adjust_cell_length(width, blank)
 
     # ------------------------------------------------------------ painting
-
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
 
     def _painted(self) -> list[Strip]:
         if not self._strips and self._maze is not None:
@@ -156,22 +148,22 @@ class MapPreview(Widget):
         x, y = column * cell.width, row * cell.height
         colour, ground = palette[PART_OF.get(tile, "ice")]
         canvas.fill(x, y, cell.width, cell.height, ground)
-        symbol = self._glyphs.tiles[tile]
+        symbol = glyph_sets.current().tiles[tile]
         if tile == "#":
             for line in range(cell.height):
                 canvas.put(x, y + line, symbol * cell.width, colour)
             return
         if cell.height > 1:
             edge = palette["edge"][0]
-            canvas.put(x, y, self._glyphs.top_edge * cell.width, edge)
+            canvas.put(x, y, glyph_sets.current().top_edge * cell.width, edge)
             for line in range(cell.height):
-                canvas.put(x, y + line, self._glyphs.left_edge, edge)
+                canvas.put(x, y + line, glyph_sets.current().left_edge, edge)
         centre = (x + cell.width // 2, y + cell.height // 2)
         canvas.put(*centre, symbol, colour, bold=tile in NAMES)
 
     def _wind(self, wind: tuple[int, ...], cell: Cell) -> Strip:
         """Under each column, how many cells upward its wind pushes."""
-        symbol = self._glyphs.wind
+        symbol = glyph_sets.current().wind
         labels = [str(n) if cell.width < 3 else f"{symbol}{n}" for n in wind]
         cells = [label if n else "" for n, label in zip(wind, labels, strict=True)]
         return self._words("".join(text[: cell.width].center(cell.width) for text in cells))
@@ -184,16 +176,16 @@ class MapPreview(Widget):
             if segments:
                 segments.append(Segment("  ", self._style("muted")))
             colour = self._style(PART_OF[tile])
-            segments.append(Segment(self._glyphs.tiles[tile], colour))
+            segments.append(Segment(glyph_sets.current().tiles[tile], colour))
             segments.append(Segment(f" {NAMES[tile]}", self._style("muted")))
         if any(maze.wind):
-            segments.append(Segment(f"  {self._glyphs.wind} wind", self._style("muted")))
+            segments.append(Segment(f"  {glyph_sets.current().wind} wind", self._style("muted")))
         return Strip(segments).crop(0, self._room.width)
 
     def _words(self, text: str) -> Strip:
-        text = glyph_sets.plain(text, self._glyphs.ascii)
+        text = glyph_sets.plain(text, glyph_sets.current().ascii)
         if len(text) > self._room.width:
-            text = fit(text, self._room.width, self._glyphs.ellipsis)
+            text = fit(text, self._room.width, glyph_sets.current().ellipsis)
         return Strip([Segment(text, self._style("muted"))])
 
     def _style(self, part: str) -> Style:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
 from tui.maze.maze_paint import BOXES
 from tui.maze.maze_view import MazeView
+from tui.ui.bindings import key, move
 from tui.ui.terms import post_term
+
+LAYER_TOOLTIPS = (
+    "The map and the trail of this episode",
+    "State values V(s)",
+    "Action values Q(s,a)",
+    "The policy π as arrows",
+    "How often each cell was updated",
+    "Advantages A(s,a) = Q − V",
+    *["A further table of this method, if it has one"] * 3,
+)
+"""What the digits show, from 1."""
 
 
 class MazeGrid(MazeView, can_focus=True):
@@ -21,62 +33,27 @@ class MazeGrid(MazeView, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(key, f"cursor({dy}, {dx})", f"Cell {key}", id=f"grid.{key}", show=False)
-            for key, dy, dx in (("up", -1, 0), ("down", 1, 0), ("left", 0, -1), ("right", 0, 1))
+            move(f"grid.{way}", way, f"cursor({dy}, {dx})", f"Cell {way}",
+                 f"Inspect the cell {where}")
+            for way, where, dy, dx in (
+                ("up", "above", -1, 0), ("down", "below", 1, 0),
+                ("left", "on the left", 0, -1), ("right", "on the right", 0, 1),
+            )
         ),
-        Binding(
-            "escape",
-            "release",
-            "Follow agent",
-            id="grid.release",
-            tooltip="Drop the cell cursor and follow the agent again",
-            show=False,
-        ),
+        key("grid.release", "escape", "release", "Follow agent",
+            "Drop the cell cursor and follow the agent again", show=False),
         *(
-            Binding(
-                str(digit),
-                f"layer({digit})",
-                f"Layer {digit}",
-                id=f"grid.layer-{digit}",
-                tooltip=tooltip,
-                show=False,
-            )
-            for digit, tooltip in enumerate(
-                (
-                    "The map and the trail of this episode",
-                    "State values V(s)",
-                    "Action values Q(s,a)",
-                    "The policy π as arrows",
-                    "How often each cell was updated",
-                    "Advantages A(s,a) = Q − V",
-                    "A further table of this method, if it has one",
-                    "A further table of this method, if it has one",
-                    "A further table of this method, if it has one",
-                ),
-                start=1,
-            )
+            key(f"grid.layer-{digit}", str(digit), f"layer({digit})", f"Layer {digit}",
+                tooltip, show=False)
+            for digit, tooltip in enumerate(LAYER_TOOLTIPS, start=1)
         ),
-        Binding(
-            "v",
-            "toggle_optimal_values",
-            "V*",
-            id="grid.optimal-values",
-            tooltip="Show the optimal values V* beside V, or as the colour to compare with",
-            show=False,
-        ),
-        Binding(
-            "o",
-            "toggle_optimal_path",
-            "Optimal path",
-            id="grid.optimal-path",
-            tooltip="Mark the most likely way of the optimal policy",
-            show=False,
-        ),
-        Binding("z", "zoom(1)", "Zoom in", id="grid.zoom-in", tooltip="Larger cells", show=False),
-        Binding(
-            "Z", "zoom(-1)", "Zoom out", id="grid.zoom-out", tooltip="Smaller cells", show=False
-        ),
-    ]
+        key("grid.optimal-values", "v", "toggle_optimal_values", "V*",
+            "Show the optimal values V* beside V, or as the colour to compare with", show=False),
+        key("grid.optimal-path", "o", "toggle_optimal_path", "Optimal path",
+            "Mark the most likely way of the optimal policy", show=False),
+        key("grid.zoom-in", "z", "zoom(1)", "Zoom in", "Larger cells", show=False),
+        key("grid.zoom-out", "Z", "zoom(-1)", "Zoom out", "Smaller cells", show=False),
+    ]  # fmt: skip
 
     class CellSelected(Message):
         """The cursor moved to a cell."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from rich.cells import cell_len
@@ -48,11 +47,13 @@ def legend(
     *,
     dots: bool,
     compare: bool,
-    form: Literal["action", "plan", "text", ""] = "",
+    explores: bool = True,
+    shares: bool = False,
 ) -> list[Piece]:
     """Layer, what its colours and symbols mean, smallest and largest number.
 
-    `form` is that of a language model's policy: its moves are neither explored nor exploited.
+    `explores` tells moves apart that explored or exploited; with `shares`, the arrows of a policy
+    say which share of the moves was made, not what it would choose.
     """
     layer, marks = picture.layer, picture.marks
     title = f"{layer.name} {layer.symbol}".strip()
@@ -66,11 +67,11 @@ def legend(
         pieces += [("keys", "term", "key"), (" ", "", "")]
         pieces += [(f"{picture.held.bit_count()}/{n_keys}", "key", ""), ("  ", "", "")]
     if layer.kind == "map":
-        pieces += _map_key(picture, glyphs, bool(form))
+        pieces += _map_key(picture, glyphs, explores)
     elif layer.table is None:
         pieces.append(("nothing learned yet, or not by this method", "muted", ""))
     elif layer.kind == "policy":
-        pieces += _shares_key(glyphs) if form == "plan" else _policy_key(glyphs)
+        pieces += _shares_key(glyphs) if shares else _policy_key(glyphs)
     else:
         pieces += _ramp(picture, glyphs, dots=dots, compare=compare)
     if marks.route:
@@ -108,11 +109,11 @@ def _shares_key(glyphs: Glyphs) -> list[Piece]:
     return [
         (glyphs.solid[2], "legend", ""),
         (" ", "", ""),
-        ("share of the moves made here", "term", "plan-policy"),
+        ("share of the moves made here", "term", "route-policy"),
     ]
 
 
-def _map_key(picture: Picture, glyphs: Glyphs, llm: bool) -> list[Piece]:
+def _map_key(picture: Picture, glyphs: Glyphs, explores: bool) -> list[Piece]:
     pieces: list[Piece] = []
     if picture.marks.backup:
         pieces += [(glyphs.backup, "legend", ""), (" ", "", ""), ("backup", "term", "sweep")]
@@ -124,7 +125,7 @@ def _map_key(picture: Picture, glyphs: Glyphs, llm: bool) -> list[Piece]:
             name, term = TILE_NAMES[tile], TERM_OF.get(tile, "")
             pieces += [("  ", "", ""), (glyphs.tiles[tile], PART_OF.get(tile, "muted"), "")]
             pieces += [(" ", "", ""), (name, "term" if term else "muted", term)]
-    if picture.marks.trail and llm:
+    if picture.marks.trail and not explores:
         pieces += [("  ", "", ""), (glyphs.solid[2], "exploited", ""), (" ", "", "")]
         pieces += [("moves", "term", "trajectory")]
     elif picture.marks.trail:

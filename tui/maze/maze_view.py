@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.config.preset import LlmPreset
+from tui import kinds
 from tui.maze.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
 from tui.maze.maze_legend import Piece, describe, fitted, layer_title, legend, legend_terms
 from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
@@ -81,12 +81,8 @@ class MazeView(ScrollView):
     zoom: reactive[int] = reactive(0, init=False)
     """How many sizes larger (or smaller) than fits the cells are drawn."""
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self.snapshot: Snapshot | None = None
         self._layers: list[Layer] = []
         self._picture: Picture | None = None
@@ -121,12 +117,6 @@ class MazeView(ScrollView):
     def terms(self) -> list[Term]:
         """The glossary terms of the legend."""
         return unique(legend_terms(self._legend))
-
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
 
     # ------------------------------------------------------------ layout
 
@@ -244,7 +234,9 @@ class MazeView(ScrollView):
         if cached is None or cached[0] != signature:
             if self._painter is None:
                 assert self._picture is not None
-                self._painter = Painter(self._picture, self._box, self.palette, self._glyphs)
+                self._painter = Painter(
+                    self._picture, self._box, self.palette, glyph_sets.current()
+                )
             cursor = -1 if self.cursor is None else self.cursor
             lines = self._painter.row(row, cursor, self._styles)
             cached = (signature, [Strip(line, self.virtual_size.width) for line in lines])
@@ -278,7 +270,7 @@ class MazeView(ScrollView):
     def _wind_line(self, wind: tuple[int, ...]) -> Strip:
         """Under each column, how many cells upward its wind pushes."""
         muted = self.get_component_rich_style(PREFIX + "muted")
-        symbol, width = self._glyphs.wind, self._box.width
+        symbol, width = glyph_sets.current().wind, self._box.width
         labels = [f"{symbol}{n}" if width > 2 else str(n) for n in wind]
         cells = [label if n else "" for n, label in zip(wind, labels, strict=True)]
         text = "".join(cell.center(width + (width > 3)).ljust(width)[:width] for cell in cells)
@@ -307,11 +299,19 @@ class MazeView(ScrollView):
         assert self._picture is not None
         dots = self._box.dot
         compare = self.show_optimal_values and self._box.height == 1
-        preset = self.snapshot.preset if self.snapshot else None
-        form = preset.model.policy if isinstance(preset, LlmPreset) else ""
-        shown = legend(self._picture, digit, self._glyphs, dots=dots, compare=compare, form=form)
+        assert self.snapshot is not None
+        kind = kinds.of(self.snapshot.preset)
+        shown = legend(
+            self._picture,
+            digit,
+            glyph_sets.current(),
+            dots=dots,
+            compare=compare,
+            explores=kind.explores,
+            shares=kind.writes_routes,
+        )
         inspected = self.cursor if self.cursor is not None else self.agent
-        text = self._glyphs.separator.join(f" {part} " for part in self.details(inspected))
+        text = glyph_sets.current().separator.join(f" {part} " for part in self.details(inspected))
         if (shown, text) != (self._legend, self._inspected):
             self._legend, self._inspected = shown, text
             self.refresh(Region(0, self._view.height, self.size.width, FOOTER))
@@ -323,7 +323,7 @@ class MazeView(ScrollView):
             return [Segment(" ", self.rich_style), *map(self._segment, shown)]
         if line > 1:
             return []
-        text = fit(self._plain(self._inspected), width, self._glyphs.ellipsis)
+        text = fit(self._plain(self._inspected), width, glyph_sets.current().ellipsis)
         return [Segment(text, self.get_component_rich_style(PREFIX + "inspect"))]
 
     def _segment(self, piece: Piece) -> Segment:
@@ -340,14 +340,16 @@ class MazeView(ScrollView):
         return Segment(self._plain(text), term_style(style, slug))
 
     def _plain(self, text: str) -> str:
-        return glyph_sets.plain(text, self._glyphs.ascii)
+        return glyph_sets.plain(text, glyph_sets.current().ascii)
 
     def details(self, cell: int) -> list[str]:
         """All that is known about one cell: value, optimum, Q and π per action, visits."""
         shot = self.snapshot
         if shot is None or self._picture is None or not 0 <= cell < shot.mdp.n_cells:
             return []
-        return describe(self._picture, shot.mdp, shot.policy, shot.optimum, cell, self._glyphs)
+        return describe(
+            self._picture, shot.mdp, shot.policy, shot.optimum, cell, glyph_sets.current()
+        )
 
     # ------------------------------------------------------------ what makes it draw again
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.app import RenderResult
+from textual.app import ComposeResult, RenderResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
-from engine.config.preset import LlmPreset
 from engine.env.maze import RESTING
+from tui import kinds
+from tui.maze.maze_grid import MazeGrid
 from tui.maze.maze_layers import marks_of, shown_states
 from tui.model.snapshot import Snapshot
 from tui.model.steps import arrow
@@ -120,14 +121,29 @@ class Mazes(Horizontal):
     Mazes { height: 1fr; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+
+    def compose(self) -> ComposeResult:
+        yield MazeGrid()
+        yield OracleMap()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw this moment; the first with the layer of what the run learns."""
+        if not self._begun:
+            self._begun = True
+            self.query_one(MazeGrid).layer_number = kinds.of(snapshot.preset).first_layer
+        self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
+        self.query_one(MazeGrid).show(snapshot)
+
     def on_resize(self) -> None:
         """More or less room."""
         self.query_one(OracleMap).fit()
 
 
 def _is_asked(snapshot: Snapshot) -> bool:
-    preset = snapshot.preset
-    asked = isinstance(preset, LlmPreset) and preset.model.policy == "action"
+    asked = kinds.of(snapshot.preset).asks_every_cell
     return asked and snapshot.policy is not None and bool(snapshot.world.maze.rows)
 
 

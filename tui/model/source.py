@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.algorithms.registry import algorithm_of
 from engine.core.errors import UserError
@@ -17,7 +18,6 @@ from engine.learning.events import Episode, Group, Live, Policy, Step, Tuned, Wo
 from engine.runs.reader import RunReader
 from engine.runs.records import ENDED, EpisodeRow, RunState
 from engine.runs.schema import DATABASE
-from tui.kinds.clock import trains_text
 from tui.model.snapshot import Snapshot
 
 SHOWN_EPISODES = 500
@@ -66,6 +66,12 @@ class GroupPage:
     newest: int
     """The newest update that has recorded groups."""
     groups: tuple[ShownGroup, ...]
+
+
+class LoadsGroups(Protocol):
+    """Reads what an update compared, see `SnapshotSource.groups`."""
+
+    def __call__(self, update: int | None, by: int = 0) -> Awaitable[GroupPage | None]: ...
 
 
 class SnapshotSource:
@@ -161,14 +167,18 @@ class SnapshotSource:
             notes=tuple(reader.notes()),
             held_out=reader.evaluation_at(None if moment is None else at, split="test"),
             held_out_curves=reader.curves(split="test"),
-            **(self._free_text() if trains_text(info.preset) else {}),
+            **self._preferences(),
         )
 
-    def _free_text(self) -> dict[str, Any]:
-        """What a snapshot of a run of free text has besides."""
+    def _preferences(self) -> dict[str, Any]:
+        """The pairs of texts, the answers, and the newest completions that were scored by them;
+        nothing in a run that asks for no preferences, which are asked for before all else."""
+        pairs = tuple(self.reader.pairs())
+        if not pairs:
+            return {}
         rows = self.reader.groups()
         return {
-            "pairs": tuple(self.reader.pairs()),
+            "pairs": pairs,
             "preferences": tuple(self.reader.preferences()),
             "writing": self.reader.group(rows[-1].id) if rows else None,
         }

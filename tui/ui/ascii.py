@@ -1,13 +1,22 @@
-"""What Textual itself draws, for terminals that show nothing but ASCII."""
+"""What a terminal can show, decided once by the app: lines of Unicode, or nothing but ASCII."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
+from textual.app import App
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
+from tui.ui import glyphs
+
+Result = TypeVar("Result")
+
+UNICODE = {"frame": "round", "frame-chosen": "heavy", "rule": "solid", "cut": "ellipsis"}
+ASCII = {"frame": "ascii", "frame-chosen": "ascii", "rule": "ascii", "cut": "clip"}
+"""Kinds of border, and the end of a text that is cut, as style sheets name them: `$frame`."""
+
 CSS = """
-IceMazeApp.-ascii {
+GlyphApp.-ascii {
     Toast { border-left: none; }
     FooterKey.-command-palette { border-left: none; }
     SearchIcon { display: none; }
@@ -15,11 +24,13 @@ IceMazeApp.-ascii {
     CommandPalette CommandList { border: none; }
     CommandPalette CommandInput, CommandPalette CommandInput:focus { border: none; }
     CommandPalette LoadingIndicator { display: none; }
+    MarkdownBlockQuote { border-left: ascii $foreground 50%; }
     OptionList { text-overflow: clip; }
     SelectCurrent .arrow { display: none; }
     SelectOverlay { border: ascii $primary; }
 }
 """
+"""What Textual itself draws, for terminals that show nothing but ASCII."""
 
 
 class Blocks(ScrollBarRender):
@@ -29,6 +40,17 @@ class Blocks(ScrollBarRender):
     HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
 
 
-def use(ascii_only: bool) -> None:
-    """Draw scrollbars with whole cells, or with Textual's fractions of a cell."""
-    ScrollBar.renderer = Blocks if ascii_only else ScrollBarRender
+class GlyphApp(App[Result], Generic[Result]):
+    """An app whose borders and scrollbars are made of what `tui.ui.glyphs` chose to draw with."""
+
+    CSS = CSS
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """What the style sheets name."""
+        return ASCII if glyphs.current().ascii else UNICODE
+
+    def on_mount(self) -> None:
+        """Have what Textual itself draws drawn alike."""
+        ascii_only = glyphs.current().ascii
+        self.set_class(ascii_only, "-ascii")
+        ScrollBar.renderer = Blocks if ascii_only else ScrollBarRender

@@ -1,12 +1,10 @@
-"""What all dialogs share: a box in the middle, and borders that fit the terminal."""
+"""What all dialogs share: a box in the middle."""
 
 from __future__ import annotations
 
 from typing import Generic, TypeVar
 
 from textual.screen import ModalScreen
-
-from tui.ui import glyphs
 
 Result = TypeVar("Result")
 
@@ -21,15 +19,10 @@ class Dialog(ModalScreen[Result], Generic[Result]):
             max-width: 96%;
             height: auto;
             max-height: 92%;
-            border: round $accent;
+            border: $frame $accent;
             border-title-color: $foreground;
             background: $surface;
             scrollbar-size-vertical: 1;
         }
-        &.-ascii > .box { border: ascii $accent; }
     }
     """
-
-    def on_mount(self) -> None:
-        """Choose the border."""
-        self.set_class(glyphs.current().ascii, "-ascii")

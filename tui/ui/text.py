@@ -99,6 +99,14 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f}%"
 
 
+def duration(seconds: float) -> str:
+    """A time span in its largest unit, roughly: 0.4 s, 21 min, 3.5 h."""
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{number(seconds / size, 2)} {unit}"
+    return f"{number(seconds / 86_400, 2)} days"
+
+
 def fit_number(value: float, width: int) -> str:
     """The most telling form of a number in at most `width` characters, for cells of a table.
 

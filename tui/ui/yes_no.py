@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Label
 
+from tui.ui.bindings import key, move
 from tui.ui.dialog import Dialog
 
 
@@ -25,10 +26,11 @@ class YesNo(Dialog[bool]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", id="question.yes", tooltip="Do it"),
-        Binding("n,escape,q", "answer(False)", "No", id="question.no", tooltip="Do nothing"),
-        Binding("left,right", "app.focus_next", "Other answer", id="question.next", show=False),
-    ]
+        key("question.yes", "y", "answer(True)", "Yes", "Do it"),
+        key("question.no", "n,escape,q", "answer(False)", "No", "Do nothing"),
+        move("question.next", "left,right", "app.focus_next", "Other answer",
+             "Go to the other answer"),
+    ]  # fmt: skip
 
     def __init__(self, question: str, yes: str = "Yes", no: str = "No") -> None:
         super().__init__()

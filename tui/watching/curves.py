@@ -7,20 +7,20 @@ from typing import ClassVar
 import numpy as np
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.reactive import reactive
 
 from engine.runs.curves import Curve
-from tui.kinds.clock import clock_of, trains_llm, trains_text
-from tui.kinds.curve_views import GREEDY, VIEWS, Figure, Level, View
-from tui.kinds.llm_curves import LLM_VIEWS
-from tui.kinds.text_curves import TEXT_VIEWS
+from tui import kinds
+from tui.kinds.tabular_views import GREEDY
+from tui.kinds.views import Figure, Level, View
 from tui.model.snapshot import Snapshot
 from tui.plot.chart import Chart
 from tui.plot.chart_plot import Reference, Series
 from tui.ui import glyphs
+from tui.ui.bindings import key, move
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.terms import Term, unique
 
@@ -35,29 +35,20 @@ class CurvesPanel(Vertical, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "cursor(-1)", "Cursor left", id="curves.left", show=False),
-        Binding("right", "cursor(1)", "Cursor right", id="curves.right", show=False),
-        Binding("pageup", "cursor(-10)", "Cursor far left", id="curves.far-left", show=False),
-        Binding("pagedown", "cursor(10)", "Cursor far right", id="curves.far-right", show=False),
-        Binding(
-            "enter",
-            "go",
-            "Go there",
-            id="curves.go",
-            tooltip="Show the run as it was at the cursor, which left and right move",
-        ),
-        Binding(
-            "escape",
-            "release",
-            "Drop cursor",
-            id="curves.release",
-            tooltip="Take the cursor off the curves",
-            show=False,
-        ),
-        Binding(
-            "l", "log_x", "Log x", id="curves.log-x", tooltip="Logarithmic or linear step axis"
-        ),
-    ]
+        move("curves.left", "left", "cursor(-1)", "Cursor left",
+             "The cursor on the curves goes one point back"),
+        move("curves.right", "right", "cursor(1)", "Cursor right",
+             "The cursor on the curves goes one point on"),
+        move("curves.far-left", "pageup", "cursor(-10)", "Cursor far left",
+             "The cursor on the curves goes ten points back"),
+        move("curves.far-right", "pagedown", "cursor(10)", "Cursor far right",
+             "The cursor on the curves goes ten points on"),
+        key("curves.go", "enter", "go", "Go there",
+            "Show the run as it was at the cursor, which left and right move"),
+        key("curves.release", "escape", "release", "Drop cursor",
+            "Take the cursor off the curves", show=False),
+        key("curves.log-x", "l", "log_x", "Log x", "Logarithmic or linear step axis"),
+    ]  # fmt: skip
 
     class MomentChosen(Message):
         """The user asked for the run as it was at a step."""
@@ -97,9 +88,7 @@ class CurvesPanel(Vertical, can_focus=True):
             chart.cursor_x = float(snapshot.at)
         elif left_recording:
             chart.cursor_x = None
-        choice: tuple[View, ...] = LLM_VIEWS if trains_llm(snapshot.preset) else VIEWS
-        if trains_text(snapshot.preset):
-            choice = TEXT_VIEWS
+        choice = kinds.of(snapshot.preset).views
         self.views = [view for view in choice if figures(view, snapshot)]
         chart.empty = f"{NOTHING}: space goes on" if snapshot.head.state == "paused" else NOTHING
         self._draw()
@@ -111,7 +100,7 @@ class CurvesPanel(Vertical, can_focus=True):
             return []
         shown: list[Figure | Level] = [*figures(view, snapshot), *view.levels(snapshot)]
         terms = [Term(item.label, item.slug) for item in shown]
-        clock = clock_of(snapshot.preset)
+        clock = kinds.of(snapshot.preset).clock
         axis = Term(clock.axis, clock.slug)
         return unique([*terms, axis, Term("band over agents", "band")])
 
@@ -123,7 +112,7 @@ class CurvesPanel(Vertical, can_focus=True):
         bar.titles = tuple(v.title for v in self.views)
         bar.chosen = self.view_index % len(self.views)
         chart.ascii = glyphs.current().ascii
-        chart.x_label = clock_of(snapshot.preset).axis
+        chart.x_label = kinds.of(snapshot.preset).clock.axis
         chart.show(
             [_series(figure, snapshot) for figure in figures(view, snapshot)],
             [Reference(glyphs.plain(x.label), x.value) for x in view.levels(snapshot)],
@@ -184,7 +173,7 @@ def figures(view: View, snapshot: Snapshot) -> list[Figure]:
     off-policy method is the greedy one."""
     if _about_held_out(view) and not snapshot.held_out_curves:
         return []
-    same = snapshot.algorithm.policy_type != "on-policy" and not trains_llm(snapshot.preset)
+    same = kinds.of(snapshot.preset).target_is_greedy
     return [
         figure
         for figure in view.figures
@@ -211,6 +200,6 @@ def _series(figure: Figure, snapshot: Snapshot) -> Series:
     curve, label = _curve(figure, snapshot), glyphs.plain(figure.label)
     assert curve is not None
     known = ~np.isnan(curve.mean)
-    if trains_llm(snapshot.preset) and (curve.low[known] == curve.high[known]).all():
+    if kinds.of(snapshot.preset).one_learner and (curve.low[known] == curve.high[known]).all():
         return Series(label, curve.x, curve.mean)
     return Series(label, curve.x, curve.mean, curve.low, curve.high)

@@ -7,14 +7,16 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from engine.runs.records import NoteRow
+from tui.glossary.entries import load
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 from tui.ui.text import clean
 
@@ -33,13 +35,9 @@ class NotesScreen(Dialog[str]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "escape,q,n", "dismiss(None)", "Close", id="notes.close", tooltip="Back to the panels"
-        ),
-        Binding(
-            "g", "look_up", "Glossary", id="notes.glossary",
-            tooltip="Look up what the highlighted note is about, as Enter does",
-        ),
+        key("notes.close", "escape,q,n", "dismiss(None)", "Close", "Back to the panels"),
+        key("notes.glossary", "g", "look_up", "Glossary",
+            "Look up what the highlighted note is about, as Enter does"),
     ]  # fmt: skip
 
     def __init__(self, notes: Sequence[NoteRow], unit: str) -> None:
@@ -59,7 +57,6 @@ class NotesScreen(Dialog[str]):
 
     def on_mount(self) -> None:
         """The newest is highlighted."""
-        super().on_mount()
         notes = self.query_one(OptionList)
         notes.highlighted = 0
         notes.focus()
@@ -75,7 +72,6 @@ class NotesScreen(Dialog[str]):
     def _open(self, index: int | None) -> None:
         if index is None:
             return
-        from tui.glossary.entries import load
 
         term = self.notes[index].term
         if term in {entry.slug for entry in load()}:

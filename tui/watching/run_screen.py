@@ -13,8 +13,8 @@ from textual import work
 
 from engine.learning.events import Episode
 from engine.runs.records import ENDED
+from tui import kinds
 from tui.forms.start_form import TuneForm
-from tui.kinds.clock import clock_of
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
@@ -167,7 +167,7 @@ class RunScreen(WatchingScreen[News]):
         elif self.snapshot is not None:
             # Counted from what was asked last: presses come faster than the worker's answers.
             now = self._asked_pace[0] if self._asked_pace else self.snapshot.head.pace
-            pace = next_pace(now, up, clock_of(self.snapshot.preset).paces)
+            pace = next_pace(now, up, kinds.of(self.snapshot.preset).clock.paces)
             self._asked_pace = (pace,)
             self.command("pace", value=pace)
 

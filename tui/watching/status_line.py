@@ -12,11 +12,11 @@ from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
-from tui.kinds.clock import clock_of, trains_llm
+from tui import kinds
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
 from tui.ui.terms import Term, post_term
-from tui.ui.text import clean, fit, percent, si
+from tui.ui.text import clean, fit, si
 
 WORDS = {"dead": "worker is gone"}
 """States that need more than their name."""
@@ -113,8 +113,8 @@ class StatusLine(Widget):
 
     def _told(self, snapshot: Snapshot, mark: str, playback: Playback | None) -> list[Fact]:
         head, wide = snapshot.head, self.size.width >= ROOMY
-        clock, llm = clock_of(snapshot.preset), trains_llm(snapshot.preset)
-        unit = clock.unit
+        kind = kinds.of(snapshot.preset)
+        clock, unit = kind.clock, kind.clock.unit
         state = WORDS.get(head.state, head.state)
         if head.waiting and not head.ended:
             state = "waiting for you"
@@ -123,45 +123,17 @@ class StatusLine(Widget):
             if not head.ended:
                 facts.append(Fact(pace_text(head.pace, unit), "pace"))
         else:
-            moves = "step" if llm else unit  # a recording goes through the moves of each update
-            how = pace_text(playback.pace, moves) if playback.playing else "paused"
+            how = "paused"
+            if playback.playing:
+                how = pace_text(playback.pace, kind.playback_unit)
             facts = [Fact(f"{glyphs.current().back} recording, {how}", "recording-point")]
         facts.append(Fact(f"{unit} {si(snapshot.at)}", clock.slug))
-        if wide and unit == "step" and snapshot.step is not None:
+        if wide and kind.numbers_episodes and snapshot.step is not None:
             facts.append(Fact(f"episode {snapshot.step.episode}", "episode"))
         if warnings := sum(note.level != "info" for note in snapshot.notes):
             plural = "warning" if warnings == 1 else "warnings"
             facts.insert(1, Fact(f"! {warnings} {plural} (n)" if wide else f"! {warnings}", "note"))
-        if llm:
-            return [*facts, *llm_facts(snapshot, wide)]
-        if snapshot.evaluation is not None:
-            success = f"success {percent(snapshot.evaluation.figures['success_rate'].mean)}"
-            if wide:
-                success += f" of {percent(snapshot.optimal_figures.success_rate)}"
-            facts.append(Fact(success, "success-rate"))
-        return facts
+        return [*facts, *(Fact(*term) for term in kind.success_terms(snapshot, wide))]
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)
-
-
-def llm_facts(snapshot: Snapshot, wide: bool) -> list[Fact]:
-    """Success now, of the best adapters so far, and on mazes that are not trained on."""
-    evaluation = snapshot.evaluation
-    facts = []
-    if evaluation is not None:
-        figures = evaluation.figures
-        success = f"success {percent(figures['success_rate'].mean)}"
-        if evaluation.success_kind == "sampled":
-            success += f" ± {percent(evaluation.success_stderr)}"
-        if wide and "optimal_success_rate" in figures:
-            success += f" of {percent(figures['optimal_success_rate'].mean)}"
-        facts.append(Fact(success, "success-rate"))
-        if wide and "best_success_rate" in figures:
-            facts.append(
-                Fact(f"best {percent(figures['best_success_rate'].mean)}", "best-adapters")
-            )
-    if snapshot.held_out is not None:
-        held_out = percent(snapshot.held_out.figures["success_rate"].mean)
-        facts.append(Fact(f"held out {held_out}", "generalization-gap"))
-    return facts

@@ -9,15 +9,17 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from textual import work
+from textual.binding import ActiveBinding
 from textual.screen import Screen
 from textual.timer import Timer
 
 from tui.kinds.clock import FAST
 from tui.model.run_watch import Notice
 from tui.ui import glyphs
+from tui.ui.bindings import in_order
 
 Result = TypeVar("Result")
 Seen = TypeVar("Seen")
@@ -58,6 +60,9 @@ class Watcher(Protocol[Seen_co]):
 class WatchingScreen(Screen[None], Generic[Seen]):
     """Keeps at most one look under way. Leaving the screen stops no run."""
 
+    FIRST_KEYS: ClassVar[tuple[str, ...]] = ()
+    """Ids of the keys that footer and help begin with, whatever has the focus."""
+
     def __init__(self, watcher: Watcher[Seen], looks: float) -> None:
         """`looks` is how often a second it looks."""
         super().__init__()
@@ -76,6 +81,11 @@ class WatchingScreen(Screen[None], Generic[Seen]):
     def play(self) -> None:
         """One piece of the recording further, if it is being played."""
         raise NotImplementedError
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys that work now, in the order of footer and help."""
+        return in_order(super().active_bindings, self.FIRST_KEYS)
 
     def on_mount(self) -> None:
         """Begin to look."""

@@ -10,6 +10,7 @@ from tui.cli.output import emit, leave, say
 
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can run, and why not. Exit status 1 when it cannot train."""
+    # start-up time
     from tui.cli.doctor.machine import examine
 
     well, models = True, False

@@ -5,23 +5,18 @@ Numba and torch are asked in processes of their own: this one never imports them
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
+from engine.core.errors import UserError
+from tui.cli.doctor import machine_llm
+from tui.cli.doctor.finding import Finding, existing, probe, version, writable
 from tui.cli.models import missing_packages
 
-PROBE_SECONDS = 120.0
-"""Importing torch from a cold network disk can take a minute."""
 MIN_COLUMNS, MIN_ROWS = 80, 24
 
 NUMBA_PROBE = """
@@ -37,16 +32,6 @@ print(json.dumps({
     "mps": torch.backends.mps.is_available(),
 }))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """An answer. `level` "bad": something does not work; "warning": it works less well."""
-
-    check: str
-    level: Literal["ok", "warning", "bad"]
-    text: str
-    remedy: str = ""
 
 
 def examine() -> Iterator[Finding]:
@@ -74,14 +59,6 @@ def packages() -> Finding:
     return Finding("Packages", "ok", ", ".join(f"{name} {version(name)}" for name in names))
 
 
-def version(name: str) -> str:
-    """The installed version of a distribution."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
 def cores() -> Finding:
     """How many processor cores this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -103,6 +80,7 @@ def kernels() -> Finding:
 
 def kernel_cache() -> Finding:
     """Where compiled kernels are kept, and how many there are."""
+    # start-up time
     from engine.core.compiling import cache_folder
 
     folder = cache_folder()
@@ -120,7 +98,7 @@ def kernel_cache() -> Finding:
 
 def runs_folder() -> Finding:
     """Whether runs can be written, and what kind of disk they are on."""
-    from engine.core.errors import UserError
+    # start-up time
     from engine.runs import library
     from engine.runs.filesystem import filesystem_type, network_filesystem
 
@@ -132,7 +110,7 @@ def runs_folder() -> Finding:
         count = len(library.run_folders())
     except UserError as error:
         return Finding("Runs folder", "bad", str(error))
-    free = shutil.disk_usage(_existing(folder)).free / 2**30
+    free = shutil.disk_usage(existing(folder)).free / 2**30
     kind = filesystem_type(folder) or "unknown filesystem"
     text = f"{folder}: {count} runs, {free:.1f} GiB free, {kind}"
     if network_filesystem(folder):
@@ -210,44 +188,4 @@ def _driver_says() -> str:
 
 def language_models() -> Iterator[Finding]:
     """Whether language models can be trained, on what, and which."""
-    from tui.cli.doctor import machine_llm
-
     yield from machine_llm.findings()
-
-
-# ---------------------------------------------------------------- helpers
-
-
-def probe(code: str) -> dict[str, Any]:
-    """What a short program prints as JSON; `{"error": its last line}` when it fails."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return {"error": str(error)}
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        return {"error": lines[-1] if lines else f"exit status {done.returncode}"}
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def writable(folder: Path) -> bool:
-    """Whether a file can be made in the folder, or in the one it will be made in."""
-    existing = _existing(folder)
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            return True
-    except OSError:
-        return False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.core.errors import INSTALL_LLM
-from tui.cli.doctor.machine import Finding, probe, version, writable
+from tui.cli.doctor.finding import Finding, probe, version, writable
 from tui.cli.models import missing_packages
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -60,7 +60,8 @@ def _quantization(works: dict[str, Any]) -> Finding:
 
 def _models_folder() -> Finding:
     """Where the default model is kept, and whether it is there."""
-    from engine.llm import catalog, fetch
+    # start-up time
+    from engine.llm.models import catalog, fetch
 
     folder = fetch.models_folder()
     name = catalog.DEFAULT
@@ -75,7 +76,8 @@ def _models_folder() -> Finding:
 
 def _fitting() -> Finding:
     """The biggest known model that this machine can train, and what keeps it from a bigger one."""
-    from engine.llm import catalog, memory
+    # start-up time
+    from engine.llm.models import catalog, memory
 
     machine = memory.this_machine()
     verdicts = [(known.alias, memory.verdict(known.shape, machine)) for known in catalog.KNOWN]

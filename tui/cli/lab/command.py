@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UserError, nearest
 from tui.cli.options import Json
 from tui.cli.output import INTERRUPTED, complain, emit, leave, say, table
 
@@ -35,7 +36,7 @@ def lab(ctx: typer.Context, as_json: Json = False) -> None:
 
 def list_challenges(as_json: bool) -> None:
     """One line for each challenge, then one for each further page; a broken one says why."""
-    from engine.core.errors import UserError
+    # start-up time
     from engine.experiments.lab import progress
     from engine.experiments.lab.challenge import challenge_names, load_challenge
     from engine.experiments.lab.lesson import load_lesson
@@ -98,6 +99,7 @@ def run_challenge(
     Exit status 0 when every claim was kept, 1 when one was not or a run failed. Ctrl-C lets the
     runs write their checkpoints and stops.
     """
+    # start-up time
     from engine.experiments.lab.challenge import load_challenge
     from engine.experiments.lab.compare import results
     from engine.experiments.lab.runner import LabRunner, plan
@@ -126,7 +128,7 @@ def run_challenge(
 
 def _mark_tried(name: str) -> None:
     """Note that the user has run it; that failing is no reason for the command to fail."""
-    from engine.core.errors import UserError
+    # start-up time
     from engine.experiments.lab import progress
 
     try:
@@ -139,7 +141,7 @@ def _mark_tried(name: str) -> None:
 def show_lesson(name: NameOrPage) -> None:
     """Print a challenge's lesson, or a page that belongs to none, as plain text, the answers to its
     questions at the end."""
-    from engine.core.errors import UserError, nearest
+    # start-up time
     from engine.experiments.lab.challenge import challenge_names, load_challenge
     from engine.experiments.lab.lesson import load_lesson
     from tui.cli.lab.lesson import lesson_text
@@ -167,6 +169,7 @@ def show_lesson(name: NameOrPage) -> None:
 
 def pages() -> dict[str, Path]:
     """The files of the lessons that belong to no challenge, by name."""
+    # start-up time
     from engine.experiments.lab.challenge import lab_folder
 
     return {path.stem: path for path in sorted(lab_folder().glob("pages/*.md"))}
@@ -174,6 +177,7 @@ def pages() -> dict[str, Path]:
 
 def terms() -> frozenset[str]:
     """The entries of the glossary, which a challenge may name."""
+    # start-up time
     from tui.glossary.entries import load
 
     return frozenset(entry.slug for entry in load())

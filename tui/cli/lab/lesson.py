@@ -22,6 +22,7 @@ def lesson_text(lesson: Lesson) -> str:
 
 
 def _words(part: Part, lesson: Lesson) -> str:
+    # start-up time
     from engine.experiments.lab.lesson import Ask, Point, Show, Text, Wait
 
     match part:

@@ -132,6 +132,7 @@ def claim_words(claim: AnyClaim) -> str:
 
 
 def _what(claim: AnyClaim) -> str:
+    # start-up time
     from engine.experiments.lab.challenge import Comparison, Growth
 
     match claim.claim:
@@ -157,6 +158,7 @@ def own_claim_words(claim: Claim) -> str:
 
 def found_lines(claim: AnyClaim) -> list[str]:
     """What was measured, in one or two lines."""
+    # start-up time
     from engine.experiments.lab.compare import Compared
 
     lines = []
@@ -228,6 +230,7 @@ def _next(result: Result, challenge: Challenge) -> str:
 
 def _undecided(claim: AnyClaim) -> bool:
     """Whether the figure would do, and only its interval is too wide."""
+    # start-up time
     from engine.experiments.lab.compare import within
     from engine.experiments.lab.statistics import Estimate
 
@@ -256,6 +259,7 @@ def claim_fields(claim: AnyClaim) -> dict[str, Any]:
     """A claim of a challenge and what was found, as plain data."""
     import msgspec
 
+    # start-up time
     from engine.experiments.lab.compare import Compared, Grown
 
     fields: dict[str, Any] = {**msgspec.to_builtins(claim.claim), "ok": claim.kept}
@@ -291,6 +295,7 @@ def _asdict(estimate: Estimate) -> dict[str, float]:
 
 def claim_kind(claim: AnyClaim) -> str:
     """The key of `challenge.toml` that a claim stands under."""
+    # start-up time
     from engine.experiments.lab.compare import Compared, Grown
 
     if isinstance(claim, Compared):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UserError
 from tui.cli.options import Json
 from tui.cli.output import INTERRUPTED, complain, leave
 from tui.cli.train import LATEST, TrainCommand
@@ -64,6 +65,7 @@ def sweep(
 
     Ctrl-C lets the runs write their checkpoints and stops; --resume goes on.
     """
+    # start-up time
     from tui.cli.follow import Signals
 
     with Signals() as signals:
@@ -76,7 +78,7 @@ def _choose(
     preset: str | None, seeds: str | None, settings: list[str] | None, resume: str | None
 ) -> tuple[Path, Sweep]:
     """The sweep to carry out: a new one, or the one to go on with. Raises UserError."""
-    from engine.core.errors import UserError
+    # start-up time
     from engine.experiments import sweeps
 
     if resume is None:
@@ -97,6 +99,7 @@ def _choose(
 
 
 def _carry_out(folder: Path, sweep: Sweep, jobs: int, as_json: bool, signals: Signals) -> int:
+    # start-up time
     from engine.experiments.sweep_runner import SweepRunner
     from tui.cli.follow import follow_all
     from tui.cli.sweep.report import make_reporter

@@ -206,6 +206,7 @@ def make_reporter(as_json: bool) -> Reporter:
 
 def results_of(runner: SweepRunner) -> list[Result]:
     """The results of a sweep as far as its runs have finished."""
+    # start-up time
     from engine.experiments.sweep_results import results
 
     return results(runner.sweep, {job.cell: job.outcome for job in runner.jobs if job.outcome})

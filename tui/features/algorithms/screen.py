@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.presets import algorithm_map
 from tui.features.algorithms.words import llm_words, place_words
+from tui.glossary.entries import load
 from tui.glossary.glossary_dialog import GlossaryDialog, look_up
 from tui.glossary.panel import spelled
 from tui.library import shelf
-from tui.library.host import Host
+from tui.library.host import host_of
 from tui.library.lists import HomeList
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.facts import Fact, Facts
 from tui.ui.terms import Term, TermClicked, unique
 
@@ -41,30 +44,18 @@ class MapTree(HomeList):
     """The algorithms, one a row, under their branches."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Presets",
-            id="map.presets",
-            key_display="enter",
-            tooltip="Start a preset that shows this algorithm; of several, choose one",
-        )
-    ]
+        key("map.presets", "enter", "select", "Presets",
+            "Start a preset that shows this algorithm; of several, choose one", sign="enter")
+    ]  # fmt: skip
 
 
 class PresetLinks(HomeList):
     """The presets that show the highlighted algorithm."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Choose",
-            id="map.choose",
-            key_display="enter",
-            tooltip="Show the settings of this preset; Enter there starts it",
-        )
-    ]
+        key("map.choose", "enter", "select", "Choose",
+            "Show the settings of this preset; Enter there starts it", sign="enter")
+    ]  # fmt: skip
 
     def on_focus(self) -> None:
         """So that Enter does something at once."""
@@ -80,29 +71,15 @@ class AlgorithmMapScreen(Screen[None]):
     AUTO_FOCUS = "MapTree"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "tab",
-            "app.focus_next",
-            "Map/presets",
-            id="map.next",
-            tooltip="Go from the map to the presets, to the text, and back",
-        ),
-        Binding(
-            "g",
-            "look_up",
-            "Glossary",
-            id="map.glossary",
-            tooltip="Look up a term that is on screen, or search for any",
-        ),
-        Binding(
-            "pageup", "scroll_text(-1)", "Text up", id="map.up", show=False,
-            tooltip="Scroll the text about the algorithm up",
-        ),
-        Binding(
-            "pagedown", "scroll_text(1)", "Text down", id="map.down", show=False,
-            tooltip="Scroll the text about the algorithm down",
-        ),
-        Binding("escape,q,a", "leave", "Back", id="map.leave", tooltip="Back to the presets"),
+        key("map.next", "tab", "app.focus_next", "Map/presets",
+            "Go from the map to the presets, to the text, and back"),
+        key("map.glossary", "g", "look_up", "Glossary",
+            "Look up a term that is on screen, or search for any"),
+        key("map.up", "pageup", "scroll_text(-1)", "Text up",
+            "Scroll the text about the algorithm up", show=False),
+        key("map.down", "pagedown", "scroll_text(1)", "Text down",
+            "Scroll the text about the algorithm down", show=False),
+        key("map.leave", "escape,q,a", "leave", "Back", "Back to the presets"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
@@ -126,9 +103,6 @@ class AlgorithmMapScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Fill the tree, and say what the first algorithm is."""
-        from engine.presets import algorithm_map
-
-        self.set_class(glyphs.current().ascii, "-ascii")
         branches = algorithm_map.tree()
         self._branches = {branch.slug: branch for branch in branches}
         self._entries = {option_id(e): e for branch in branches for e in branch.entries}
@@ -184,8 +158,6 @@ class AlgorithmMapScreen(Screen[None]):
 
     def terms(self) -> list[Term]:
         """The glossary terms on screen."""
-        from tui.glossary.entries import load
-
         entry = self.entry
         own = load().for_label(entry.name) if entry else None
         named = [Term(entry.title, own.slug)] if entry and own else []
@@ -220,6 +192,7 @@ class AlgorithmMapScreen(Screen[None]):
         self._open_form(str(event.option.id))
 
     def _open_form(self, name: str) -> None:
+        # start-up time
         from tui.forms.start_form import StartForm
 
         card = self._presets[name]
@@ -230,7 +203,7 @@ class AlgorithmMapScreen(Screen[None]):
 
     def _start(self, name: str, preset: Preset | None) -> None:
         if preset is not None:
-            cast(Host, self.app).start_run(preset, name)
+            host_of(self).start_run(preset, name)
 
     def action_leave(self) -> None:
         """From the presets back to the map, and from the map back to where it was opened."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.config.preset import Preset
 from engine.core.arrays import Floats
-from tui.kinds.clock import clock_of
+from tui import kinds
 
 COLUMNS = 120
 """How many moves of one the cursor needs from one end of the clock to the other, at most."""
@@ -33,7 +33,7 @@ class SharedClock:
     @classmethod
     def of(cls, presets: Sequence[Preset]) -> SharedClock:
         """The clock of runs of these presets."""
-        clocks = {clock_of(preset) for preset in presets}
+        clocks = {kinds.of(preset).clock for preset in presets}
         if len(clocks) == 1:
             (clock,) = clocks
             return cls(clock.unit, clock.slug, clock.axis)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.runs.curves import Curve
+from tui import kinds
 from tui.features.compare.watch import Comparison, Side
 from tui.glossary.entries import load
-from tui.kinds.clock import trains_llm
-from tui.kinds.curve_views import GREEDY, VIEWS
-from tui.kinds.llm_curves import LLM_VIEWS
+from tui.kinds.llm_views import LLM_VIEWS
+from tui.kinds.tabular_views import GREEDY, TABULAR_VIEWS
 from tui.model.snapshot import Snapshot
 from tui.ui.text import number, signed
 
@@ -94,15 +94,14 @@ def _told(snapshot: Snapshot, name: str) -> bool:
     curve = curve_of(snapshot, name)
     if curve is None or np.isnan(curve.mean).all():
         return False
-    # The target policy of an off-policy method is the greedy one.
-    twice = snapshot.algorithm.policy_type != "on-policy" and not trains_llm(snapshot.preset)
-    return not (name.removeprefix(HELD_OUT) == GREEDY and twice)
+    twice = name.removeprefix(HELD_OUT) == GREEDY and kinds.of(snapshot.preset).target_is_greedy
+    return not twice
 
 
 @cache
 def named(name: str) -> Metric:
     """A figure that is none of the usual: as the trainer's curves call it, else by its name."""
-    for view in (*VIEWS, *LLM_VIEWS):
+    for view in (*TABULAR_VIEWS, *LLM_VIEWS):
         for figure in view.figures:
             if figure.metric == name and figure.split == "train":
                 return Metric(name, figure.label, figure.slug, view.y_range)
@@ -157,17 +156,7 @@ def optimum(snapshot: Snapshot, name: str) -> float:
     if name.startswith(("deployed_", HELD_OUT)):
         return math.nan
     name = name.removeprefix("online_").removeprefix("expected_").removeprefix("greedy_")
-    figures, evaluation = snapshot.optimal_figures, snapshot.evaluation
-    if trains_llm(snapshot.preset) and evaluation is not None:  # over all of its mazes
-        known = evaluation.figures.get("optimal_success_rate")
-        success = math.nan if known is None else known.mean
-        return {"success_rate": success, "return": evaluation.optimal_return}.get(name, math.nan)
-    return {
-        "success_rate": figures.success_rate,
-        "return": figures.optimal_return,
-        "score": figures.expected_score,
-        "length": figures.expected_length,
-    }.get(name, math.nan)
+    return kinds.of(snapshot.preset).optimal_figures(snapshot).get(name, math.nan)
 
 
 def newest(side: Side) -> dict[str, float]:

@@ -13,9 +13,9 @@ from textual.reactive import reactive
 from textual.style import Style
 from textual.widget import Widget
 
+from tui import kinds
 from tui.features.compare.figures import optimum, reading
 from tui.features.compare.watch import Comparison, Side
-from tui.kinds.clock import clock_of
 from tui.maze.maze_grid import MazeGrid
 from tui.maze.maze_paint import BOXES
 from tui.maze.maze_view import FOOTER
@@ -28,10 +28,8 @@ NARROWEST = 36
 """Columns below which grids stand in two rows instead of one."""
 AROUND = 4
 """Lines of a card beside its grid: the border, the line of figures, a blank one."""
-FIRST_LAYERS = {"prediction": 2}
-"""V(s) of who only predicts; everybody else begins with the policy's arrows, the easiest to
-compare."""
 POLICY_LAYER = 4
+"""Where grids begin: with the policy's arrows, the easiest to compare."""
 
 
 def marker(place: int) -> str:
@@ -99,7 +97,7 @@ class RunCard(Vertical):
 
     DEFAULT_CSS = """
     RunCard {
-        border: round $foreground 30%;
+        border: $frame $foreground 30%;
         border-title-color: $foreground;
         padding: 0 1;
         height: 1fr;
@@ -134,7 +132,8 @@ class RunCard(Vertical):
             return
         if not self._begun:
             self._begun = True
-            self.grid.layer_number = FIRST_LAYERS.get(shot.algorithm.family, POLICY_LAYER)
+            kind = kinds.of(shot.preset)
+            self.grid.layer_number = kind.first_layer if kind.policy_given else POLICY_LAYER
         if self.grid.snapshot is not shot:
             self.grid.show(shot)
         self.line.tell(told(side, comparison, self.size.width))
@@ -148,7 +147,7 @@ def told(side: Side, comparison: Comparison, width: int) -> tuple[Term, ...]:
     value = reading(side, "expected_return", comparison).mean
     best, most = optimum(shot, "success_rate"), optimum(shot, "expected_return")
     roomy = width >= 60
-    clock = clock_of(shot.preset)
+    clock = kinds.of(shot.preset).clock
     return (
         Term(f"success {percent(success)}" + f" of {percent(best)}" * roomy, "success-rate"),
         Term(f"return {number(value)}" + f" of {number(most)}" * roomy, "expected-return"),

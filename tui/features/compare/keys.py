@@ -1,105 +1,60 @@
-"""The keys of the compare screen: those of the trainer where they do the same thing."""
+"""The keys of the comparison, in the order of the help screen; the footer begins with `FIRST`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from textual.binding import Binding
 
-from textual.binding import ActiveBinding, Binding
-
-from tui.features.trainer.keys import GRID, KEYS
-from tui.features.trainer.keys import in_order as in_the_trainer
-
-TRAINER = {key.id: key for key in KEYS}
-
-
-def _like(name: str, tooltip: str, **changes: Any) -> Binding:
-    """A key of the trainer that acts on all runs."""
-    return replace(TRAINER[name], tooltip=tooltip, **changes)
-
+from tui.ui.bindings import key
+from tui.watching.keys import GRID, like
 
 TIME = Binding.Group("Time", compact=True)
 CELL = Binding.Group("Cell", compact=True)
 
-COMPARE_KEYS: tuple[Binding, ...] = (
-    _like("run.pause", "Pause all live runs together, or let them go on; play what is recorded"),
-    Binding(
-        "left", "move(-1)", "Back", id="compare.back", group=TIME,
-        tooltip="Show all runs as they were at the recorded point before",
-    ),
-    Binding(
-        "right", "move(1)", "On", id="compare.on", group=TIME,
-        tooltip="Show all runs at the next recorded point; behind the last one they are followed",
-    ),
-    _like("run.curves", "Show the next figure of all runs"),
-    Binding(
-        "M", "next_curves(-1)", "Figure before", id="compare.curves-back", show=False,
-        tooltip="Show the figure before",
-    ),
-    _like("run.panel", "Go to the next panel (so does Tab, from a field of a lesson too)"),
+KEYS: tuple[Binding, ...] = (
+    like("run.pause", "Pause all live runs together, or let them go on; play what is recorded"),
+    key("compare.back", "left", "move(-1)", "Back",
+        "Show all runs as they were at the recorded point before", group=TIME),
+    key("compare.on", "right", "move(1)", "On",
+        "Show all runs at the next recorded point; behind the last one they are followed",
+        group=TIME),
+    like("run.curves", "Show the next figure of all runs"),
+    key("compare.curves-back", "M", "next_curves(-1)", "Figure before",
+        "Show the figure before", show=False),
+    like("run.panel", "Go to the next panel (so does Tab, from a field of a lesson too)"),
     # By itself, so that the key bar names the key that works while a number is typed.
-    Binding(
-        "tab", "next_panel", "Panel", id="compare.panel-on", key_display="Tab",
-        tooltip="Go to the next panel",
-    ),
-    Binding(
-        "shift+tab", "next_panel(-1)", "Panel before", id="compare.panel-back", show=False,
-        tooltip="Go to the panel before",
-    ),
-    _like("run.faster", "More steps (or updates) per second, for all live runs"),
-    _like("run.slower", "Fewer steps (or updates) per second, for all live runs"),
-    _like("run.step", "One step (or update) of every live run, then pause"),
-    _like("run.glossary", "Look up a term that the focused panel shows, or search for any"),
-    _like("run.leave", "Back to the library; live runs go on in the background"),
-    Binding(
-        "home", "first", "Beginning", id="compare.first", show=False,
-        tooltip="Show all runs as they were at the first recorded point",
-    ),
-    _like("run.follow", "Back to now: follow all runs again", key="f,end", key_display="f"),
-    Binding(
-        "pageup", "move(-10)", "Far back", id="compare.far-back", show=False,
-        tooltip="A twelfth of the whole time back",
-    ),
-    Binding(
-        "pagedown", "move(10)", "Far on", id="compare.far-on", show=False,
-        tooltip="A twelfth of the whole time on",
-    ),
-    Binding(
-        "l", "log_x", "Log x", id="curves.log-x", tooltip="Logarithmic or linear time axis",
-        show=False,
-    ),
-    _like("run.alone", "Show this panel alone, or all again"),
+    key("compare.panel-on", "tab", "next_panel", "Panel", "Go to the next panel", sign="Tab"),
+    key("compare.panel-back", "shift+tab", "next_panel(-1)", "Panel before",
+        "Go to the panel before", show=False),
+    like("run.faster", "More steps (or updates) per second, for all live runs"),
+    like("run.slower", "Fewer steps (or updates) per second, for all live runs"),
+    like("run.step", "One step (or update) of every live run, then pause"),
+    like("run.glossary", "Look up a term that the focused panel shows, or search for any"),
+    like("run.leave", "Back to the library; live runs go on in the background"),
+    key("compare.first", "home", "first", "Beginning",
+        "Show all runs as they were at the first recorded point", show=False),
+    like("run.follow", "Back to now: follow all runs again", key="f,end", key_display="f"),
+    key("compare.far-back", "pageup", "move(-10)", "Far back",
+        "A twelfth of the whole time back", show=False),
+    key("compare.far-on", "pagedown", "move(10)", "Far on",
+        "A twelfth of the whole time on", show=False),
+    key("curves.log-x", "l", "log_x", "Log x", "Logarithmic or linear time axis", show=False),
+    like("run.alone", "Show this panel alone, or all again"),
     *(
-        Binding(
-            f"shift+{key}", f"cell({dy}, {dx})", f"Cell {key}", id=f"compare.cell-{key}",
-            tooltip=f"Inspect the cell {where} in all mazes", show=False, group=CELL,
-        )
-        for key, where, dy, dx in (
+        key(f"compare.cell-{way}", f"shift+{way}", f"cell({dy}, {dx})", f"Cell {way}",
+            f"Inspect the cell {where} in all mazes", show=False, group=CELL)
+        for way, where, dy, dx in (
             ("up", "above", -1, 0), ("down", "below", 1, 0),
             ("left", "on the left", 0, -1), ("right", "on the right", 0, 1),
         )
     ),
-    Binding(
-        "escape", "release", "Follow agents", id="grid.release", show=False,
-        tooltip="Drop the cell cursor and follow the agents again",
-    ),
+    key("grid.release", "escape", "release", "Follow agents",
+        "Drop the cell cursor and follow the agents again", show=False),
     *GRID,
 )  # fmt: skip
-"""In the order of the help screen."""
 
-
-def in_order(active: dict[str, ActiveBinding]) -> dict[str, ActiveBinding]:
-    """The active bindings with the most important first, as the trainer has them."""
-    known = in_the_trainer(active)
-    names = (
-        *("run.pause", "compare.back", "compare.on", "run.curves", "run.panel"),
-        *("run.faster", "run.slower", "run.glossary", "app.help", "run.leave"),
-    )
-
-    def rank(item: tuple[str, ActiveBinding]) -> int:
-        found = item[1].binding.id
-        if found is not None and found.startswith("lesson."):
-            return 0
-        return 1 + names.index(found) if found in names else len(names) + 1
-
-    return dict(sorted(known.items(), key=rank))
+FIRST = (
+    "lesson.",
+    *("run.pause", "compare.back", "compare.on", "run.curves", "run.panel"),
+    *("run.faster", "run.slower", "run.glossary", "app.help", "run.leave", "run.step"),
+)
+"""What a narrow footer must not lose, whichever panel has the focus; a lesson's keys first."""

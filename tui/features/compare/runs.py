@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tui import kinds
 from tui.features.compare.clock import moved
 from tui.features.compare.watch import CompareWatch, Comparison
-from tui.kinds.clock import clock_of
 from tui.model.run_watch import Notice
 from tui.watching.watching_screen import PLAY_PACES, WatchingScreen, looks_a_second, next_pace
 
@@ -145,7 +145,7 @@ class CompareRuns(WatchingScreen[tuple[Comparison | None, tuple[Notice, ...]]]):
             return
         chosen: dict[str, float | None] = {}
         for i in self._live:
-            clock, shot = clock_of(shown.sides[i].preset), shown.sides[i].snapshot
+            clock, shot = kinds.of(shown.sides[i].preset).clock, shown.sides[i].snapshot
             before = shot.head.pace if shot is not None else shown.sides[i].preset.run.pace
             now = self._asked_paces.get(i, before)
             pace = chosen.setdefault(clock.unit, next_pace(now, up, clock.paces))

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from engine.experiments.lab.lesson import FAILING, Lesson
+from tui import kinds
 from tui.features.compare.curves import CompareCurves
 from tui.features.compare.figures import Metric, Row, figure_rows, metrics_of, newest
 from tui.features.compare.grids import CardGrid, CompareGrids, marker
-from tui.features.compare.keys import COMPARE_KEYS, in_order
+from tui.features.compare.keys import FIRST, KEYS
 from tui.features.compare.runs import CompareRuns
 from tui.features.compare.settings import differences
 from tui.features.compare.table import CompareTable
 from tui.features.compare.watch import Comparison
 from tui.glossary.glossary_dialog import GlossaryDialog, look_up
-from tui.kinds.clock import clock_of
 from tui.lesson.lesson_panel import LessonPanel
 from tui.library.facts_of import symbol
 from tui.ui import glyphs
@@ -47,7 +47,8 @@ class CompareScreen(CompareRuns):
     """The grids, the curves, the figures and the lesson of several runs, and the keys for all."""
 
     CSS_PATH = "compare.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*COMPARE_KEYS]
+    BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(
         self,
@@ -91,7 +92,6 @@ class CompareScreen(CompareRuns):
 
     def on_mount(self) -> None:
         """Name the panels."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         for name in self.panels:
             if name != "grids":
                 self.query_one(f"#{name}").border_title = TITLES[name]
@@ -111,11 +111,6 @@ class CompareScreen(CompareRuns):
     def _redraw(self) -> None:
         if self.comparison is not None and self.is_attached:
             self.draw(self.comparison)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """What the footer shows begins with what matters most, whatever has the focus."""
-        return in_order(super().active_bindings)
 
     # ------------------------------------------------------------ what is shown
 
@@ -190,7 +185,7 @@ class CompareScreen(CompareRuns):
             return Fact(f"{symbol('starting')} starting", "run-state")
         state = "paused" if shown.waiting else "running"
         told = f"{symbol(state)} {len(heads)} of {len(shown.sides)} live"
-        paces = {pace_text(h.pace, clock_of(side.preset).unit) for side, h in heads.items()}
+        paces = {pace_text(h.pace, kinds.of(side.preset).clock.unit) for side, h in heads.items()}
         pace = paces.pop() if len(paces) == 1 else "paces differ"
         return Fact(f"{told}, {'paused' if state == 'paused' else pace}", "run-state")
 

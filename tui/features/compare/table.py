@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from tui.features.compare.figures import Row
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.terms import Term, post_term, term_style, unique
 from tui.ui.text import fit
 
@@ -50,11 +51,8 @@ class CompareTable(ScrollView, can_focus=True, inherit_bindings=False):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "scroll_up", "Up", id="figures.up", tooltip="Scroll the figures", show=False),
-        Binding(
-            "down", "scroll_down", "Down", id="figures.down", tooltip="Scroll the figures",
-            show=False,
-        ),
+        key("figures.up", "up", "scroll_up", "Up", "Scroll the figures", show=False),
+        key("figures.down", "down", "scroll_down", "Down", "Scroll the figures", show=False),
     ]  # fmt: skip
 
     lit: reactive[tuple[str, ...]] = reactive(())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
 from dataclasses import replace
 from statistics import fmean, pstdev
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
@@ -25,9 +24,10 @@ from tui.features.groups.members import by_advantage, moves, outcome, way
 from tui.glossary.glossary_dialog import look_up
 from tui.maze.maze_view import MazeView
 from tui.model.snapshot import Snapshot
-from tui.model.source import GroupPage, ShownGroup
+from tui.model.source import GroupPage, LoadsGroups, ShownGroup
 from tui.model.steps import place
 from tui.ui import glyphs
+from tui.ui.bindings import key, move
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import Term, unique
 from tui.ui.text import clean, fit, fit_number, number, signed
@@ -40,12 +40,6 @@ FAR = 10
 """Updates that < and > skip."""
 EQUAL = 1e-9
 """A spread below is that of equal returns, summed up in another order."""
-
-
-class LoadsGroups(Protocol):
-    """Reads what an update compared, see `tui.model.source.SnapshotSource.groups`."""
-
-    def __call__(self, update: int | None, by: int = 0) -> Awaitable[GroupPage | None]: ...
 
 
 class Way(MazeView, can_focus=False):
@@ -69,10 +63,10 @@ class MemberTable(DataTable[Text], inherit_bindings=False):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "cursor_up", "Member up", id="group.up", show=False),
-        Binding("down", "cursor_down", "Member down", id="group.down", show=False),
-        Binding("home", "scroll_top", "First", id="group.first", show=False),
-        Binding("end", "scroll_bottom", "Last", id="group.last", show=False),
+        move("group.up", "up", "cursor_up", "Member up", "Select the member above"),
+        move("group.down", "down", "cursor_down", "Member down", "Select the member below"),
+        move("group.first", "home", "scroll_top", "First", "Select the first member"),
+        move("group.last", "end", "scroll_bottom", "Last", "Select the last member"),
     ]
 
     def show(self, members: list[Member], maze: Maze, width: int) -> None:
@@ -121,38 +115,31 @@ class GroupScreen(Screen[None]):
     AUTO_FOCUS = "MemberTable"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "left", "update(-1)", "Update back", id="groups.back", key_display="←",
-            tooltip="The update recorded before this one",
-        ),
-        Binding(
-            "right", "update(1)", "on", id="groups.on", key_display="→",
-            tooltip="The update recorded after this one",
-        ),
-        Binding(
-            "tab", "group(1)", "Group", id="groups.next",
-            tooltip="The next group of this update, compared separately",
-        ),
-        Binding("shift+tab", "group(-1)", "Group back", id="groups.previous", show=False,
-                tooltip="The group before"),
-        Binding("p,space", "prompt", "Prompt", id="groups.prompt",
-                tooltip="Unfold or fold the prompt that the model had read"),
-        Binding("f", "follow", "Newest", id="groups.follow",
-                tooltip="To the newest update, and on with it as it trains"),
-        Binding("less_than_sign,comma", f"update({-FAR})", "Far back", id="groups.far-back",
-                key_display="<", show=False, tooltip="Ten recorded updates back"),
-        Binding("greater_than_sign", f"update({FAR})", "Far on", id="groups.far-on",
-                key_display=">", show=False, tooltip="Ten recorded updates on"),
-        Binding("pageup", "scroll_text(-1)", "Text up", id="groups.text-up", show=False,
-                tooltip="Scroll the text of the member up"),
-        Binding("pagedown", "scroll_text(1)", "Text down", id="groups.text-down", show=False,
-                tooltip="Scroll the text of the member down"),
-        Binding("o", "optimal_path", "Optimal path", id="groups.optimal-path", show=False,
-                tooltip="Mark the most likely way of the optimal policy"),
-        Binding("g", "look_up", "Glossary", id="groups.glossary",
-                tooltip="Look up a term that is on screen, or search for any"),
-        Binding("escape,q,u", "dismiss", "Leave", id="groups.leave", key_display="Esc",
-                tooltip="Back to the panels"),
+        key("groups.back", "left", "update(-1)", "Update back",
+            "The update recorded before this one", sign="←"),
+        key("groups.on", "right", "update(1)", "on",
+            "The update recorded after this one", sign="→"),
+        key("groups.next", "tab", "group(1)", "Group",
+            "The next group of this update, compared separately"),
+        key("groups.previous", "shift+tab", "group(-1)", "Group back",
+            "The group before", show=False),
+        key("groups.prompt", "p,space", "prompt", "Prompt",
+            "Unfold or fold the prompt that the model had read"),
+        key("groups.follow", "f", "follow", "Newest",
+            "To the newest update, and on with it as it trains"),
+        key("groups.far-back", "less_than_sign,comma", f"update({-FAR})", "Far back",
+            "Ten recorded updates back", show=False, sign="<"),
+        key("groups.far-on", "greater_than_sign", f"update({FAR})", "Far on",
+            "Ten recorded updates on", show=False),
+        key("groups.text-up", "pageup", "scroll_text(-1)", "Text up",
+            "Scroll the text of the member up", show=False),
+        key("groups.text-down", "pagedown", "scroll_text(1)", "Text down",
+            "Scroll the text of the member down", show=False),
+        key("groups.optimal-path", "o", "optimal_path", "Optimal path",
+            "Mark the most likely way of the optimal policy", show=False),
+        key("groups.glossary", "g", "look_up", "Glossary",
+            "Look up a term that is on screen, or search for any"),
+        key("groups.leave", "escape,q,u", "dismiss", "Leave", "Back to the panels", sign="Esc"),
     ]  # fmt: skip
 
     def __init__(self, load: LoadsGroups, page: GroupPage, snapshot: Snapshot) -> None:
@@ -177,7 +164,6 @@ class GroupScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the update it was opened with."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         self.set_interval(LOOK_SECONDS, self._look)
         self._show()
 

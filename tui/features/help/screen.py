@@ -6,13 +6,14 @@ from typing import ClassVar, NamedTuple
 
 from rich.table import Table
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widgets import Markdown, Static
 
 from tui.glossary.panel import spelled
+from tui.ui.bindings import MOVES, key
 from tui.ui.dialog import Dialog
 
 ABOUT = {
@@ -104,9 +105,7 @@ class HelpScreen(Dialog[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "escape,q,question_mark", "dismiss", "Close", id="help.close", tooltip="Close the help"
-        )
+        key("help.close", "escape,q,question_mark", "dismiss", "Close", "Close the help")
     ]
 
     def __init__(self, screen: Screen[object]) -> None:
@@ -119,8 +118,8 @@ class HelpScreen(Dialog[None]):
         table.add_column(justify="right", style="bold", no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column()
-        for key in self.keys:
-            table.add_row(*map(spelled, key[:3]))
+        for each in self.keys:
+            table.add_row(*map(spelled, each[:3]))
         with VerticalScroll(classes="box") as box:
             box.border_title = "Help"
             box.border_subtitle = "Esc: close"
@@ -145,7 +144,8 @@ def active_keys(screen: Screen[object]) -> list[Key]:
         place = (binding.action, id(node))
         before = found.get(place)
         if before is None:
-            tooltip = active.tooltip or binding.tooltip
+            moves = binding.group == MOVES  # the name says all
+            tooltip = "" if moves else active.tooltip or binding.tooltip
             found[place] = Key(shown, name, tooltip, binding.action, node)
         elif shown not in before.keys.split():
             found[place] = before._replace(keys=f"{before.keys} {shown}")

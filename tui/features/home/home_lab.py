@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.screen import Screen
 from textual.widgets import OptionList
 
 from tui.features.home.lab_list import LabList
-from tui.features.home.lab_open import WhichRuns
-from tui.features.home.lab_shelf import LabCard, earlier_runs, read_lab
-from tui.library.host import Host
+from tui.features.home.which_runs import WhichRuns
+from tui.library.host import Host, host_of
+from tui.library.lab_shelf import LabCard, earlier_runs, read_lab
 from tui.library.lists import RunList
 from tui.library.shelf import PresetCard, RunCard
 from tui.ui.text import clean
@@ -37,7 +37,7 @@ class LabOfHome(Screen[None]):
 
     @property
     def _host(self) -> Host:
-        return cast(Host, self.app)
+        return host_of(self)
 
     @property
     def _lab_list(self) -> LabList:
@@ -59,6 +59,7 @@ class LabOfHome(Screen[None]):
 
     def read_states(self) -> None:
         """Read how far the user is."""
+        # start-up time
         from engine.core.errors import UserError
         from engine.experiments.lab import progress
 
@@ -117,6 +118,7 @@ class LabOfHome(Screen[None]):
 
     def choose_preset(self, card: PresetCard) -> None:
         """Show the settings of a preset; Enter there starts it."""
+        # start-up time
         from tui.forms.start_form import StartForm
 
         if card.preset is None:

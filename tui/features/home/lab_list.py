@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets.option_list import Option
 
-from tui.features.home.lab_shelf import LabCard
+from tui.library.lab_shelf import LabCard
 from tui.library.lists import HomeList
 from tui.library.shelf import matches
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.facts import Fact
 
 STATES = {
@@ -33,15 +34,9 @@ class LabList(HomeList):
     """The challenges in order, further lessons and further experiments."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select",
-            "Open",
-            id="lab.open",
-            key_display="enter",
-            tooltip="Run what fails and what mends it side by side, with the lesson",
-        )
-    ]
+        key("lab.open", "enter", "select", "Open",
+            "Run what fails and what mends it side by side, with the lesson", sign="enter")
+    ]  # fmt: skip
 
     def show_lab(self, cards: Iterable[LabCard], states: Mapping[str, str], words: str) -> None:
         """Show the rows that have all `words`; `states` says how far one is, by name."""
@@ -104,6 +99,7 @@ def facts_of(card: LabCard, state: str) -> list[Fact]:
 
 def _titles(slugs: Iterable[str]) -> list[tuple[str, str]]:
     """The glossary entries of these names that there are, with their titles."""
+    # start-up time
     from tui.glossary.entries import load
 
     titles = {entry.slug: entry.title for entry in load()}

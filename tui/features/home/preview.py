@@ -9,8 +9,8 @@ from textual.geometry import Size
 from textual.widgets import Static
 
 from tui.features.home.lab_list import facts_of
-from tui.features.home.lab_shelf import LabCard
 from tui.library.facts_of import of_preset, of_run
+from tui.library.lab_shelf import LabCard
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.maze.map_preview import MapPreview
 from tui.ui import glyphs

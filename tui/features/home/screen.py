@@ -20,10 +20,10 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from tui.features.home.home_lab import LabOfHome
 from tui.features.home.keys import KEYS
 from tui.features.home.lab_list import LabList
-from tui.features.home.lab_shelf import LabCard
 from tui.features.home.preview import Preview
 from tui.library import run_actions, shelf
 from tui.library.facts_of import LIVE, RESUMABLE
+from tui.library.lab_shelf import LabCard
 from tui.library.lists import PresetList, RunList
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.ui import glyphs
@@ -105,7 +105,6 @@ class HomeScreen(LabOfHome):
         self.query_one("#runs").border_title = "Runs"
         self.query_one("#filter").display = False
         self.query_one("#lab").display = False
-        self.set_class(glyphs.current().ascii, "-ascii")
         # Not in a thread: it takes a moment once, and a key pressed meanwhile must find the list.
         self.call_after_refresh(self._load_presets)
 
@@ -249,6 +248,7 @@ class HomeScreen(LabOfHome):
 
     @work(thread=True, group="runs", exit_on_error=False)
     def _read_runs(self, detailed: Path | None) -> None:
+        # start-up time
         from engine.core.errors import UserError
 
         worker = get_current_worker()
@@ -380,6 +380,7 @@ class HomeScreen(LabOfHome):
     def _carry_out(
         self, action: Callable[[Path], None], path: Path, then_open: bool = False
     ) -> None:
+        # start-up time
         from engine.core.errors import UserError
 
         try:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -20,6 +20,7 @@ from engine.runs.records import ENDED
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.lesson.lesson_panel import LessonPanel
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.key_bar import KeyBar
 from tui.ui.text import clean
 
@@ -35,15 +36,14 @@ class LessonScreen(Screen[None]):
         align: center top;
         & LessonPanel {
             max-width: 92;
-            border: round $foreground 25%;
+            border: $frame $foreground 25%;
             border-title-color: $foreground;
         }
-        &.-ascii LessonPanel { border: ascii $foreground 25%; }
     }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "dismiss", "Library", id="lesson.close", tooltip="Go back to the library"),
+        key("lesson.close", "q", "dismiss", "Library", "Go back to the library"),
     ]
 
     def __init__(self, lesson: Lesson, runs: Sequence[Path] = ()) -> None:
@@ -58,7 +58,6 @@ class LessonScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """The panel has all the keys."""
-        self.set_class(glyphs.current().ascii, "-ascii")
         panel = self.query_one(LessonPanel)
         panel.border_title = Content(glyphs.plain(clean(self._lesson.title)))
         panel.focus()

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
@@ -16,7 +16,6 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.algorithms.registry import algorithm_of
-from engine.config.preset import LlmPreset
 from engine.core.errors import UserError
 from engine.env.build_mdp import vetoed_moves
 from engine.env.walk import Walk, WalkedStep
@@ -25,7 +24,7 @@ from engine.exact.solve import optimal_path, solve
 from engine.learning.events import Policy, Step, World
 from engine.runs.evaluation import PlayedWorld
 from engine.runs.records import Head, RunInfo
-from tui.app import IceMazeApp
+from tui import kinds
 from tui.features.play.keys import KEYS
 from tui.maze.maze_view import MazeView
 from tui.model.snapshot import Snapshot
@@ -119,8 +118,7 @@ class PlayScreen(Screen[None]):
     @property
     def plans(self) -> bool:
         """Whether the policy writes whole routes: then it plans anew in every cell."""
-        preset = self.info.preset
-        return isinstance(preset, LlmPreset) and preset.model.policy == "plan"
+        return kinds.of(self.info.preset).writes_routes
 
     @property
     def world(self) -> PlayedWorld:
@@ -360,30 +358,3 @@ class PlayScreen(Screen[None]):
 
 def _shown(text: str) -> Content:
     return Content(glyphs.plain(text))
-
-
-class PlayApp(IceMazeApp):
-    """The app with nothing but a maze to play in."""
-
-    def __init__(
-        self,
-        info: RunInfo,
-        worlds: Sequence[PlayedWorld],
-        *,
-        seed: int | None = None,
-        greedy: bool = False,
-    ) -> None:
-        super().__init__()
-        self._play = PlayScreen(info, worlds, seed=seed, greedy=greedy)
-        self._at_home = True  # there is no library to wait for
-
-    def _read_library(self) -> None:  # type: ignore[override]
-        """Instead of the library, the maze."""
-        self.push_screen(self._play)
-
-    def get_key_display(self, binding: Binding) -> str:
-        """Arrow keys stand side by side in the key bar: one sign each, in ASCII too."""
-        sign = binding.key_display or ""
-        if sign and sign in glyphs.UNICODE.solid:
-            return glyphs.plain(sign)
-        return super().get_key_display(binding)

@@ -21,12 +21,10 @@ class CompletionCard(VerticalScroll, can_focus=False):
         width: 1fr;
         height: 1fr;
         padding: 0 1;
-        border: round $foreground 40%;
+        border: $frame $foreground 40%;
         border-title-color: $foreground;
         scrollbar-size-vertical: 1;
-        &.-chosen { border: heavy $text-success; }
-        &.-ascii { border: ascii $foreground 40%; }
-        &.-ascii.-chosen { border: ascii $text-success; }
+        &.-chosen { border: $frame-chosen $text-success; }
     }
     """
 
@@ -42,7 +40,6 @@ class CompletionCard(VerticalScroll, can_focus=False):
         self._draw("", glyphs.plain(words), chosen=False)
 
     def _draw(self, title: str, words: str, chosen: bool) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
         self.set_class(chosen, "-chosen")
         self.border_title = Content(glyphs.plain(title))
         self.query_one(Static).update(Content(words))

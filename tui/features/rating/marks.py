@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import Input, Label
 
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 
 Marks = tuple[float, float]
@@ -43,7 +44,7 @@ class MarksDialog(Dialog[Marks | None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="marks.cancel", tooltip="Give no marks")
+        key("marks.cancel", "escape", "dismiss(None)", "Cancel", "Give no marks")
     ]
 
     def compose(self) -> ComposeResult:

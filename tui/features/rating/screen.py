@@ -13,16 +13,15 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.config.preset import LlmPreset
 from engine.learning.events import Episode, Pair, Preference
-from engine.runs.reader import RunReader
+from tui import kinds
 from tui.features.rating.completion_card import CompletionCard
-from tui.features.rating.keys import KEYS
+from tui.features.rating.keys import FIRST, KEYS
 from tui.features.rating.marks import Marks, MarksDialog
 from tui.features.rating.reward_view import RewardView
 from tui.features.rating.words import (
@@ -36,10 +35,8 @@ from tui.features.rating.words import (
     tally,
     verdict,
 )
-from tui.features.trainer.screen import TrainerScreen
 from tui.glossary.glossary_dialog import GlossaryDialog
 from tui.glossary.term_picker import TermPicker
-from tui.kinds.clock import clock_of
 from tui.library import facts_of
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
@@ -62,6 +59,7 @@ class RatingScreen(RunScreen):
     CSS_PATH = "rating.tcss"
     AUTO_FOCUS = "CurvesPanel"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -87,24 +85,10 @@ class RatingScreen(RunScreen):
                 yield CurvesPanel()
         yield KeyBar()
 
-    def on_mount(self) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
-
     def on_resize(self) -> None:
         """Lines are cut to the width."""
         if self.snapshot is not None:
             self.draw(self.snapshot)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """The footer begins with the answers, whatever has the focus."""
-        order = [binding.id for binding in KEYS]
-
-        def rank(item: tuple[str, ActiveBinding]) -> int:
-            found = item[1].binding.id
-            return order.index(found) if found in order else len(order)
-
-        return dict(sorted(super().active_bindings.items(), key=rank))
 
     # ------------------------------------------------------------ what is shown
 
@@ -274,7 +258,7 @@ class RatingScreen(RunScreen):
         if shot is None or not shot.notes:
             self.tell(Notice("The run has not said anything yet."))
         else:
-            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            screen = NotesScreen(shot.notes, kinds.of(shot.preset).clock.unit)
             self.app.push_screen(screen, self._open_term)
 
     # ------------------------------------------------------------ terms
@@ -302,11 +286,3 @@ class RatingScreen(RunScreen):
     def _open_term(self, slug: str | None) -> None:
         if slug is not None:
             self.app.push_screen(GlossaryDialog(slug, self.snapshot))
-
-
-def screen_for(path: Path) -> RunScreen:
-    """The screen that shows a run: the trainer, or for free text the pairs. Raises UserError."""
-    with RunReader(path) as reader:
-        preset = reader.info().preset
-    free_text = isinstance(preset, LlmPreset) and preset.text is not None
-    return RatingScreen(path) if free_text else TrainerScreen(path)

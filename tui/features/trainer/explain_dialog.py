@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 
 from engine.learning.events import Step
 from tui.glossary.term_picker import TermPicker
 from tui.log.explain import ExplainView
 from tui.model.snapshot import Snapshot
+from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
 from tui.ui.terms import TermClicked
 
@@ -28,16 +29,8 @@ class ExplainScreen(Dialog[str]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "escape,enter,q",
-            "dismiss(None)",
-            "Close",
-            id="explain.close",
-            tooltip="Back to the panels",
-        ),
-        Binding(
-            "g", "look_up", "Glossary", id="explain.glossary", tooltip="Look up a term used here"
-        ),
+        key("explain.close", "escape,enter,q", "dismiss(None)", "Close", "Back to the panels"),
+        key("explain.glossary", "g", "look_up", "Glossary", "Look up a term used here"),
     ]
 
     def __init__(self, step: Step, snapshot: Snapshot) -> None:

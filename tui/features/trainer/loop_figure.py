@@ -15,10 +15,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.features.trainer.llm_story import LlmStory
-from tui.features.trainer.loop_story import Piece, Story
-from tui.kinds.clock import trains_llm
-from tui.kinds.exploring import exploring
+from tui import kinds
+from tui.features.trainer.loop_layout import LoopLayout
+from tui.kinds.loop import Piece
 from tui.ui import glyphs as glyph_sets
 from tui.ui.terms import Term, post_term, term_style, unique
 
@@ -55,12 +54,8 @@ class LoopFigure(Widget):
     }
     """
 
-    def __init__(
-        self, *, id: str | None = None, classes: str | None = None, ascii_only: bool | None = None
-    ) -> None:
-        """`ascii_only` overrides the one setting (for tests and pictures)."""
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._ascii_only = ascii_only
         self._snapshot: Snapshot | None = None
         self._lines: list[list[Piece]] = []
 
@@ -82,29 +77,20 @@ class LoopFigure(Widget):
         shot, width = self._snapshot, self.size.width
         if shot is None or not width:
             return
-        symbol = "V" if shot.algorithm.family == "prediction" else "Q"
-        kind = LlmStory if trains_llm(shot.preset) else Story
-        story = kind(shot.world.maze, shot.step, symbol, self._glyphs, exploring(shot.preset))
-        lines = story.full(width) if width >= WIDE else story.compact(width)
+        story = kinds.of(shot.preset).loop(shot.world.maze, shot.step, glyph_sets.current())
+        layout = LoopLayout(story)
+        lines = layout.full(width) if width >= WIDE else layout.compact(width)
         for y, line in enumerate(lines):
             if y >= len(self._lines) or line != self._lines[y]:
                 self.refresh(Region(0, y, width, 1))
         self._lines = lines
 
-    @property
-    def _glyphs(self) -> glyph_sets.Glyphs:
-        if self._ascii_only is None:
-            return glyph_sets.current()
-        return glyph_sets.ASCII if self._ascii_only else glyph_sets.UNICODE
-
     def render_line(self, y: int) -> Strip:
         """One line of the figure."""
         if y >= len(self._lines):
             return Strip.blank(self.size.width, self.rich_style)
-        ascii_only = self._glyphs.ascii
         segments = [
-            Segment(glyph_sets.plain(piece.text, ascii_only), self._style(piece))
-            for piece in self._lines[y]
+            Segment(glyph_sets.plain(piece.text), self._style(piece)) for piece in self._lines[y]
         ]
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 

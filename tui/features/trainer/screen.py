@@ -1,4 +1,4 @@
-"""The trainer: one run, live or recorded, in four panels."""
+"""The trainer: one run, live or recorded, in panels."""
 
 from __future__ import annotations
 
@@ -8,31 +8,26 @@ from typing import ClassVar
 import msgspec
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
-from textual.widget import Widget
 
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
 from engine.tabular.kernels.experience import MovingAlgorithm
-from tui.features.edit.screen import EditScreen
-from tui.features.groups.screen import GroupScreen
+from tui import kinds
 from tui.features.trainer.explain_dialog import ExplainScreen
-from tui.features.trainer.keys import KEYS, in_order
-from tui.features.trainer.loop_figure import LoopFigure
-from tui.glossary.entries import load
+from tui.features.trainer.keys import FIRST, KEYS
+from tui.features.trainer.panels import BY_NAME, NAMES, PANELS, ShowsMoments
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
-from tui.kinds.clock import clock_of, trains_llm
 from tui.library import facts_of
 from tui.library.facts_of import OVER, RESUMABLE
+from tui.library.host import host_of
 from tui.log.trajectory_log import TrajectoryLog
 from tui.maze.maze_grid import MazeGrid
-from tui.maze.oracle_map import Mazes, OracleMap
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
-from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import HasTerms, Term, TermClicked
@@ -41,18 +36,8 @@ from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen
 from tui.watching.status_line import Playback, StatusLine
 
-PANELS: dict[str, tuple[str, type[Widget]]] = {
-    "maze": ("Ice Maze", MazeGrid),
-    "log": ("Trajectory log", TrajectoryLog),
-    "curves": ("Curves", CurvesPanel),
-    "glossary": ("Glossary", GlossaryPanel),
-}
-"""The panels in their order: id, title, and what takes the focus in each."""
-NAMES = tuple(PANELS)
 WIDE = 120
-"""From this many columns all four panels are shown, below it one at a time."""
-FIRST_LAYERS = {"prediction": 2, "policy": 4}
-"""What a family of methods learns, by layer: V(s) or π(a|s); all others show Q(s,a) first."""
+"""From this many columns all panels are shown, below it one at a time."""
 
 
 class TrainerScreen(RunScreen):
@@ -60,6 +45,7 @@ class TrainerScreen(RunScreen):
 
     CSS_PATH = "trainer.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    FIRST_KEYS = FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -73,61 +59,34 @@ class TrainerScreen(RunScreen):
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status")
-        yield ChoiceBar(*(title for title, _ in PANELS.values()), id="tabs")
+        yield ChoiceBar(*(panel.title for panel in PANELS), id="tabs")
         with Container(id="panels"):
-            with Vertical(id="maze", classes="panel"):
-                yield LoopFigure()
-                with Mazes():
-                    yield MazeGrid()
-                    yield OracleMap()
-            with Vertical(id="log", classes="panel"):
-                yield TrajectoryLog()
-            with Vertical(id="curves", classes="panel"):
-                yield CurvesPanel()
-            with Vertical(id="glossary", classes="panel"):
-                yield GlossaryPanel()
+            for panel in PANELS:
+                with Vertical(id=panel.name, classes="panel") as box:
+                    box.border_title = panel.title
+                    yield from (part() for part in panel.parts)
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.set_class(glyphs.current().ascii, "-ascii")
-        for name, (title, _) in PANELS.items():
-            self.query_one(f"#{name}").border_title = title
         self._fit()
-        self.enter("maze")
+        self.enter(NAMES[0])
 
     def on_resize(self) -> None:
         self._fit()
 
     def _fit(self) -> None:
-        """One panel or four, by the width."""
+        """One panel or all, by the width."""
         wide = self.size.width >= WIDE
         self.set_class(not wide or self.alone, "-narrow")
         self.query_one(KeyBar).with_palette = wide
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """What the footer shows begins with what matters most, whatever has the focus."""
-        return in_order(super().active_bindings)
 
     # ------------------------------------------------------------ what is shown
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this moment in all panels."""
-        first = not self.query_one(GlossaryPanel).slug
-        if first:
-            shown = FIRST_LAYERS.get(snapshot.algorithm.family, 3)
-            self.query_one(MazeGrid).layer_number = shown
-        self.query_one(LoopFigure).show(snapshot)
-        self.query_one(OracleMap).show(snapshot)  # first, because it may take room from the maze
-        self.query_one(MazeGrid).show(snapshot)
-        self.query_one(TrajectoryLog).show(snapshot)
-        self.query_one(CurvesPanel).show(snapshot)
-        self.query_one(GlossaryPanel).show(snapshot)
-        if first:
-            # So that the glossary begins with what this run does, not with an empty page.
-            known = {entry.slug for entry in load()}
-            name = snapshot.algorithm.name
-            self.query_one(GlossaryPanel).open(name if name in known else "algorithm")
+        for part in self.query(".panel > *"):
+            assert isinstance(part, ShowsMoments)
+            part.show(snapshot)
 
     def say(self, instead: str = "") -> None:
         """The lines on top."""
@@ -144,7 +103,7 @@ class TrainerScreen(RunScreen):
 
     def _hint(self, snapshot: Snapshot) -> str:
         """One sentence: what happens, and what a newcomer can press."""
-        head = snapshot.head
+        head, hints = snapshot.head, kinds.of(snapshot.preset).hints
         if not snapshot.following:
             now = "the end" if head.ended else "now"
             return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
@@ -152,19 +111,12 @@ class TrainerScreen(RunScreen):
             how = OVER[head.state]
             return f"{how}: r in the library goes on with it. Space replays it, q leaves."
         if head.ended:
-            if trains_llm(snapshot.preset):
-                return "It is over. Space replays it, u shows groups, m other curves, q leaves."
-            return "It is over. Space replays it, m shows other curves, q goes to the library."
-        if head.state == "paused" and trains_llm(snapshot.preset):
-            return "Space goes on, . does one update; Enter explains the move, u shows its group."
+            return hints.over
         if head.state == "paused":
-            return "Space goes on, . does one step, e an episode; Enter explains the step."
+            return hints.paused
         if snapshot.step is None and snapshot.notes:
             return snapshot.notes[-1].text
-        layers = len(self.query_one(MazeGrid).layer_choices)
-        if trains_llm(snapshot.preset):
-            return f"Enter explains this move, u its group, 1-{layers} other layers, ? all keys."
-        return f"Enter explains this step, 1-{layers} show other layers, + goes faster, ? all keys."
+        return hints.running.format(layers=len(self.query_one(MazeGrid).layer_choices))
 
     @on(CurvesPanel.MomentChosen)
     def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:
@@ -180,7 +132,7 @@ class TrainerScreen(RunScreen):
     def enter(self, name: str) -> None:
         """Show a panel and put the focus into it."""
         self._activate(name)
-        self.query_one(PANELS[name][1]).focus()
+        self.query_one(BY_NAME[name].focus).focus()
 
     def _activate(self, name: str) -> None:
         """Make a panel the one that a narrow terminal shows."""
@@ -203,7 +155,7 @@ class TrainerScreen(RunScreen):
         self.enter(NAMES[(NAMES.index(self.panel) + 1) % len(NAMES)])
 
     def action_alone(self) -> None:
-        """This panel alone, or all four again."""
+        """This panel alone, or all of them again."""
         self.alone = not self.alone
         self._fit()
 
@@ -217,21 +169,21 @@ class TrainerScreen(RunScreen):
         if shot is None or not shot.notes:
             self.tell(Notice("The run has not said anything yet."))
         else:
-            screen = NotesScreen(shot.notes, clock_of(shot.preset).unit)
+            screen = NotesScreen(shot.notes, kinds.of(shot.preset).clock.unit)
             self.app.push_screen(screen, self.look_up)
 
     @work(group="groups", exclusive=True)
     async def action_groups(self) -> None:
         """What a language model's update compared: that of the row under the log's cursor."""
         shot = self.snapshot
-        if shot is None or not trains_llm(shot.preset):
+        if shot is None or not kinds.of(shot.preset).has_groups:
             return
         row = self.query_one(TrajectoryLog).cursor_row if self.panel == "log" else None
         page = await self.groups(row.entry.end if row else shot.at)
         if page is None or not page.groups:
             self.tell(Notice("No group is recorded yet: the first comes with the first update."))
         elif self.app.screen is self:
-            self.app.push_screen(GroupScreen(self.groups, page, shot))
+            host_of(self).show_groups(self.groups, page, shot)
 
     def action_edit(self) -> None:
         """Change the map while the run goes on."""
@@ -245,7 +197,7 @@ class TrainerScreen(RunScreen):
         maze = shot.world.maze
         if self._sent is not None and self._sent[0] == shot.world.id:
             maze = self._sent[1]  # sent already, and not met by the agent yet
-        self.app.push_screen(EditScreen(shot, maze), self._send_map)
+        host_of(self).edit_map(shot, maze, self._send_map)
 
     def _check_edit(self) -> None:
         """Raise UserError when there is no map to be edited."""
@@ -284,7 +236,7 @@ class TrainerScreen(RunScreen):
         if action == "return":
             return bool(self._looked_up_from)
         if action == "groups":
-            return self.snapshot is not None and trains_llm(self.snapshot.preset)
+            return self.snapshot is not None and kinds.of(self.snapshot.preset).has_groups
         if action == "alone":
             return self.size.width >= WIDE
         if action == "grid" and str(parameters[0]).startswith("layer("):
@@ -318,7 +270,7 @@ class TrainerScreen(RunScreen):
         """Choose among the labels of the panel in focus, and those of the lines on top."""
         panel = self.query_one(f"#{self.panel}")
         shown = [
-            panel.query_one(PANELS[self.panel][1]),
+            panel.query_one(BY_NAME[self.panel].focus),
             *panel.query("*"),
             self.query_one("#status"),
         ]

@@ -11,6 +11,7 @@ import numpy as np
 from engine.env.maze import Maze
 from engine.env.mdp import reachable
 from engine.tabular.kernels.features import Features, approximation_error, describe
+from tui import kinds
 from tui.glossary.values.learning import used
 from tui.glossary.values.policy_gradient import curve, either
 from tui.glossary.values.words import (
@@ -53,7 +54,7 @@ def function_approximation(snapshot: Snapshot) -> str | None:
         return None
     actions = snapshot.mdp.n_actions
     told = f"{features.n_features * actions:,} weights"
-    if snapshot.algorithm.family == "policy":
+    if kinds.of(snapshot.preset).learns_policy:
         told += f" for π, {features.n_features:,} for V"
     return f"{told}, for {snapshot.mdp.n_observations:,} observations × {actions} actions"
 
@@ -96,7 +97,7 @@ def best_fit(snapshot: Snapshot) -> str | None:
 
 def deadly_triad(snapshot: Snapshot) -> str | None:
     told = snapshot.algorithm
-    if told.family == "planning":
+    if kinds.of(snapshot.preset).plans:
         return None
     settings = snapshot.preset.algorithm
     parts = {

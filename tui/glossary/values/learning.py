@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.config.algorithm import EpsilonGreedy, Schedule, Softmax, UpperConfidenceBound
+from tui import kinds
 from tui.glossary.values.words import (
     Value,
     action,
@@ -84,7 +85,7 @@ def tabular(snapshot: Snapshot) -> str:
 def update(snapshot: Snapshot) -> str:
     name = snapshot.algorithm.update_name
     done = plural(snapshot.head.updates, name)
-    if snapshot.algorithm.family != "planning":
+    if not kinds.of(snapshot.preset).plans:
         done += " per agent"
     step = snapshot.step
     if step is None:
@@ -93,7 +94,7 @@ def update(snapshot: Snapshot) -> str:
 
 
 def td_learning(snapshot: Snapshot) -> str:
-    if snapshot.algorithm.family == "planning":
+    if kinds.of(snapshot.preset).plans:
         return f"not in this run: {snapshot.algorithm.title} computes from the model"
     return f"this run: {snapshot.algorithm.formula}"
 
@@ -170,7 +171,7 @@ def exploration(snapshot: Snapshot) -> str | None:
     step, steps = real_step(snapshot), real_steps(snapshot)
     if step is None:
         return None
-    if snapshot.algorithm.family == "prediction":
+    if kinds.of(snapshot.preset).policy_given:
         return GIVEN
     here = "this step was drawn at random" if step.explored else "this step was not"
     seen = share(sum(s.explored for s in steps), len(steps))
@@ -181,7 +182,7 @@ def exploitation(snapshot: Snapshot) -> str | None:
     step, steps = real_step(snapshot), real_steps(snapshot)
     if step is None:
         return None
-    if snapshot.algorithm.family == "prediction":
+    if kinds.of(snapshot.preset).policy_given:
         return GIVEN
     here = "this step was not" if step.explored else "this step took a best action"
     seen = share(sum(not s.explored for s in steps), len(steps))

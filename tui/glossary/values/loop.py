@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tui import kinds
 from tui.glossary.values.words import (
     LONGEST_WAY,
     Value,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def agent(snapshot: Snapshot) -> str:
     watched = snapshot.step.agent if snapshot.step else 0
     count = snapshot.preset.run.agents
-    if snapshot.algorithm.family == "planning":
+    if kinds.of(snapshot.preset).plans:
         return f"{snapshot.algorithm.title}: it computes, nobody moves"
     where = place(snapshot, shown_state(snapshot))
     return f"agent {watched} (of {count}) at {where}"
@@ -81,7 +82,7 @@ def action_taken(snapshot: Snapshot) -> str | None:
         return None
     if step.kind == "backup":
         return f"{action(snapshot, step.action)}, the best in this backup"
-    if snapshot.algorithm.family == "prediction":
+    if kinds.of(snapshot.preset).policy_given:
         return f"{action(snapshot, step.action)}, drawn from the given policy"
     return f"{action(snapshot, step.action)}, {'explored' if step.explored else 'exploited'}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tui import kinds
 from tui.glossary.values.learning import described, used
 from tui.glossary.values.words import (
     Value,
@@ -60,14 +61,14 @@ def learned_step(snapshot: Snapshot) -> Step | None:
 
 
 def policy_gradient(snapshot: Snapshot) -> str | None:
-    if snapshot.algorithm.family != "policy":
+    if not kinds.of(snapshot.preset).learns_policy:
         return f"not in this run: {snapshot.algorithm.title} learns values"
     norm = latest(snapshot, "policy_gradient_norm")
     return f"this run; length {number(norm)} at the newest recording point" if norm else "this run"
 
 
 def logits(snapshot: Snapshot) -> str | None:
-    if snapshot.algorithm.family != "policy" or snapshot.policy is None:
+    if not kinds.of(snapshot.preset).learns_policy or snapshot.policy is None:
         return None
     chances = snapshot.policy.behaviour[shown_observation(snapshot)]
     where = place(snapshot, shown_state(snapshot))

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.llm.text_features import MEANING, NAMES
+from engine.llm.tasks.text.features import MEANING, NAMES
+from tui import kinds
 from tui.glossary.values.words import Value, number
-from tui.kinds.clock import trains_text
 from tui.ui.text import percent, signed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def latest(curve: Curve | None) -> float:
 
 def of_text(say: Callable[[Snapshot], str | None]) -> Value:
     """What is said of a run that writes free text; nothing of others."""
-    return lambda snapshot: say(snapshot) if trains_text(snapshot.preset) else None
+    return lambda snapshot: say(snapshot) if kinds.of(snapshot.preset).asks_preferences else None
 
 
 def _newest(snapshot: Snapshot, metric: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tui import kinds
 from tui.glossary.values.words import Value, number, plural
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def seed(snapshot: Snapshot) -> str:
 
 
 def agents(snapshot: Snapshot) -> str:
-    if snapshot.algorithm.family == "planning":
+    if kinds.of(snapshot.preset).plans:
         return f"none: {snapshot.algorithm.title} computes, nobody moves"
     return plural(snapshot.preset.run.agents, "agent")
 

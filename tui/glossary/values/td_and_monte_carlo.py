@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tui import kinds
 from tui.glossary.values.learning import used
 from tui.glossary.values.words import Value, latest, number, per_action, plural, shown_observation
 
@@ -22,8 +23,7 @@ def setting(snapshot: Snapshot, name: str) -> object:
 
 
 def prediction(snapshot: Snapshot) -> str:
-    family = snapshot.algorithm.family
-    if family == "prediction":
+    if kinds.of(snapshot.preset).policy_given:
         return f"prediction: {snapshot.algorithm.title} judges a policy that is given"
     return f"control: {snapshot.algorithm.title} looks for the best policy"
 

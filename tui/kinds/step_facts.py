@@ -1,0 +1,119 @@
+"""Facts about what one step taught a method for tables, and where its target ends."""
+
+from __future__ import annotations
+
+import math
+
+from engine.learning.algorithm import Algorithm
+from engine.learning.events import Step
+from tui.model.steps import ending, not_learned_from
+from tui.ui.facts import Fact
+from tui.ui.glyphs import Glyphs
+from tui.ui.text import number, signed
+
+# ---------------------------------------------------------------- methods that learn values
+
+
+def td_learned(step: Step, algorithm: Algorithm) -> list[Fact]:
+    """The TD error, how much of it was corrected, and the advantage of the action."""
+    if _waits(algorithm) and not_learned_from(step):
+        text = "not known: it is not learned from, or only once later rewards have come in"
+        return [Fact("TD error δ", "td-error", text)]
+    corrected = f"{number(step.step_size)} of that error is corrected"
+    facts = [
+        Fact("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
+        Fact("step size α", "learning-rate", corrected),
+    ]
+    if not math.isnan(step.advantage):
+        better = "the best known action" if step.advantage == 0 else "worse than the best known"
+        facts.append(Fact("advantage A(s,a)", "advantage", f"{number(step.advantage)}: {better}"))
+    return facts
+
+
+def td_ended(step: Step, algorithm: Algorithm, glyphs: Glyphs) -> Fact:
+    """Whether the episode ended here, how, and what that does to the TD target."""
+    if _waits(algorithm) and not (step.terminated or step.truncated or _looked_ahead_once(step)):
+        return _ended_later(step, algorithm)
+    if step.terminated:
+        symbol, word = ending(step, glyphs)
+        text = f"{symbol} {word}: nothing follows, so the target is the reward alone"
+        return Fact("terminated", "terminated", text)
+    if step.truncated:
+        text = (
+            "only the time limit stopped it; more could have followed, so the target still "
+            f"looks ahead ({number(step.bootstrap)})"
+        )
+        return Fact("truncated", "truncated", text)
+    text = f"the episode goes on: the target adds γ × {number(step.bootstrap)}, itself an estimate"
+    return Fact("bootstrapping", "bootstrap", text)
+
+
+def _waits(algorithm: Algorithm) -> bool:
+    """Whether its targets are returns: many rewards, and at most their end is an estimate."""
+    return algorithm.name == "monte-carlo" or "n" in algorithm.settings.__struct_fields__
+
+
+def _looked_ahead_once(step: Step) -> bool:
+    """Whether its target is r + γ × an estimate: n = 1, or n rewards that come to the same."""
+    return bool(step.bootstrap) and math.isclose(
+        step.target, step.paid + step.gamma * step.bootstrap, rel_tol=1e-12
+    )
+
+
+def _ended_later(step: Step, algorithm: Algorithm) -> Fact:
+    """Where the return ends that a step in the middle of an episode is learned from."""
+    if not_learned_from(step):
+        return Fact("return-to-go", "return-to-go", "the episode goes on: what follows counts too")
+    if algorithm.name == "monte-carlo":
+        text = "the target is what was really paid from here to the end of the episode"
+        if step.bootstrap:  # only where the time limit cut it
+            text += f", and an estimate, {number(step.bootstrap)}, of what the time limit cut off"
+        return Fact("return-to-go", "return-to-go", text)
+    if not step.bootstrap:
+        text = (
+            "the target is the rewards that came, up to n of them; nothing is added for what "
+            "follows (the episode ended, or what follows is still estimated as 0)"
+        )
+        return Fact("return-to-go", "return-to-go", text)
+    text = (
+        f"the target is the n rewards that came and then γⁿ × {number(step.bootstrap)}, itself an "
+        "estimate (fewer than n where the time limit came first)"
+    )
+    return Fact("bootstrapping", "bootstrap", text)
+
+
+# ---------------------------------------------------------------- methods that learn a policy
+
+
+def policy_learned(step: Step) -> list[Fact]:
+    """The advantage, and the chances before and after the update."""
+    chances = ", ".join(number(chance, 3) for chance in step.probabilities)
+    if not step.probabilities_after:
+        return [Fact("π(·|s)", "policy", f"{chances}: not learned from yet")]
+    after = ", ".join(number(chance, 3) for chance in step.probabilities_after)
+    better = "better" if step.advantage > 0 else "worse" if step.advantage < 0 else "no better"
+    than = "than" if step.advantage else "and no worse than"
+    judged = f"{signed(step.advantage)}: {better} {than} usual here"
+    facts = [
+        Fact("advantage A(s,a)", "advantage", judged),
+        Fact("π(·|s)", "policy", f"{chances} when it moved, {after} once it had learned"),
+    ]
+    if step.step_size:
+        values = f"{number(step.before)}, then {number(step.after)}"
+        facts.append(Fact("state value V(s)", "state-value", values))
+    return facts
+
+
+def policy_ended(step: Step, glyphs: Glyphs) -> Fact:
+    """Whether the episode ended here, for a method that may judge by returns alone."""
+    ahead = f"V(s′) = {number(step.bootstrap)} stands for what was still to come"
+    if step.terminated:
+        symbol, word = ending(step, glyphs)
+        return Fact("terminated", "terminated", f"{symbol} {word}: nothing follows")
+    if step.truncated:
+        known = ahead if step.bootstrap else "only what was paid by then counts"
+        return Fact("truncated", "truncated", f"only the time limit stopped it; {known}")
+    if step.bootstrap:
+        text = f"the episode went on: {ahead}, itself an estimate"
+        return Fact("bootstrapping", "bootstrap", text)
+    return Fact("return-to-go", "return-to-go", "the episode went on: what followed counts too")
