@@ -12,6 +12,8 @@ from engine.config.preset import Preset
 from engine.presets import parse
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = """
 title = "Never done"
 [maze]

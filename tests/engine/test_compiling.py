@@ -10,6 +10,8 @@ import pytest
 from engine.core import compiling
 from engine.tabular.algorithms import q_learning
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 import engine.presets.reading

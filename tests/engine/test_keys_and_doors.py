@@ -157,6 +157,7 @@ def test_a_way_may_cross_the_map_twice():
     assert edit_map(maze, ("kFS", "FFF", "DFF", "G##")).key_cells == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize(("size", "keys"), [(3, 5), (4, 1), ((2, 9), 6), (12, 3), ((9, 2), 2)])
 def test_generated_mazes_with_keys_can_be_solved(size, keys, density):

@@ -14,6 +14,8 @@ from engine.tabular.kernels.behaviour import epsilon_greedy
 from engine.tabular.kernels.priority_queue import empty_queue, put, take_first
 from engine.tabular.kernels.rng import seed_streams, uniform
 
+pytestmark = pytest.mark.slow
+
 LAKE = "map = '''\nSFFF\nFHFH\nFFFH\nHFFG\n'''\nmax_steps = 100"
 MAZES = {
     "no slip": LAKE,

@@ -376,6 +376,7 @@ episodes = 1
 """
 
 
+@pytest.mark.slow
 def test_exact_figures_are_those_of_the_solver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ from engine.learning.events import AnyEvent, Evaluation, PerAgent, Policy, Updat
 from engine.tabular.algorithms.linear_actor_critic import divergence
 from engine.tabular.kernels.features import describe
 
+pytestmark = pytest.mark.llm
+
 LAKE = "SFFF\nFHFH\nFFFH\nHFFG"
 WALLS = "SF#FF\nFF#FH\nF##FF\nFFFFG"
 WINDY = "FFFFF\nSFFFG\nFFFFF"

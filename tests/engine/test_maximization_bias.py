@@ -84,6 +84,7 @@ def test_going_right_is_optimal() -> None:
     assert (optimum.success_rate, optimum.optimal_return) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_q_learning_goes_left_far_too_often() -> None:
     share = left_share("q-learning")
     assert 0.85 < share[15:35].mean() < 0.99  # the figure's peak
@@ -92,6 +93,7 @@ def test_q_learning_goes_left_far_too_often() -> None:
     assert 1.5 * FLOOR < share[250:].mean() < 0.25  # and it has still not recovered
 
 
+@pytest.mark.slow
 def test_double_q_learning_soon_goes_left_only_to_explore() -> None:
     share = left_share("double-q-learning")
     assert 0.4 < share[:5].mean() < 0.7  # it starts knowing nothing
@@ -100,6 +102,7 @@ def test_double_q_learning_soon_goes_left_only_to_explore() -> None:
     assert 0.6 * FLOOR < share[250:].mean() < 1.7 * FLOOR
 
 
+@pytest.mark.slow
 def test_double_q_learning_goes_left_less_often_throughout() -> None:
     single, double = left_share("q-learning"), left_share("double-q-learning")
     blocks = single.reshape(-1, 25).mean(axis=1), double.reshape(-1, 25).mean(axis=1)

@@ -49,6 +49,7 @@ def test_a_set_depends_on_its_seed_alone() -> None:
     assert one == again == longer[:9] != other
 
 
+@pytest.mark.slow
 def test_more_mazes_than_there_are_is_said() -> None:
     with pytest.raises(UserError, match=r"maze.train.count is 500, but only \d+ different"):
         train_mazes(settings(MazeSet(count=500, size=2)))

@@ -152,6 +152,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refusals(keys, words):
     with pytest.raises(UserError) as error:

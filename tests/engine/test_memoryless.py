@@ -41,6 +41,7 @@ def by_brute_force(mdp: MDP, gamma: float) -> float:
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["neighbourhood", "neighbourhood+prize"])
 @pytest.mark.parametrize("name", MAZES)
 def test_no_policy_is_better(name, observation):

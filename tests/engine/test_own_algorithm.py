@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -201,11 +202,16 @@ def test_what_a_check_refuses_is_told_as_it_is(folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_file_is_run_is_still_ctrl_c(folder: Path) -> None:
-    press = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(9): pass"
-    changed(folder, END, press)
-    with pytest.raises(KeyboardInterrupt):
-        load(folder)
+    # In this thread, which runs the handler at its next jump back at the latest.
+    changed(folder, END, "import signal\nsignal.raise_signal(2)\nfor _ in range(9): pass")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load(folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 STEP = Step(
@@ -235,6 +241,7 @@ def test_an_explanation_that_fails_is_a_user_error(folder: Path, body: str, says
     assert str(error.value).startswith(says)
 
 
+@pytest.mark.slow
 def test_a_preset_of_the_library_may_not_use_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +315,7 @@ def call_of(preset: Preset, steps: int) -> tuple[Any, ...]:
 # ---------------------------------------------------------------- runs
 
 
+@pytest.mark.slow
 def test_a_run_keeps_a_copy_and_goes_on_with_it(folder: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     sub = folder / "deeper"
@@ -361,6 +369,7 @@ def failed(folder: Path, runs: Path) -> tuple[str, str, Path]:
     return note.text, note.remedy, run_dir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", FAILING)
 def test_a_run_that_fails_in_the_file_names_the_line_and_what_helps(
     folder: Path, tmp_path: Path, where: str
@@ -373,6 +382,7 @@ def test_a_run_that_fails_in_the_file_names_the_line_and_what_helps(
     assert f"Mend {folder / 'my_q.py'} and start a new run" in remedy and "--resume" not in remedy
 
 
+@pytest.mark.slow
 def test_an_error_of_compiled_code_names_the_kernel(folder: Path, tmp_path: Path) -> None:
     changed(folder, "target = r + gamma", "target = r + 1 / (s - s) + gamma")
     text, remedy, _ = failed(folder, tmp_path / "runs")
@@ -418,6 +428,7 @@ print(bool(learner.preparation()))
 """
 
 
+@pytest.mark.slow
 def test_its_machine_code_is_kept_by_its_text(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from engine.core.errors import UserError
 from engine.exact.solve import solve
 from engine.learning.events import AnyEvent, Episode, Evaluation, Policy, Update, encode
 
+pytestmark = pytest.mark.slow
+
 LAKE = """
 SFFF
 FHFH

@@ -9,6 +9,8 @@ from engine import factory, presets
 from engine.env.mdp import MDP
 from engine.learning.events import Evaluation, Update
 
+pytestmark = pytest.mark.slow
+
 # ---------------------------------------------------------------- figure 8.2: the Dyna maze
 
 

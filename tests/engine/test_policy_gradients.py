@@ -24,6 +24,8 @@ from engine.tabular.kernels.gae import (
     standardise,
 )
 
+pytestmark = pytest.mark.llm
+
 N_OBSERVATIONS, A = 5, 4
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 

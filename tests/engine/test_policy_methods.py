@@ -12,6 +12,8 @@ from engine.algorithms import registry
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent, Episode, Evaluation, Policy, Step, Update, encode
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "reinforce": "",
     "reinforce-baseline": "baseline = true",

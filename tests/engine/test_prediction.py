@@ -12,6 +12,8 @@ from engine.exact.evaluate import evaluate, state_values
 from engine.exact.solve import solve
 from engine.learning.events import Evaluation, Policy, Update
 
+pytestmark = pytest.mark.slow
+
 CHAIN = 'map = "HFFFFFFFFFSFFFFFFFFFG"\nmax_steps = 10_000\nrewards = {hole = -1.0, goal = 1.0}'
 SLIPPERY = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nslip = 0.5\nmax_steps = 50\nrewards = {hole = -1.0}'
 WINDY = (

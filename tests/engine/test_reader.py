@@ -240,6 +240,7 @@ def test_the_lock_tells_the_living_from_the_dead(run_dir: Path) -> None:
     assert not is_alive(run_dir)
 
 
+@pytest.mark.slow
 def test_the_lock_passes_to_a_child_without_a_gap(run_dir: Path) -> None:
     lock = RunLock.take(run_dir)
     assert lock is not None

@@ -18,6 +18,8 @@ from engine.runs import launch
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 
+pytestmark = pytest.mark.slow
+
 LAKE = """
 title = "Interrupted"
 [maze]

@@ -44,6 +44,7 @@ def follow(
     return monitor, notes
 
 
+@pytest.mark.slow
 def test_success_must_fall_and_the_score_rise_for_a_while() -> None:
     _, worlds = of_preset("reward-bonus")
     start = [(1, 0.5, 0.6), (500, 1.0, 1.0)]
@@ -69,6 +70,7 @@ def test_another_map_has_another_best() -> None:
     assert len(follow(worlds, stay)[1]) == 1
 
 
+@pytest.mark.slow
 def test_doing_what_the_rewards_ask_for_is_noticed_without_a_rise() -> None:
     """Agents that never went for the prize, because the best policy does not."""
     preset, worlds = of_preset("reward-bonus")
@@ -105,6 +107,7 @@ def test_possible_success_is_that_of_seeking_the_prize_alone() -> None:
     assert possible_success(worlds.mdps[0], worlds.gamma) == worlds.optimum(0).success_rate < 1.0
 
 
+@pytest.mark.slow
 def test_what_the_time_limit_costs_is_no_fault_of_the_rewards() -> None:
     """The best policy that sees no clock is too careful for 25 moves."""
     preset, worlds = of_preset("rules-slip", max_steps="25")
@@ -114,6 +117,7 @@ def test_what_the_time_limit_costs_is_no_fault_of_the_rewards() -> None:
     assert update_monitor(make_monitor(), 5000, seen, worlds, preset.maze) == []
 
 
+@pytest.mark.slow
 def test_a_resumed_run_says_it_once_and_at_the_same_step() -> None:
     def run(split: int) -> list[Note]:
         preset = presets.load("reward-bonus", ["run.seed=2", "run.agents=8"])

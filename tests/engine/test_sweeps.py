@@ -171,6 +171,7 @@ def start(preset: str, runs: Path, seeds: str, *settings: str, jobs: int = 2) ->
     return SweepRunner(sweeps.create(sweep, runs), sweep, jobs, program=FAKE_WORKER)
 
 
+@pytest.mark.slow
 def test_every_cell_is_a_run_and_no_more_go_at_once(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_every_cell_is_a_run_and_no_more_go_at_once(
     assert len(library.run_folders(runner.folder)) == 6
 
 
+@pytest.mark.slow
 def test_stopped_in_between_it_goes_on_with_what_is_missing(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +223,7 @@ def test_stopped_in_between_it_goes_on_with_what_is_missing(
         assert last.count("finished") == 2
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_finds_its_workers_and_resumes_the_dead(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +255,7 @@ def test_a_sweep_goes_once_at_a_time(preset: str, tmp_path: Path) -> None:
         runner.stop()
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why_and_the_others_go_on(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

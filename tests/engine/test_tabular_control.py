@@ -5,6 +5,8 @@ import pytest
 from engine import factory, presets
 from engine.learning.events import Evaluation
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 SFFF
 FHFH

@@ -33,6 +33,8 @@ from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from engine.tabular.kernels.behaviour import epsilon_greedy_policy, softmax_policy
 
+pytestmark = pytest.mark.slow
+
 PRESET = """
 title = "test"
 [maze]

@@ -18,6 +18,8 @@ from engine.exact.shaping import potential
 from engine.exact.solve import solve
 from engine.learning.events import AnyEvent, Evaluation, PerAgent, Update, World, encode
 
+pytestmark = pytest.mark.slow
+
 LAKE = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nmax_steps = 40\nrewards = {step = -0.01, hole = -0.5}\n'
 CHANGE = 'changes = [{step = 400, map = "SFFF\\nFHFH\\nFFFH\\nHGFF"}]\n'
 SETS = """

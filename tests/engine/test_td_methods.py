@@ -10,6 +10,8 @@ import pytest
 from engine import factory, presets
 from engine.learning.events import AnyEvent, Evaluation, Policy, Step, Tuned, encode
 
+pytestmark = pytest.mark.slow
+
 PRESET = """
 title = "test"
 [maze]

@@ -5,6 +5,8 @@ import pytest
 from engine import factory, presets
 from engine.learning.events import Evaluation
 
+pytestmark = pytest.mark.slow
+
 WALLED = 'map = "SF#FF\\nFF#FH\\nF##FF\\nFFFFG"\nmax_steps = 60'
 MAZES = {
     "no slip": 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nmax_steps = 100',

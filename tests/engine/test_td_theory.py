@@ -21,6 +21,8 @@ from engine.tabular.kernels.behaviour import (
 from engine.tabular.kernels.rng import seed_streams
 from engine.tabular.kernels.trace import FLOATS
 
+pytestmark = pytest.mark.slow
+
 SLIPPERY = 'map = "SFFF\\nFHFH\\nFFFH\\nHFFG"\nslip = 0.3\nmax_steps = 20\nrewards = {step = -0.01}'
 EXPLORATIONS = {
     "ε": "{kind = 'epsilon-greedy', start = 0.6, end = 0.1, steps = 1000}",

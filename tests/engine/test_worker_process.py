@@ -17,6 +17,8 @@ from engine.core.errors import UserError
 from engine.runs import launch
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_worker_imports_no_user_interface_and_no_compiler() -> None:
     code = (

@@ -24,6 +24,7 @@ TABULAR = [
 """Those of the lab's challenges are run with their comparisons: see test_lab_claims.py."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABULAR)
 def test_a_preset_keeps_its_claims_on_another_seed(name: str) -> None:
     own = presets.load(name).run.seed

@@ -16,6 +16,8 @@ from engine.experiments.lab.challenge import Challenge, challenge_names, load_ch
 from engine.experiments.lab.compare import results
 from engine.experiments.lab.runner import plan, single_agent
 
+pytestmark = pytest.mark.slow
+
 OTHER_SEED = 77
 """None of those with which the challenges' comments say they were measured."""
 HACKED = ["reward-bonus"]

@@ -42,6 +42,7 @@ def test_a_lesson_is_short_and_names_what_exists(path: Path) -> None:
     assert len(answers) != 1, "the same answer is right everywhere"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_what_a_lesson_waits_for_is_not_there_from_the_beginning(path: Path) -> None:
     lesson = load_lesson(path)

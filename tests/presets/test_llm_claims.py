@@ -6,11 +6,14 @@ scratch. `icemaze presets check --all --llm` verifies every one.
 
 from __future__ import annotations
 
+import pytest
 import torch
 from claim_tools import run
 
 from engine import presets
 from engine.presets.claims import judge
+
+pytestmark = pytest.mark.llm
 
 OTHER_SEED = 5
 

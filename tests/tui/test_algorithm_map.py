@@ -25,6 +25,8 @@ from tui.glossary.term_picker import TermPicker
 from tui.ui import glyphs
 from tui.ui.facts import Facts
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (160, 50)]
 
 

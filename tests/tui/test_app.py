@@ -20,7 +20,7 @@ from tui.features.home.screen import HomeScreen
 from tui.features.trainer.screen import TrainerScreen
 from tui.forms.start_form import StartForm
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 
 async def at_home(pilot: Pilot[Any]) -> None:

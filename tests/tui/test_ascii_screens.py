@@ -22,7 +22,7 @@ from tui.features.algorithms.screen import AlgorithmMapScreen
 from tui.features.home.screen import HomeScreen
 from tui.forms.start_form import StartForm, TuneForm
 
-pytestmark = pytest.mark.usefixtures("ascii_look")
+pytestmark = [pytest.mark.usefixtures("ascii_look"), pytest.mark.slow]
 
 SIZES = [(80, 24), (160, 50)]
 

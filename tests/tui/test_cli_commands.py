@@ -17,6 +17,8 @@ from engine.exact.evaluate import evaluate
 from engine.presets.schema import json_schema
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

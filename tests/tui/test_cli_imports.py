@@ -13,6 +13,8 @@ from cli_tools import DEADLINE, LAKE, environment
 from engine.runs import library
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 PROBE = """
 import sys
 from tui.cli.main import run

@@ -10,6 +10,8 @@ from cli_tools import icemaze
 
 from engine.config import shipped
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 HOOK = "    def make_hyperparameters(self, settings: Any) -> Any:\n"

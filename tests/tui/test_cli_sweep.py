@@ -21,6 +21,8 @@ from cli_tools import (
     objects,
 )
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = ("--set", "budget.env_steps=3000,30")
 GAMMA = ("--set", "algorithm.gamma=0.9")
 ENDLESS = ("--set", "budget.env_steps=1e12")

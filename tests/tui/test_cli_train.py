@@ -14,6 +14,7 @@ from cli_tools import (
     ENDLESS,
     FINISHED_KEYS,
     LAKE,
+    as_process,
     command,
     environment,
     icemaze,
@@ -27,6 +28,8 @@ from cli_tools import (
 
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runs_dir(tmp_path: Path) -> Path:
@@ -34,7 +37,7 @@ def runs_dir(tmp_path: Path) -> Path:
 
 
 def test_json_lines_keep_the_contract(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "train", LAKE, "--json", "--seed", "3")
+    done = as_process(runs_dir, "train", LAKE, "--json", "--seed", "3")
     assert (done.returncode, done.stderr) == (0, "")
     lines = objects(done.stdout)
     events = [line["event"] for line in lines]
@@ -65,7 +68,7 @@ def test_progress_counts_up_to_the_end(runs_dir: Path) -> None:
 
 def test_detach_says_started_and_the_run_goes_on(runs_dir: Path) -> None:
     try:
-        done = icemaze(runs_dir, "train", LAKE, "--detach", "--json", *ENDLESS)
+        done = as_process(runs_dir, "train", LAKE, "--detach", "--json", *ENDLESS)
         assert done.returncode == 0
         (started,) = objects(done.stdout)
         assert list(started) == ["event", "run", "path"] and started["event"] == "started"
@@ -212,7 +215,7 @@ def test_wrong_input_is_one_sentence(runs_dir: Path, arguments: list[str], said:
 
 
 def test_wrong_input_is_an_error_event_with_json(runs_dir: Path) -> None:
-    done = icemaze(runs_dir, "train", "q-lerning", "--json")
+    done = as_process(runs_dir, "train", "q-lerning", "--json")
     (error,) = objects(done.stdout)
     assert done.returncode == 2 and done.stderr == ""
     assert error["event"] == "error" and "Did you mean 'q-learning'?" in error["message"]

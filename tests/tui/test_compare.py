@@ -21,6 +21,8 @@ from tui.features.compare.watch import CompareWatch, Comparison, Side, Watch
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice
 
+pytestmark = pytest.mark.slow
+
 TIMELINE = np.array([0.0, 10.0, 20.0, 40.0, 80.0, 160.0])
 
 

@@ -10,6 +10,8 @@ from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

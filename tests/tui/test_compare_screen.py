@@ -38,7 +38,7 @@ from tui.lesson.lesson_panel import LessonPanel
 from tui.plot.chart import Chart
 from tui.ui import glyphs
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 WIDE, NARROW = (160, 50), (80, 24)
 
 

@@ -26,7 +26,7 @@ from tui.maze.maze_grid import MazeGrid
 from tui.ui.choice_bar import ChoiceBar
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 
 # ---------------------------------------------------------------- the draft

@@ -174,6 +174,7 @@ LEARNERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_metric_of_the_learners_has_an_entry(name: str) -> None:
     text = f"title = 't'\n[budget]\nenv_steps = 5\nupdates = 5\n[algorithm]\nname = '{name}'\n"
@@ -285,6 +286,7 @@ def test_a_wrong_reference_says_what_is_missing(reference: str, says: str) -> No
         resolve(reference)
 
 
+@pytest.mark.slow
 def test_sources_and_values_need_neither_numba_nor_the_algorithms() -> None:
     code = (
         "import sys; from tui.glossary import load; from tui.glossary.source import resolve;"

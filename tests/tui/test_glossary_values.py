@@ -20,6 +20,8 @@ from tui.glossary.entries import load
 from tui.glossary.values import VALUES, current_value, language_models, preferences
 from tui.model.snapshot import Snapshot
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_VALUE = {
     "reinforcement-learning",
     "deployed-environment",

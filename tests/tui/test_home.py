@@ -34,6 +34,8 @@ from tui.features.home.screen import HomeScreen
 from tui.library import lists, shelf
 from tui.ui import glyphs
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 50)]
 
 

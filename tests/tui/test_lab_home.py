@@ -32,7 +32,7 @@ from tui.library import shelf
 from tui.library.lists import HomeList, PresetList, RunList
 from tui.library.run_actions import start_together
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 SIZES = [(80, 24), (160, 50)]
 

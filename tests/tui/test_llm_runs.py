@@ -24,6 +24,8 @@ from tui.model.source import SnapshotSource
 from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen
 
+pytestmark = pytest.mark.llm
+
 SIZES = [(80, 24), (120, 40)]
 EVIL = "\x1b[31m[bold]right[/bold]\x07"
 

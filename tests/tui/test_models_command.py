@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cli_tools import environment, icemaze, objects
 
+pytestmark = pytest.mark.slow
+
 PROBE = """
 import sys
 from tui.cli.main import run

@@ -26,6 +26,8 @@ from tui.features.play.screen import MAP_LAYER, POLICY_LAYER, PlayScreen
 from tui.maze.maze_view import MazeView
 from tui.play_app import PlayApp
 
+pytestmark = pytest.mark.slow
+
 LEFT, DOWN, RIGHT, UP = range(4)
 ROUTE = ("down", "down", "right", "right", "j", "l")  # arrows, and vi's letters for them
 

@@ -29,6 +29,8 @@ from tui.model.snapshot import Snapshot
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.glyphs import UNICODE
 
+pytestmark = pytest.mark.slow
+
 MAZE = Maze(rows=LAKE)
 MDP = build_mdp(MAZE)
 BEFORE, AFTER = (0.1, 0.2, 0.3, 0.4), (0.05, 0.2, 0.45, 0.3)

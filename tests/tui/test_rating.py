@@ -35,6 +35,8 @@ from tui.library.shelf import PresetCard, outlook
 from tui.maze.maze_grid import MazeGrid
 from tui.model.source import SnapshotSource
 
+pytestmark = pytest.mark.llm
+
 SIZES = [(80, 24), (160, 50)]
 
 

@@ -17,7 +17,7 @@ from tui.maze.maze_grid import MazeGrid
 from tui.model.snapshot import Snapshot
 from tui.watching.curves import CurvesPanel
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 
 def moment(screen: TrainerScreen) -> Snapshot:

@@ -22,6 +22,8 @@ from tui.model.replay import Replay
 from tui.model.run_watch import REPLY_SECONDS, RunWatch
 from tui.model.source import Moment, SnapshotSource
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source(recording: Path) -> SnapshotSource:

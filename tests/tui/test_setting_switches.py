@@ -14,7 +14,7 @@ from engine import presets
 from tui.forms.setting_field import SettingField
 from tui.forms.setting_switches import switched, switches
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 
 async def choose(pilot: Pilot[Any], key: str, value: str) -> None:

@@ -20,7 +20,7 @@ from engine.config import shipped as shipped_presets
 from tui.app import IceMazeApp
 from tui.features.home.screen import HomeScreen
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 Compare = Callable[..., bool]
 

@@ -23,6 +23,8 @@ from tui.forms.setting_spec import Draft, sections, settings
 from tui.forms.start_form import SettingsForm, StartForm, TuneForm, as_tuned
 from tui.ui import glyphs
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 50)]
 CLIFF = """
 title = "The cliff"

@@ -27,7 +27,7 @@ from tui.model.steps import without_noise
 from tui.watching.curves import CurvesPanel
 from tui.watching.watching_screen import PLAY_PACES, next_pace
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
 

@@ -18,7 +18,7 @@ from tui.forms.setting_field import SettingField
 from tui.forms.start_form import TuneForm
 from tui.ui.yes_no import YesNo
 
-pytestmark = pytest.mark.usefixtures("unicode_look")
+pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
 
 def at(screen: TrainerScreen) -> int:

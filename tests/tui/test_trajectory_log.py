@@ -22,6 +22,8 @@ from tui.maze.maze_grid import MazeGrid
 from tui.model.snapshot import Snapshot
 from tui.ui.terms import HasTerms, TermClicked
 
+pytestmark = pytest.mark.slow
+
 LAKE_MAZE = Maze(rows=LAKE)
 MDP = build_mdp(LAKE_MAZE)
 TABLE = np.zeros((16, 4))

@@ -319,7 +319,18 @@ class Task(ABC, Generic[B, O]):
     # ------------------------------------------------------------ changing
 
     def check_edit(self) -> None:
-        """Raise UserError where the map cannot be changed."""
+        """Raise UserError where the map cannot be changed while the run goes on."""
+        train = self.run.train
+        if not train.from_steps:
+            raise UserError(
+                "This run learns on a set of random mazes (maze.train), none of which is the one "
+                "to edit; only the map of a run with a single maze can be changed while it runs."
+            )
+        if train.mazes[0].observation != "cell":
+            raise UserError(
+                "This maze cannot be edited while it runs: the agent sees only its neighbourhood, "
+                "and a new map would bring observations the run has not numbered."
+            )
 
     def map_changed(self) -> list[AnyEvent]:
         """Another map holds from here on; there may be one world more."""

@@ -50,6 +50,7 @@ def read(text: str, *overrides: str) -> Preset:
     return presets.parse(text, overrides=list(overrides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "best"),
     # From each start the prize is the third move: 0.25. Without memory only from one of them.

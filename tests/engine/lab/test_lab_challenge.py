@@ -61,6 +61,7 @@ def test_the_presets_of_the_lab_are_in_the_group_of_challenges() -> None:
 # ---------------------------------------------------------------- reading
 
 
+@pytest.mark.slow
 def test_a_challenge_is_found_by_name_and_by_number(folder: Path) -> None:
     where = make_lab(folder, CHALLENGE + COMPARE + GROWTH)
     challenge = load_challenge("small")
@@ -73,6 +74,7 @@ def test_a_challenge_is_found_by_name_and_by_number(folder: Path) -> None:
     assert load_challenge("1") == challenge and all_challenges() == [challenge]
 
 
+@pytest.mark.slow
 def test_presets_of_a_challenge_are_found_like_any_other(folder: Path) -> None:
     where = make_lab(folder)
     assert shipped_names() == ["small-failing", "small-remedy"]
@@ -89,6 +91,7 @@ def test_times_until_something_are_compared_by_their_median() -> None:
     assert default_statistic("success_rate") == "mean"
 
 
+@pytest.mark.slow
 def test_challenges_are_ordered_by_number(folder: Path) -> None:
     make_lab(folder, (CHALLENGE + COMPARE).replace("number = 1", "number = 2"))
     text = (CHALLENGE + COMPARE).replace("small-", "other-")
@@ -144,6 +147,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
 def test_a_mistake_is_said_in_one_sentence(folder: Path, text: str, message: str) -> None:
     make_lab(folder, text)
@@ -153,12 +157,14 @@ def test_a_mistake_is_said_in_one_sentence(folder: Path, text: str, message: str
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_size_that_makes_no_maze_is_said_before_anything_runs(folder: Path) -> None:
     make_lab(folder, CHALLENGE + GROWTH.replace("maze.size", "maze.siz"))
     with pytest.raises(UserError, match=r"maze.siz: there is no such key. Did you mean 'size'"):
         plan([load_challenge("small")])
 
 
+@pytest.mark.slow
 def test_an_unknown_challenge_is_refused_with_what_comes_near(folder: Path) -> None:
     make_lab(folder)
     with pytest.raises(UserError, match=r"There is no challenge 'smal'\. Did you mean 'small'"):

@@ -17,6 +17,8 @@ from engine.experiments.lab.compare import Result, results, within
 from engine.experiments.lab.runner import LabJob
 from engine.experiments.lab.statistics import Estimate
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(3)
 NAN = math.nan
 

@@ -18,6 +18,8 @@ from engine.experiments.lab.runner import LabJob, LabRunner, plan, tasks
 from engine.runs import library
 from engine.runs.reader import RunReader
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

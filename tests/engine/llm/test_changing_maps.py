@@ -94,7 +94,7 @@ def test_the_map_changes_at_its_update_and_success_is_told_of_all(tiny_model: Ti
             assert told.figures[f"success_rate_map_{here}"] == told.figures["success_rate"]
     old = evaluations(events)[5].figures["success_rate_map_0"].mean
     again = made.task.model.table_of((0,), made.run.train, keep_graph=False)
-    new = made.run.train.only(0).figures(again.task.policy)["success_rate"][0]
+    new = made.run.train.only(0).figures(again.policy)["success_rate"][0]
     assert evaluations(events)[-1].figures["success_rate_map_0"].mean == pytest.approx(new)
     assert old != new
 

@@ -207,14 +207,15 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_no_result(
     def failing(self: CompletionPolicy, prompts: Any, written: Any) -> Any:
         if self is made.task.policy:
             calls.append(len(prompts))
-            if len(calls) == 2:  # in the second pass: the adapters have moved already
+            if len(calls) == 3:  # in the second pass: the adapters have moved already
                 raise torch.cuda.OutOfMemoryError("no more")
         return forward(self, prompts, written)
 
     monkeypatch.setattr(CompletionPolicy, "forward", failing)
     events = train(made, 1)
     assert "half as large" in repr(events) and made.run.clock == 2
-    assert calls[0] == calls[1] == 32 and all(n < 32 for n in calls[2:])
+    told, *passes = calls  # a few routes are compared with the reference first
+    assert told < 32 == passes[0] == passes[1] and all(n < 32 for n in passes[2:])
     assert metrics(events, "loss") == pytest.approx(metrics(train(other, 1), "loss"), abs=1e-4)
     monkeypatch.setattr(CompletionPolicy, "forward", failing_always)
     with pytest.raises(UserError, match="ran out of memory"):

@@ -19,6 +19,8 @@ from engine.runs import library
 from tui.cli.lab.command import terms
 from tui.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 CLAIM = COMPARE.replace('"value"', '"env_steps"').replace("0.5", "{}")
 """The remedy makes forty steps where the other makes twenty."""
 LESSON = """# Small
