@@ -31,7 +31,7 @@ PRESETS = {
     "prediction": "td-0",
     "planning": "value-iteration",
     "action": "llm-grpo-maze",
-    "plan": "llm-plan-grpo",
+    "route": "llm-plan-grpo",
     "text": "scripted-reward",
 }
 
@@ -67,17 +67,17 @@ def test_every_kind_of_run_has_a_preset(kind: str) -> None:
         ("planning", "run.agents", False),
         ("action", "run.agents", False),
         ("action", "algorithm.uniform", True),
-        ("plan", "algorithm.uniform", False),
-        ("plan", "algorithm.uniform.start", False),
+        ("route", "algorithm.uniform", False),
+        ("route", "algorithm.uniform.start", False),
         ("text", "algorithm.uniform", False),
         ("action", "reward.prize", False),
-        ("plan", "reward.prize", True),
+        ("route", "reward.prize", True),
         ("text", "reward.prize", False),
         ("text", "maze.slip", False),
         ("action", "model.max_tokens", False),
         ("text", "model.max_tokens", True),
-        ("plan", "maze.test.per_update", False),
-        ("plan", "maze.test.count", True),
+        ("route", "maze.test.per_update", False),
+        ("route", "maze.test.count", True),
     ],
 )
 def test_forms_ask_for_what_can_have_an_effect(kind: str, key: str, shown: bool) -> None:
@@ -100,11 +100,15 @@ def test_forms_ask_for_what_can_have_an_effect(kind: str, key: str, shown: bool)
         ("action", "run.agents=2", "run.agents is 2; a language model is trained once: set it to"),
         ("action", "budget.episodes=9", "budget: language models count updates; expected updates"),
         (
-            "plan",
+            "route",
             "algorithm.uniform=0.2",
             "algorithm.uniform is for action policies: remove it, or",
         ),
-        ("plan", "algorithm.credit=state", 'algorithm.credit = "state" compares moves made in the'),
+        (
+            "route",
+            "algorithm.credit=state",
+            'algorithm.credit = "state" compares moves made in the',
+        ),
         ("text", "reward={prize=2.0}", "reward pays for routes; here preferences do: remove [rewa"),
         ("text", "warmup={updates=2}", "warmup shows shortest routes, and free text has none; re"),
     ],
@@ -116,6 +120,6 @@ def test_who_gives_another_one_is_told_why(kind: str, override: str, says: str) 
 
 
 def test_a_value_that_says_nothing_is_no_mistake() -> None:
-    unchanged: dict[str, Any] = {"plan": "algorithm.kl_reference=base", "action": "run.agents=1"}
+    unchanged: dict[str, Any] = {"route": "algorithm.kl_reference=base", "action": "run.agents=1"}
     for kind, override in unchanged.items():
         assert presets.load(PRESETS[kind], [override])

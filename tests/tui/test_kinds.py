@@ -58,7 +58,7 @@ def test_every_shipped_preset_is_of_one_kind(name: str) -> None:
     assert kind.has_maze != kind.asks_preferences
     assert kind.learners and kind.how and kind.behaviour
     assert bool(kind.judge) == kind.asks_preferences
-    if kind.has_maze and kind.algorithm.own_file is None:
+    if kind.has_maze and kind.algorithm.custom_file is None:
         assert kind.algorithm.name in kind.other_algorithms()
 
 

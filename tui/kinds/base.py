@@ -16,7 +16,7 @@ from engine.config.preset import LlmPreset, Preset
 from engine.env.maze import Maze
 from engine.learning.algorithm import Algorithm
 from engine.learning.events import Step
-from tui.kinds import applies
+from engine.presets import applicability
 from tui.kinds.clock import Clock
 from tui.kinds.columns import Layouts
 from tui.kinds.exploring import Exploring, exploring
@@ -26,6 +26,11 @@ from tui.model.snapshot import Snapshot
 from tui.ui.facts import Fact
 from tui.ui.glyphs import Glyphs
 from tui.ui.terms import Term
+
+FIXED = frozenset({"maze.map", "maze.gymnasium", "maze.success", "maze.size"})
+"""Settings that a preset is about: with another value it would be another preset."""
+RANDOM_MAPS = frozenset({"maze.hole_density", "maze.seed"})
+"""Settings that count only where maps are drawn at random."""
 
 
 class Hints(NamedTuple):
@@ -144,7 +149,15 @@ class Kind(ABC):
 
     def applies(self, key: str) -> bool:
         """Whether changing a setting can have an effect, and is not what the preset is about."""
-        return applies.applies(self.preset, key)
+        if not applicability.applies(self.preset, self.algorithm, key):
+            return False
+        if not key.startswith("maze."):
+            return True
+        if key in FIXED:
+            return False
+        if self.preset.maze.gymnasium is not None:
+            return key == "maze.max_steps"
+        return self.preset.maze.size is not None or key not in RANDOM_MAPS
 
     @abstractmethod
     def matters(self, key: str, value: str) -> bool:

@@ -115,7 +115,7 @@ def _make_default_model(progress: Progress) -> Path:
 
 
 def _convert(gguf_file: Path, folder: Path, progress: Progress) -> None:
-    from engine.llm.models.gguf_to_safetensors import convert
+    from engine.llm.models.gguf_to_safetensors import convert  # start-up time: torch
 
     stage = f"Converting {wheel.NAME} (once)"
     convert(gguf_file, folder, lambda done, total: progress(stage, done, total))

@@ -168,7 +168,7 @@ def _leave_the_file(base: torch.nn.Module) -> None:
 
 def _quantized_module() -> Any:
     try:
-        from engine.llm.models import quantized
+        from engine.llm.models import quantized  # start-up time: bitsandbytes
     except ImportError as error:
         raise UserError(
             f"model.quantization: bitsandbytes cannot be imported ({error}); set it to 'none', or "
