@@ -14,9 +14,9 @@ from engine.config.llm import LlmSettings
 from engine.config.preset import Preset
 from engine.core.errors import UserError, nearest
 from engine.learning.algorithm import Algorithm
-from engine.learning.custom_file import OWN
-from engine.llm.algorithm import LlmAlgorithm
-from engine.tabular.custom import loading as own
+from engine.learning.custom_file import CUSTOM_PREFIX
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.tabular.custom import loading as custom
 
 A = TypeVar("A", bound=Algorithm)
 
@@ -75,7 +75,7 @@ TABLES: Registry[Algorithm] = Registry(
         "grpo": "grpo",
     },
 )
-LANGUAGE_MODELS: Registry[LlmAlgorithm] = Registry(
+LANGUAGE_MODELS: Registry[LlmAlgorithm[LlmSettings]] = Registry(
     "engine.llm.algorithms",
     " for language models",
     {
@@ -84,6 +84,8 @@ LANGUAGE_MODELS: Registry[LlmAlgorithm] = Registry(
         "grpo": "grpo",
         "dr-grpo": "dr_grpo",
         "dapo": "dapo",
+        "gspo": "gspo",
+        "cispo": "cispo",
         "ppo": "ppo",
         "mpo": "mpo",
     },
@@ -93,7 +95,7 @@ LANGUAGE_MODELS: Registry[LlmAlgorithm] = Registry(
 def for_tables(name: str, folder: Path | None = None) -> Algorithm:
     """The algorithm for tables of that name; `file:my_q.py` is the user's own, beside a preset in
     `folder`. Raises UserError."""
-    return own.load(name, folder) if name.startswith(OWN) else TABLES.get(name)
+    return custom.load(name, folder) if name.startswith(CUSTOM_PREFIX) else TABLES.get(name)
 
 
 def of(settings: AlgorithmSettings) -> Algorithm:
@@ -101,8 +103,8 @@ def of(settings: AlgorithmSettings) -> Algorithm:
     name = str(settings.__struct_config__.tag)
     if isinstance(settings, LlmSettings):
         return LANGUAGE_MODELS.get(name)
-    if name.startswith(OWN):
-        algorithm = own.of_settings(settings)
+    if name.startswith(CUSTOM_PREFIX):
+        algorithm = custom.of_settings(settings)
         assert algorithm is not None  # nothing else makes such a tag
         return algorithm
     return TABLES.get(name)

@@ -31,7 +31,7 @@ KERNEL_ROOMS = ("core", "exact", "tabular")
 """The folders of the engine whose files hold kernels, or types that kernels are compiled for."""
 F = TypeVar("F", bound=Callable[..., Any])
 
-OWN_SOURCE = "__icemaze_source__"
+CUSTOM_SOURCE = "__icemaze_source__"
 """The global of a module made from a user's own file that holds its text."""
 
 
@@ -89,7 +89,7 @@ def _machine_code(function: Callable[..., Any], *, inside: bool) -> Callable[...
     if own is not None and writable:
         own.parent.mkdir(exist_ok=True)
         if not own.exists():
-            replace_file(own, function.__globals__[OWN_SOURCE])
+            replace_file(own, function.__globals__[CUSTOM_SOURCE])
         code = code.replace(co_filename=str(own))
     bound = types.FunctionType(
         code,
@@ -123,7 +123,7 @@ def compiling_fast() -> Iterator[None]:
 
 
 def announcement(title: str, *kernels: Callable[..., Any]) -> str:
-    """What to tell a user whose first start of an algorithm will take seconds, or nothing."""
+    """A sentence for a user whose first start of an algorithm will take seconds, or nothing."""
     if any(needs_compiling(function) for function in kernels):
         return f"Compiling {title} once (a few seconds; kept for the next start)."
     return ""
@@ -140,7 +140,7 @@ def needs_compiling(function: Callable[..., Any]) -> bool:
 def _own_copy(function: Callable[..., Any]) -> Path | None:
     """Where the file of a user's own kernel stands for Numba, which looks beside it (by folder)
     for machine code; None for the engine's kernels."""
-    source = function.__globals__.get(OWN_SOURCE)
+    source = function.__globals__.get(CUSTOM_SOURCE)
     if source is None:
         return None
     digest = hashlib.sha256(source).hexdigest()[:16]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from engine.core.arrays import Floats
-from engine.env.mdp import MDP
+from engine.env.mdp import MDP, reachable
 from engine.env.settings import Shaping
+from engine.exact.solve import solve
 
 
 def distances(mdp: MDP) -> Floats:
@@ -37,9 +38,6 @@ def potential(mdp: MDP, shaping: Shaping, gamma: float) -> Floats:
     `distance`: 1 − (moves to the prize)/(moves from the farthest reachable state), so a state one
     move from the prize has nearly 1. `value`: V* at `gamma`. Both times `shaping.weight`.
     """
-    from engine.env.mdp import reachable
-    from engine.exact.solve import solve
-
     if shaping.potential == "value":
         return shaping.weight * solve(mdp, gamma).values
     distance = distances(mdp)

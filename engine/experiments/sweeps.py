@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sweep consists of, as frozen in its folder."""
+    """The runs of a sweep, as frozen in its folder."""
 
     name: str
     """The preset's name, or the stem of its file."""
@@ -82,7 +82,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         """
         own = {}
         for i in range(len(self.settings)):
-            file = algorithm_of(self.preset(Cell(i, self.seeds[0]))).own_file
+            file = algorithm_of(self.preset(Cell(i, self.seeds[0]))).custom_file
             if file:
                 own[file.name] = file.sha256
         return own

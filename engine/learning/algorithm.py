@@ -1,4 +1,4 @@
-"""What an algorithm's file says about itself, and what the learner asks of it."""
+"""The description of an algorithm: what its file says about itself, and explains."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.learning.events import Step
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
-    from engine.learning.custom_file import OwnFile
+    from engine.learning.custom_file import CustomFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,28 @@ class Explanation:
     numbers: str
     """The same rule with this step's numbers in it."""
     words: str
-    """What happened, in plain words."""
+    """The same in plain words."""
 
 
 def pay_of(step: Step) -> str:
-    """What the learner was paid for a step, in numbers: `0.5`, or `0.6 (0.5 and +0.1 besides)`."""
+    """The pay of the learner for a step, in numbers: `0.5`, or `0.6 (0.5 and +0.1 besides)`."""
     words = f"{step.paid:.4g}"
     return f"{words} ({step.reward:.4g} and {step.extra:+.4g} besides)" if step.extra else words
+
+
+RENAMED_HOOKS = {
+    "make_knobs": "make_hyperparameters",
+    "knob_metrics": "hyperparameter_metrics",
+    "beliefs": "learned_parameters",
+}
+"""Methods of an algorithm that had another name once."""
 
 
 class Algorithm:
     """One algorithm. Its file subclasses this and names the instance `ALGORITHM`.
 
     Shapes: N agents, O observations, A actions. Learned tables are a NamedTuple of arrays with N
-    as first axis; `knobs` are the settings a kernel reads, refreshed when one is tuned.
+    as first axis; `hyperparameters` are the settings a kernel reads, refreshed when one is tuned.
     """
 
     name: ClassVar[str]
@@ -56,13 +64,21 @@ class Algorithm:
     formula: ClassVar[str]
     kernel: ClassVar[Callable[..., Any]]
     idea: ClassVar[str] = ""
-    """What is new about it, in one sentence."""
+    """The new idea of the algorithm, in one sentence."""
     needs: ClassVar[str] = ""
-    """What must be there before it can work."""
+    """The conditions under which the algorithm can work."""
     chosen_when: ClassVar[str] = ""
     """When people choose it, as what follows "when"."""
-    own_file: OwnFile | None = None
+    custom_file: CustomFile | None = None
     """The user's file it was loaded from; None for the algorithms of the shelf."""
+
+    def __init_subclass__(cls) -> None:
+        """Let a hook go by its old name too: files of users may define or call it by that."""
+        super().__init_subclass__()
+        for old, new in RENAMED_HOOKS.items():
+            for name, other in ((old, new), (new, old)):
+                if name in vars(cls) and other not in vars(cls):
+                    setattr(cls, other, vars(cls)[name])
 
     def check(self, preset: Preset) -> None:
         """Raise UserError for what only this algorithm cannot do."""

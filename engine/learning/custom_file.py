@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class OwnFile:
+class CustomFile:
     """The file an algorithm came from, with the text that was run."""
 
     name: str
@@ -24,5 +24,5 @@ class OwnFile:
         return hashlib.sha256(self.source).hexdigest()
 
 
-OWN = "file:"
+CUSTOM_PREFIX = "file:"
 """How the name of a user's own algorithm begins, see engine.tabular.custom.loading."""

@@ -6,27 +6,32 @@ worlds, `S` states, `O` observations, `A` actions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from engine.core.arrays import Array, Floats
+from engine.core.arrays import Floats
 from engine.core.errors import UserError
-from engine.env.build_maze import build_mazes, edit_map
 from engine.env.build_mdp import build_mdps
 from engine.env.maze import Maze
 from engine.env.mdp import MDP
-from engine.env.random_sets import held_out_mazes, train_mazes
 from engine.env.settings import MazeSettings
-from engine.exact.evaluate import OptimalFigures, evaluate, greedy, optimal_figures
-from engine.learning.events import Evaluation, Metric, World
+from engine.exact.evaluate import OptimalFigures, evaluate, greedy
+from engine.learning.events import Evaluation, Metric
 from engine.learning.summary import summarise
+from engine.learning.worlds import (
+    WorldRecord,
+    WorldSchedule,
+    from_bytes,
+    initial_records,
+    make_evaluation,
+    to_bytes,
+)
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
@@ -39,39 +44,35 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class WorldSet:
+class WorldSet(WorldSchedule):
     """The mazes of one split with their MDPs; world ids count on from `first`.
 
-    Either all of them are there at any time, or one follows on the other: each holds `from_steps`
-    [W] on (counted in updates) until the next one does; of two with the same step the newer.
+    Either all of them are there at any time, or one follows on the other, each from its step of
+    `from_steps` [W] on (counted in updates).
     """
 
-    split: Split
-    first: int
-    mazes: tuple[Maze, ...]
-    mdps: tuple[MDP, ...]
-    gamma: float
-    from_steps: tuple[int, ...] = ()
-    """Empty where all of them are there at any time."""
+    def __init__(
+        self,
+        split: Split,
+        first: int,
+        mazes: Sequence[Maze],
+        mdps: Sequence[MDP],
+        gamma: float,
+        from_steps: Sequence[int] = (),
+    ) -> None:
+        self.split: Split = split
+        self.first = first
+        steps = from_steps or [0] * len(mazes)
+        timed = enumerate(zip(steps, mazes, strict=True), start=first)
+        records = [WorldRecord(id_, split, step, maze) for id_, (step, maze) in timed]
+        super().__init__(records, mdps, gamma, drawn=not from_steps)
 
-    def __len__(self) -> int:
-        return len(self.mazes)
-
-    def event(self, world: int) -> World:
-        """The world as an event."""
-        step = self.from_steps[world] if self.from_steps else 0
-        return World(step=step, id=self.first + world, split=self.split, maze=self.mazes[world])
-
-    def events(self) -> list[World]:
-        """What is said about them before the first update."""
-        return [self.event(w) for w in range(len(self))]
+    @property
+    def from_steps(self) -> tuple[int, ...]:
+        """[W] the updates from which they hold; empty where all are there at any time."""
+        return () if self.drawn else super().from_steps
 
     # ------------------------------------------------------------ one after the other
-
-    def current(self, step: int) -> int:
-        """The world that holds at a step count."""
-        return max((start, w) for w, start in enumerate(self.from_steps) if start <= step)[1]
 
     def only(self, world: int) -> WorldSet:
         """One of the worlds as a set of its own."""
@@ -96,8 +97,7 @@ class WorldSet:
     def edited(self, rows: Sequence[str], step: int) -> WorldSet:
         """With one world more: the current one with another map, from `step` on. Raises UserError
         for a map that has no way through, another size, or other things to see."""
-        maze = edit_map(self.mazes[self.current(step)], rows)
-        mazes = (*self.mazes, maze)
+        mazes = (*self.mazes, self.edited_maze(rows, step))
         mdps = tuple(build_mdps(mazes))
         known, found = self.mdps[0].n_observations, mdps[0].n_observations
         if found != known:
@@ -109,13 +109,11 @@ class WorldSet:
 
     def save(self) -> Array:
         """Mazes and steps as the bytes of a JSON text [n] uint8."""
-        timed = zip(self.from_steps, self.mazes, strict=True)
-        data = [[step, msgspec.to_builtins(maze)] for step, maze in timed]
-        return np.frombuffer(json.dumps(data).encode(), np.uint8)
+        return to_bytes([[record.from_step, record.maze] for record in self.records])
 
     def loaded(self, data: Array) -> WorldSet:
         """The set that `save` wrote down: a random map of Gymnasium's is the one that was drawn."""
-        timed = json.loads(data.tobytes())
+        timed = from_bytes(data)
         mazes = tuple(msgspec.convert(maze, Maze) for _, maze in timed)
         steps = tuple(step for step, _ in timed)
         mdps = tuple(build_mdps(mazes))
@@ -126,7 +124,7 @@ class WorldSet:
     @cached_property
     def optima(self) -> tuple[OptimalFigures, ...]:
         """[W] what the best policies reach."""
-        return tuple(optimal_figures(mdp, self.gamma) for mdp in self.mdps)
+        return tuple(self.optimum(w) for w in range(len(self)))
 
     @cached_property
     def baselines(self) -> dict[str, Metric]:
@@ -168,33 +166,21 @@ class WorldSet:
         stderr: float = 0.0,
     ) -> Evaluation:
         """The figures [W] as an event: mean and band over the mazes, beside the baselines."""
-        summary = {name: summarise(values) for name, values in figures.items()}
-        return Evaluation(
-            step=step,
-            world_id=self.first,
-            split=self.split,
-            success_kind=kind,
-            success_stderr=stderr,
-            figures={**summary, **self.baselines, **(more or {})},
-            optimal_return=float(np.mean([o.optimal_return for o in self.optima])),
-            horizon_optimum=float(np.mean([o.horizon_optimum for o in self.optima])),
-        )
+        more = {**self.baselines, **(more or {})}
+        return make_evaluation(step, self.records[0], figures, self.optima, more, kind, stderr)
 
 
 def make_sets(settings: MazeSettings, gamma: float) -> tuple[WorldSet, WorldSet | None]:
     """The training mazes, and the held-out ones if there are any. They agree in shape."""
-    steps: tuple[int, ...] = ()
-    if settings.train is None:
-        steps, mazes = zip(*build_mazes(settings), strict=True)
-    else:
-        mazes = train_mazes(settings)
-    held_out = held_out_mazes(settings)
-    mdps = build_mdps([*mazes, *held_out])
-    n = len(mazes)
-    train = WorldSet("train", 0, tuple(mazes), tuple(mdps[:n]), gamma, steps)
-    if not held_out:
+    records = initial_records(settings)
+    mdps = build_mdps([record.maze for record in records])
+    n = sum(record.split == "train" for record in records)
+    mazes = [record.maze for record in records]
+    steps = [record.from_step for record in records[:n]] if settings.train is None else []
+    train = WorldSet("train", 0, mazes[:n], mdps[:n], gamma, steps)
+    if len(records) == n:
         return train, None
-    return train, WorldSet("test", n, tuple(held_out), tuple(mdps[n:]), gamma)
+    return train, WorldSet("test", n, mazes[n:], mdps[n:], gamma)
 
 
 def mean_of(figures: dict[str, Array], name: str) -> float:

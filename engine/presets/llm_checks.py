@@ -1,18 +1,21 @@
-"""What types cannot say about a preset for language models: which settings go together."""
+"""Checks of presets for language models that types cannot make: which settings go together."""
 
 from __future__ import annotations
 
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.config.llm import GroupSettings, LlmSettings
 from engine.config.preset import LlmPreset
+from engine.config.text import TextTask
 from engine.core.errors import UserError
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.env.mdp import MDP
 from engine.env.random_sets import held_out_mazes, train_mazes
 from engine.learning.algorithm import Algorithm
-from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.routes import is_deterministic
-from engine.presets.text_checks import check_text
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.tasks.route_search import is_deterministic
+from engine.llm.tasks.text.features import words
+from engine.presets.applicability import check_applicable
 
 
 def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
@@ -23,86 +26,79 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
     if (preset.text is None) == (model.policy == "text"):
         raise UserError(
             f"model.policy is {model.policy!r}; with a [text] table (and without [maze]) expected "
-            '"text", without one "action" or "plan".'
+            '"text", without one "action" or "route".'
         )
-    if preset.run.agents != 1:
+    if isinstance(settings, GroupSettings) and settings.episodes % settings.group_size:
         raise UserError(
-            f"run.agents is {preset.run.agents}; a language model is trained once: set it to 1, "
-            "and use `icemaze sweep --seeds` for several."
+            f"algorithm.episodes is {settings.episodes}; expected a multiple of "
+            f"algorithm.group_size, {settings.group_size}."
         )
-    if isinstance(settings, GroupSettings):
-        if settings.episodes % settings.group_size:
-            raise UserError(
-                f"algorithm.episodes is {settings.episodes}; expected a multiple of "
-                f"algorithm.group_size, {settings.group_size}."
-            )
-        if settings.credit == "state" and model.policy == "plan":
-            raise UserError(
-                'algorithm.credit = "state" compares moves made in the same state, which only '
-                'action policies make; set it to "episode".'
-            )
     if preset.text is not None:
-        check_text(preset, algorithm)
+        _check_algorithm_of_text(algorithm)
     elif model.policy not in algorithm.policies:
+        why = f": {algorithm.why_not}" if algorithm.why_not else ""
         raise UserError(
             f"model.policy: {algorithm.name} trains {' and '.join(algorithm.policies)} policies "
-            f"only, not {model.policy!r}."
+            f"only, not {model.policy!r}{why}."
         )
-    if model.policy == "plan":
-        _check_plan(preset, settings)
-    if maze.revisit and maze.train is not None:
+    check_applicable(preset, algorithm)
+    if preset.text is not None:
+        _check_text(preset.text)
+    elif model.policy == "route":
+        _check_routes_can_be_shown(preset)
+    if maze.train is not None:
+        _check_training_mazes(preset, settings, algorithm)
+
+
+def _check_training_mazes(
+    preset: LlmPreset, settings: LlmSettings, algorithm: LlmAlgorithm[LlmSettings]
+) -> None:
+    maze = preset.maze
+    assert maze.train is not None
+    if maze.revisit:
         raise UserError(
             "maze.revisit is for maps that follow one another (maze.changes); the mazes of "
             "maze.train are all played anyway: remove it."
         )
-    if maze.train is not None:
-        count = len(train_mazes(maze))
-        held_out_mazes(maze)
-        per_update = maze.train.per_update or count
-        if per_update > count:
-            raise UserError(
-                f"maze.train.per_update is {per_update}, but there are {count} training mazes."
-            )
-        groups = settings.episodes // algorithm.group_size(settings)
-        if groups % per_update and groups != 1:
-            raise UserError(
-                f"algorithm.episodes makes {groups} groups, which {per_update} mazes an update "
-                "cannot share evenly; expected a multiple of maze.train.per_update × group_size."
-            )
-        if groups < per_update and isinstance(settings, GroupSettings):
-            raise UserError(
-                f"algorithm.episodes makes {groups} groups for {per_update} mazes an update; "
-                "expected at least one group a maze."
-            )
-    if preset.budget.env_steps is not None or preset.budget.episodes is not None:
+    count = len(train_mazes(maze))
+    held_out_mazes(maze)
+    per_update = maze.train.per_update or count
+    if per_update > count:
         raise UserError(
-            "budget: language models count updates; expected updates or seconds, not env_steps or "
-            "episodes."
+            f"maze.train.per_update is {per_update}, but there are {count} training mazes."
+        )
+    groups = settings.episodes // algorithm.group_size(settings)
+    if groups % per_update and groups != 1:
+        raise UserError(
+            f"algorithm.episodes makes {groups} groups, which {per_update} mazes an update "
+            "cannot share evenly; expected a multiple of maze.train.per_update × group_size."
+        )
+    if groups < per_update and isinstance(settings, GroupSettings):
+        raise UserError(
+            f"algorithm.episodes makes {groups} groups for {per_update} mazes an update; "
+            "expected at least one group a maze."
         )
 
 
-def _check_plan(preset: LlmPreset, settings: LlmSettings) -> None:
-    if preset.maze.gymnasium is not None:
+def _check_algorithm_of_text(algorithm: LlmAlgorithm[LlmSettings]) -> None:
+    if "text" not in algorithm.policies:
+        able = [one.name for one in LANGUAGE_MODELS.all() if "text" in one.policies]
         raise UserError(
-            'model.policy = "plan" writes routes through a map; with maze.gymnasium use "action".'
+            f"algorithm.name: {algorithm.name} does not train on preferences; expected one of "
+            f"{', '.join(able)}."
         )
-    if preset.maze.changes or preset.maze.revisit:
-        key = "changes" if preset.maze.changes else "revisit"
-        raise UserError(f'maze.{key} is for action policies: remove it, or model.policy = "plan".')
-    if settings.kl_reference != "base":
-        raise UserError(
-            f"algorithm.kl_reference is {settings.kl_reference!r}, but the map of a plan policy "
-            'never changes; expected "base".'
-        )
-    for key in ("random_starts", "uniform"):
-        if getattr(settings, key):
-            raise UserError(
-                f'algorithm.{key} is for action policies: remove it, or model.policy = "plan".'
-            )
+
+
+def _check_text(task: TextTask) -> None:
+    if task.rule == "word" and words(task.word) != [task.word.lower()]:
+        raise UserError(f"text.word is {task.word!r}; expected one word, without spaces or marks.")
+
+
+def _check_routes_can_be_shown(preset: LlmPreset) -> None:
     if preset.warmup is not None and not all(is_deterministic(mdp) for mdp in _mdps(preset)):
         raise UserError(
-            "warmup: a plan policy is shown shortest routes, which there are only where every move "
-            "does what it says; set maze.slip to 0, or remove [warmup]."
+            "warmup: a route policy is shown shortest routes, which there are only where every "
+            "move does what it says; set maze.slip to 0, or remove [warmup]."
         )
 
 

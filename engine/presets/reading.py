@@ -18,6 +18,7 @@ from engine.algorithms import registry
 from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
+from engine.config.llm import with_new_names
 from engine.config.preset import LlmPreset, Preset
 from engine.config.shipped import find_preset, shipped_files
 from engine.config.text import without_maze
@@ -25,12 +26,12 @@ from engine.core.errors import UserError, nearest
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.exact.solve import solve
-from engine.learning.custom_file import OWN
+from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.presets import toml
 from engine.presets.errors import check_numbers, explain, show
 from engine.presets.llm_checks import check_together
 from engine.presets.schema import llm_preset_type, preset_type, schema_of
-from engine.presets.table_checks import check_language_model, check_tables
+from engine.presets.table_checks import check_tables
 from engine.presets.toml import apply_override
 
 # ---------------------------------------------------------------- finding
@@ -102,8 +103,8 @@ def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def check(preset: Preset) -> None:
-    """What types cannot say: the maze has a way through, the budget a limit, claims a bound, and
-    values are finite."""
+    """Check what types cannot say: the maze has a way through, the budget a limit, claims a bound,
+    and values are finite."""
     mazes = build_mazes(preset.maze)
     budget = preset.budget
     if not any((budget.env_steps, budget.episodes, budget.updates, budget.seconds)):
@@ -112,7 +113,6 @@ def check(preset: Preset) -> None:
             "env_steps, episodes, updates, seconds."
         )
     if isinstance(preset, LlmPreset):
-        check_language_model(preset)
         check_together(preset, algorithm_of(preset))
     else:
         check_tables(preset, algorithm_of(preset))
@@ -130,7 +130,7 @@ def check(preset: Preset) -> None:
 
 def folder_of(preset: Preset) -> Path | None:
     """The folder from which the user's own algorithm was loaded, to `convert` changed data with."""
-    own = algorithm_of(preset).own_file
+    own = algorithm_of(preset).custom_file
     return own.folder if own else None
 
 
@@ -139,6 +139,8 @@ def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = N
     kind = preset_type()
     try:
         check_numbers(data)
+        data = with_new_names(data)
+        data = with_new_names(data)
         if data.get("text") is not None:
             data = without_maze(data)
         names = registry.LANGUAGE_MODELS.names if "model" in data else registry.TABLES.names
@@ -166,7 +168,7 @@ def _own_settings(
     if "name" not in algorithm:
         raise UserError(f"algorithm.name is missing; expected one of {', '.join(names)}.")
     name = algorithm["name"]
-    if isinstance(name, str) and name.startswith(OWN):
+    if isinstance(name, str) and name.startswith(CUSTOM_PREFIX):
         if "model" in data:
             raise UserError(
                 f"algorithm.name: an algorithm of your own ({name}) trains tables; remove [model], "

@@ -13,7 +13,7 @@ from engine.algorithms import registry
 from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.preset import LlmPreset, Preset
-from engine.learning.custom_file import OWN
+from engine.learning.custom_file import CUSTOM_PREFIX
 
 
 @cache
@@ -51,7 +51,7 @@ def json_schema(preset: Preset | None = None) -> dict[str, Any]:
     if isinstance(preset, LlmPreset):
         return schema_of(llm_preset_type())
     if preset is not None:
-        own = algorithm_of(preset).own_file is not None
+        own = algorithm_of(preset).custom_file is not None
         return schema_of(preset_type(type(preset.algorithm) if own else None))
     kinds = [preset_type(), llm_preset_type()]
     refs, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
@@ -65,7 +65,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 OWN_ALGORITHM = {
     "type": "object",
     "description": "an algorithm of your own; its file declares the other settings",
-    "properties": {"name": {"type": "string", "pattern": f"^{OWN}.+[.]py$"}},
+    "properties": {"name": {"type": "string", "pattern": f"^{CUSTOM_PREFIX}.+[.]py$"}},
     "required": ["name"],
 }
 

@@ -1,32 +1,19 @@
-"""What the tables of a preset may not say together; `build_mazes` checks `[maze]` by itself."""
+"""Checks of which sections of a preset go together; `build_mazes` checks `[maze]` by itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from engine.config.deploy import deployed_maze
+from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdps
-
-if TYPE_CHECKING:
-    from engine.config.preset import Preset
-    from engine.learning.algorithm import Algorithm
-
-PAID = ("shaping", "fall_budget")
-"""The rules of `[maze]` that change what a learner is paid."""
-DRAWN = ("randomize", "train", "revisit")
-"""The rules of `[maze]` by which episodes are in different worlds."""
+from engine.learning.algorithm import Algorithm
+from engine.presets.applicability import check_applicable
 
 
 def check_tables(preset: Preset, algorithm: Algorithm) -> None:
     """Raise UserError for what a table cannot be trained with."""
     maze = preset.maze
-    if preset.budget.success_rate is not None:
-        raise UserError(
-            "budget.success_rate is for language models; expected env_steps, episodes, updates or "
-            "seconds."
-        )
     if maze.train is not None or maze.test is not None:
         if maze.observation == "cell":
             raise UserError(
@@ -39,41 +26,9 @@ def check_tables(preset: Preset, algorithm: Algorithm) -> None:
                 "maze.train.per_update is for language models; each episode of a table is in a "
                 "maze drawn from all, so remove it."
             )
-    if algorithm.family == "planning" and maze.memory > 1:
-        raise UserError(
-            f"maze.memory: {algorithm.name} computes from the states themselves and needs no "
-            "memory; remove it, or choose an algorithm that learns from what it sees."
-        )
-    if algorithm.family in ("planning", "prediction"):
-        _check_given_world(preset, algorithm)
+    check_applicable(preset, algorithm)
     if preset.deploy is not None:
         _check_deploy(preset)
-
-
-def check_language_model(preset: Preset) -> None:
-    """Raise UserError for rules only tables can be trained with."""
-    for key in (*PAID, "randomize"):
-        if getattr(preset.maze, key):
-            raise UserError(f"maze.{key} is for tables; remove it, or the [model] table.")
-    if preset.deploy is not None:
-        raise UserError(
-            "[deploy] is for tables; try a language model elsewhere with `icemaze eval RUN --set "
-            "maze.slip=0.5`, and remove [deploy]."
-        )
-
-
-def _check_given_world(preset: Preset, algorithm: Algorithm) -> None:
-    """Planning and prediction compute or judge what holds in one world with its true rewards."""
-    if algorithm.family == "planning":
-        why = f"{algorithm.name} computes with the true rewards of one world and never moves"
-    else:
-        why = f"{algorithm.name} judges a policy by the true rewards of one world"
-    for key in (*PAID, *DRAWN):
-        if getattr(preset.maze, key):
-            raise UserError(
-                f"maze.{key} does not go with {algorithm.name}: {why}; remove maze.{key}, or "
-                "choose a control method that learns from its own moves."
-            )
 
 
 def _check_deploy(preset: Preset) -> None:

@@ -14,9 +14,9 @@ from engine import presets
 from engine.algorithms.registry import algorithm_of
 from engine.config.preset import Preset
 from engine.core.errors import UserError
-from engine.learning.custom_file import OWN
+from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.tabular.custom import errors as custom_errors
-from engine.tabular.custom.loading import OwnFileError
+from engine.tabular.custom.loading import CustomFileError
 
 META_KEY = "algorithm_file"
 """Where `meta` keeps the copy's name, where it came from, and its SHA-256."""
@@ -24,13 +24,13 @@ META_KEY = "algorithm_file"
 
 def freeze(preset: Preset, run_dir: Path) -> dict[str, Any]:
     """Write `preset.toml`, and the algorithm's file if it is the user's own; gives the meta."""
-    own = algorithm_of(preset).own_file
+    own = algorithm_of(preset).custom_file
     if own is None:
         (run_dir / "preset.toml").write_text(presets.dump(preset), "utf-8")
         return {}
     name = own.path.name
     (run_dir / name).write_bytes(own.source)
-    text = presets.dump(preset, algorithm_name=f"{OWN}{name}")
+    text = presets.dump(preset, algorithm_name=f"{CUSTOM_PREFIX}{name}")
     (run_dir / "preset.toml").write_text(text, "utf-8")
     return {META_KEY: {"name": name, "from": str(own.path), "sha256": own.sha256}}
 
@@ -55,7 +55,7 @@ def check(run_dir: Path, meta: dict[str, Any] | None) -> None:
 
 
 def note(meta: dict[str, Any] | None) -> str:
-    """What a run says about the code it has loaded; nothing for an algorithm of the shelf."""
+    """The note of a run about the code it has loaded; nothing for an algorithm of the shelf."""
     if not meta:
         return ""
     return (
@@ -65,7 +65,7 @@ def note(meta: dict[str, Any] | None) -> str:
 
 
 def failure(error: Exception, meta: dict[str, Any] | None, run_dir: Path) -> tuple[str, str]:
-    """What a run that failed says, and what to do about it.
+    """The message of a run that failed, and what to do about it.
 
     A resume runs the run's copy again, so it cannot help where the user's own file is to blame.
     """
@@ -74,10 +74,10 @@ def failure(error: Exception, meta: dict[str, Any] | None, run_dir: Path) -> tup
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
     if not meta:
         return text, f"{log} {resume}"
-    if isinstance(error, OwnFileError):
+    if isinstance(error, CustomFileError):
         return text, f"{log} {remedy(meta)}"
     if custom_errors.is_to_blame(error):
-        told = custom_errors.told(error, meta["name"], _source(run_dir, meta))
+        told = custom_errors.describe(error, meta["name"], _source(run_dir, meta))
         return f"{told}.", f"{log} {remedy(meta)}"
     if isinstance(error, UserError):
         return text, f"{log} {resume}"
@@ -86,14 +86,14 @@ def failure(error: Exception, meta: dict[str, Any] | None, run_dir: Path) -> tup
 
 
 def remedy(meta: dict[str, Any]) -> str:
-    """What helps a run that failed by the user's own algorithm."""
+    """The remedy for a run that failed by the user's own algorithm."""
     return (
         f"Mend {meta['from']} and start a new run: this one keeps its copy of the file as it was."
     )
 
 
 def instead_of_resume(meta: dict[str, Any] | None, told: str) -> str:
-    """What helps a failed run that need not be resumed, by the remedy it told; else nothing."""
+    """The remedy for a failed run that need not be resumed, by the remedy it told; else nothing."""
     return remedy(meta) if meta and remedy(meta) in told and "--resume" not in told else ""
 
 

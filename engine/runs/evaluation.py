@@ -1,4 +1,4 @@
-"""What a run has learned, evaluated exactly again: in its own maze, or in a changed one.
+"""A run's policy, evaluated exactly again: in its own maze, or in a changed one.
 
 The tables come from the newest checkpoint, so that every agent counts, not just the watched one. Of
 a language model the saved adapters are asked, in a process of their own, and any map will do: the
@@ -68,7 +68,7 @@ class RunEvaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def figures(self) -> dict[str, Metric]:
-        """Those on the run's own mazes."""
+        """The figures on the run's own mazes."""
         return self.own.figures
 
 
@@ -141,7 +141,7 @@ def played_worlds(
 
 
 def _placed(reader: RunReader, overrides: list[str]) -> tuple[_Learned, Maze, MDP]:
-    """What a run's tables hold, and the maze they are put into."""
+    """The tables of a run, and the maze they are put into."""
     learned = _learned(reader)
     preset = reader.info().preset
     world = reader.world_at(learned.step)
@@ -165,11 +165,12 @@ def _evaluate_adapters(
     splits = _splits(reader, overrides)
     preset = reader.info().preset
     assert isinstance(preset, LlmPreset)
-    sampled = preset.model.policy == "plan"
+    sampled = preset.model.policy == "route"
     if sampled:
-        from engine.llm.evaluation import ask_routes
+        from engine.llm.evaluation.ask import ask_routes  # start-up time
 
-        answers = ask_routes(reader.path, [split.mazes for split in splits], progress)
+        mazes = [split.mazes for split in splits]
+        answers = ask_routes(reader.path, preset, mazes, progress)
         found = [
             _split_figures(split, {k: np.array(v) for k, v in a.figures.items()}, a.stderr)
             for split, a in zip(splits, answers, strict=True)
@@ -205,9 +206,12 @@ def _policies(
     reader: RunReader, splits: list[WorldSet], progress: Progress
 ) -> list[tuple[WorldSet, Array]]:
     """Each split with the saved adapters' policies [W, O, A] in it."""
-    from engine.llm.evaluation import ask_policies
+    from engine.llm.evaluation.ask import ask_policies  # start-up time
 
-    asked = ask_policies(reader.path, [m for split in splits for m in split.mazes], progress)
+    preset = reader.info().preset
+    assert isinstance(preset, LlmPreset)
+    mazes = [maze for split in splits for maze in split.mazes]
+    asked = ask_policies(reader.path, preset, mazes, progress)
     cuts = np.cumsum([len(split) for split in splits])[:-1]
     return list(zip(splits, np.split(asked, cuts), strict=True))
 
@@ -273,7 +277,7 @@ def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learne
     settings: Any = msgspec.json.decode(state["settings"].tobytes(), type=algorithm.settings)
     empty = algorithm.make_tables(settings, Size(*state["tables.visits"].shape))
     tables = empty._replace(**{field: state[f"tables.{field}"] for field in empty._fields})
-    target = algorithm.target(tables, algorithm.make_knobs(settings), step)
+    target = algorithm.target(tables, algorithm.make_hyperparameters(settings), step)
     return _Learned(step, target, algorithm.greedy(tables))
 
 
@@ -319,7 +323,7 @@ def _maze_key(override: str) -> str:
 
 
 def _check_sees(maze: Maze, own: Maze) -> None:
-    """What is seen must be the same in the other maze."""
+    """Check that what is seen is the same in the other maze."""
     for key in ("observation", "memory"):
         here, there = getattr(maze, key), getattr(own, key)
         if here != there:
@@ -330,7 +334,7 @@ def _check_sees(maze: Maze, own: Maze) -> None:
 
 
 def _check_fits(maze: Maze, mdp: MDP, own: Maze, learned: _Learned) -> None:
-    """What was learned by observation and action must mean the same in the other maze."""
+    """Check that observations and actions mean the same in the other maze."""
     known = learned.target.shape[1:]
     here = (mdp.n_observations, mdp.n_actions)
     if known != here:

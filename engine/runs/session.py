@@ -17,7 +17,7 @@ from engine.runs import commands, custom_algorithm, outcome
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
-from engine.tabular.custom.loading import OwnFileError
+from engine.tabular.custom.loading import CustomFileError
 
 Status = Literal["finished", "stopped"]
 MakeLearner = Callable[[Preset], Learner]
@@ -92,7 +92,7 @@ class Session:
             status = self._loop()
             self._finish(status)
         except Exception as error:
-            expected = isinstance(error, UserError) and not isinstance(error, OwnFileError)
+            expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
             self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
             return False
@@ -112,7 +112,7 @@ class Session:
         self.learner = learner
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
-            learner.say = self._say_at_once
+            learner.notify = self._say_at_once
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:

@@ -33,7 +33,7 @@ from engine.tabular.kernels.trace import (
     steps_between,
     steps_of_episode,
 )
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 METRIC_GROWTH = 1.03
 """Each recording point of the curves is 3 % later than the one before."""
@@ -50,7 +50,7 @@ class TabularLearner:
         settings: Any = preset.algorithm  # of the type this algorithm declares
         self.settings = settings
         self.maze = preset.maze
-        self.worlds = Worlds(preset.maze, preset.algorithm.gamma, preset.deploy)
+        self.worlds = TabularWorlds(preset.maze, preset.algorithm.gamma, preset.deploy)
         self.agents = environ.make_agents(preset.run.agents, preset.run.seed)
         mdp = self.worlds.mdps[0]
         longest = max(m.max_steps for m in self.worlds.mdps)
@@ -61,13 +61,13 @@ class TabularLearner:
                 observations=mdp.n_observations,
                 actions=mdp.n_actions,
                 longest=longest,
-                mazes=tuple(place.maze for place in self.worlds.all_places),
+                mazes=tuple(record.maze for record in self.worlds.all_records),
             ),
         )
-        self.knobs = algorithm.make_knobs(self.settings)
+        self.hyperparameters = algorithm.make_hyperparameters(self.settings)
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
         self.progress = run_metrics.make_progress(preset.run.agents)
-        self.suspicion = reward_hacking.make_suspicion()
+        self.monitor = reward_hacking.make_monitor()
         budget = preset.budget
         self.step_limit = budget.env_steps or NO_LIMIT
         self.episode_limit = budget.episodes or NO_LIMIT
@@ -82,7 +82,7 @@ class TabularLearner:
     def _use_worlds(self) -> None:
         worlds, budget = self.worlds, self.maze.fall_budget
         potentials = [mdp.potential for mdp in worlds.mdps if mdp.potential is not None]
-        self.env = environ.make_env(
+        self.env = environ.stack_mdps(
             worlds.mdps,
             worlds.from_steps,
             self.settings.random_starts,
@@ -131,11 +131,11 @@ class TabularLearner:
     def _run_kernel(self, steps: int) -> None:
         limits = environ.Limits(steps, self.episode_limit, self.update_limit)
         run = compiling.compiled(self.algorithm.kernel)
-        run(self.env, self.agents, self.tables, self.knobs, self.trace, limits)
+        run(self.env, self.agents, self.tables, self.hyperparameters, self.trace, limits)
 
     def begin(self) -> list[AnyEvent]:
         target, greedy = self._policies()
-        exact, evaluations = self._judge(target, greedy)
+        exact, evaluations = self._evaluate(target, greedy)
         self._mark(exact)
         return [*self.worlds.events(), *evaluations, self._policy()]
 
@@ -159,7 +159,7 @@ class TabularLearner:
         episode = self._newest_episode()
         if episode:
             events.append(episode)
-        found, each = self._look()
+        found, each = self._report()
         # Online figures may have nothing to count since the last recording point.
         each |= run_metrics.online(self.progress.recent)
         each |= run_metrics.counted(self.agents)
@@ -187,7 +187,7 @@ class TabularLearner:
 
     def tune(self, key: str, value: Any) -> list[AnyEvent]:
         self.settings, shown = tuned_settings(self.settings, key, value)
-        self.knobs = self.algorithm.make_knobs(self.settings)
+        self.hyperparameters = self.algorithm.make_hyperparameters(self.settings)
         return [Tuned(step=self.clock, key=key, value=shown)]
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
@@ -205,10 +205,10 @@ class TabularLearner:
 
     def _record(self) -> list[AnyEvent]:
         self.next_metrics = next_point(self.clock, METRIC_GROWTH)
-        events, figures = self._look()
+        events, figures = self._report()
         if self.algorithm.family != "prediction":
-            events += reward_hacking.look(
-                self.suspicion, self.clock, figures, self.worlds, self.maze
+            events += reward_hacking.update_monitor(
+                self.monitor, self.clock, figures, self.worlds, self.maze
             )
         if self.clock >= self.next_picture:
             self.next_picture = next_point(self.clock, PICTURE_GROWTH)
@@ -222,7 +222,7 @@ class TabularLearner:
     def _diverged(self) -> Array:
         """[N] whether something an agent has learned is no longer a finite number."""
         diverged = np.zeros(self.agents.steps.size, bool)
-        for table in self.algorithm.beliefs(self.tables):
+        for table in self.algorithm.learned_parameters(self.tables):
             diverged |= ~np.isfinite(table).reshape(diverged.size, -1).all(1)
         return diverged
 
@@ -240,12 +240,12 @@ class TabularLearner:
 
     def _policies(self) -> tuple[Array, Array]:
         """The target policies and the greedy ones [N,O,A] now."""
-        target = self.algorithm.target(self.tables, self.knobs, self.clock)
+        target = self.algorithm.target(self.tables, self.hyperparameters, self.clock)
         return target, self.algorithm.greedy(self.tables)
 
-    def _judge(self, target: Array, greedy: Array) -> tuple[dict[str, Array], list[AnyEvent]]:
+    def _evaluate(self, target: Array, greedy: Array) -> tuple[dict[str, Array], list[AnyEvent]]:
         """The exact figures [N] of these policies, and the evaluations that say them."""
-        exact = self.worlds.judge(self.clock, target, greedy)
+        exact = self.worlds.evaluate(self.clock, target, greedy)
         evaluations: list[AnyEvent] = [self.worlds.evaluation(self.clock, exact)]
         held_out = self.worlds.held_out(self.clock, target, greedy)
         if held_out is not None:
@@ -253,12 +253,12 @@ class TabularLearner:
             exact["held_out_success_rate"] = held_out[1]
         return exact, evaluations
 
-    def _look(self) -> tuple[list[AnyEvent], dict[str, Array]]:
-        """What is recorded at a recording point, and the same figures for each agent ([N], or [1]
+    def _report(self) -> tuple[list[AnyEvent], dict[str, Array]]:
+        """The events of a recording point, and the same figures for each agent ([N], or [1]
         where they are of all together)."""
         self._check_finite()
         target, greedy = self._policies()
-        exact, evaluations = self._judge(target, greedy)
+        exact, evaluations = self._evaluate(target, greedy)
         metrics = self._metrics(target, exact)
         counters = self.counters
         update = Update(
@@ -277,10 +277,12 @@ class TabularLearner:
         self._mark(exact)
         metrics = run_metrics.online(stats)
         stats[:] = 0.0
-        for name, value in self.algorithm.knob_metrics(self.knobs, self.clock).items():
+        for name, value in self.algorithm.hyperparameter_metrics(
+            self.hyperparameters, self.clock
+        ).items():
             metrics[name] = np.full(1, value)
         metrics |= self.algorithm.metrics(self.tables)
-        metrics |= self._own_metrics()
+        metrics |= self._extra_metrics()
         metrics["falls_total"] = self.progress.falls.copy()
         initial = float(getattr(self.settings, "initial_value", 0.0))
         values = self.algorithm.state_values(self.tables, target)
@@ -291,14 +293,14 @@ class TabularLearner:
         if self.maze.fall_budget is not None:
             metrics["fall_price"] = self.agents.price.copy()
         if self.maze.shield is not None:
-            behaviour = self.algorithm.behaviour(self.tables, self.knobs, self.clock)
+            behaviour = self.algorithm.behaviour(self.tables, self.hyperparameters, self.clock)
             metrics["shielded_share"] = self.worlds.shielded_share(self.clock, behaviour)
         if "held_out_success_rate" in exact:
             metrics["held_out_success_rate"] = exact["held_out_success_rate"]
         return metrics | self.worlds.elsewhere(self.clock, target)
 
-    def _own_metrics(self) -> dict[str, Array]:
-        """What only some learners have to say, [N] or [1] each."""
+    def _extra_metrics(self) -> dict[str, Array]:
+        """Metrics of only some learners, [N] or [1] each."""
         return {}
 
     def _mark(self, exact: dict[str, Array]) -> None:
@@ -308,10 +310,10 @@ class TabularLearner:
         run_metrics.mark(self.progress, self.clock, self.agents.episode, near, changed_at)
 
     def _policy(self) -> Policy:
-        algorithm, knobs = self.algorithm, self.knobs
+        algorithm, hyperparameters = self.algorithm, self.hyperparameters
         tables = type(self.tables)(*(array[WATCHED : WATCHED + 1] for array in self.tables))
-        target = algorithm.target(tables, knobs, self.clock)
-        behaviour = algorithm.behaviour(tables, knobs, self.clock)
+        target = algorithm.target(tables, hyperparameters, self.clock)
+        behaviour = algorithm.behaviour(tables, hyperparameters, self.clock)
         q = algorithm.action_values(tables)
         return Policy(
             step=self.clock,
@@ -329,12 +331,12 @@ class TabularLearner:
         """The id of the world the watched agent's policy is shown in."""
         worlds = self.worlds
         w = int(self.agents.world[WATCHED]) if worlds.drawn else worlds.current(self.clock)
-        return worlds.places[w].id
+        return worlds.records[w].id
 
     def _with_policy(self, step: Step) -> Step:
         """The step with π_behaviour as it was when the action was chosen, and its world's id, which
         the kernel knows by number only."""
-        step = msgspec.structs.replace(step, world_id=self.worlds.places[step.world_id].id)
+        step = msgspec.structs.replace(step, world_id=self.worlds.records[step.world_id].id)
         if self.algorithm.family == "policy":
             chances, learned = step.values, not math.isnan(step.advantage_estimate)
             return msgspec.structs.replace(
@@ -347,7 +349,9 @@ class TabularLearner:
             )
         if not math.isnan(step.log_prob):  # noted when the action was chosen, before an update
             return step
-        return msgspec.structs.replace(step, log_prob=self.algorithm.log_prob(step, self.knobs))
+        return msgspec.structs.replace(
+            step, log_prob=self.algorithm.log_prob(step, self.hyperparameters)
+        )
 
     def _newest_episode(self) -> Episode | None:
         """The watched agent's newest finished episode, unless it was recorded before.
@@ -375,8 +379,8 @@ class TabularLearner:
                 [self.clock, self.next_metrics, self.next_picture, self.shown_episode], np.int64
             ),
         }
-        for name in ("agents", "tables", "trace", "progress", "suspicion"):
-            for field, array in getattr(self, name)._asdict().items():
+        for name, arrays in self._saved().items():
+            for field, array in arrays._asdict().items():
                 state[f"{name}.{field}"] = array
         return state
 
@@ -384,13 +388,23 @@ class TabularLearner:
         self.worlds.load(state["worlds"])
         self._use_worlds()
         self.settings = msgspec.json.decode(state["settings"].tobytes(), type=type(self.settings))
-        self.knobs = self.algorithm.make_knobs(self.settings)
+        self.hyperparameters = self.algorithm.make_hyperparameters(self.settings)
         self.clock, self.next_metrics, self.next_picture, self.shown_episode = (
             int(n) for n in state["learner"]
         )
-        for name in ("agents", "tables", "trace", "progress", "suspicion"):
-            for field, array in getattr(self, name)._asdict().items():
+        for name, arrays in self._saved().items():
+            for field, array in arrays._asdict().items():
                 array[...] = state[f"{name}.{field}"]
+
+    def _saved(self) -> dict[str, Any]:
+        """The NamedTuples of arrays that a checkpoint keeps, by their names in it."""
+        return {
+            "agents": self.agents,
+            "tables": self.tables,
+            "trace": self.trace,
+            "progress": self.progress,
+            "suspicion": self.monitor,
+        }
 
 
 def make_episode(steps: list[Step]) -> Episode:

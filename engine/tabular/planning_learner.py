@@ -19,7 +19,7 @@ from engine.learning.learner import Counters, State
 from engine.learning.summary import next_point, summarise
 from engine.learning.tuning import tuned_settings
 from engine.tabular.kernels.planning import Model, PlanningAlgorithm, make_model, make_trace
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -35,7 +35,7 @@ class PlanningLearner:
     def __init__(self, preset: Preset, algorithm: PlanningAlgorithm) -> None:
         self.algorithm = algorithm
         self.settings = preset.algorithm
-        self.worlds = Worlds(preset.maze, preset.algorithm.gamma, preset.deploy)
+        self.worlds = TabularWorlds(preset.maze, preset.algorithm.gamma, preset.deploy)
         self.limit = preset.budget.updates or NO_LIMIT
         self.clock = 0
         self.next_record = 1
@@ -85,7 +85,7 @@ class PlanningLearner:
             self.worlds.prepare(self._target(self._q())[None])
 
     def begin(self) -> list[AnyEvent]:
-        evaluation = self.worlds.evaluation(self.clock, self._judge())
+        evaluation = self.worlds.evaluation(self.clock, self._evaluate())
         return [*self.worlds.events(), evaluation, self._policy()]
 
     def advance(self, limit: int) -> list[AnyEvent]:
@@ -102,11 +102,11 @@ class PlanningLearner:
             )
             if self.clock >= self.next_record or self.algorithm.milestone(self.tables):
                 self.next_record = max(self.next_record, next_point(self.clock, GROWTH))
-                events += self._look()[0]
+                events += self._report()[0]
         return events
 
     def conclude(self) -> list[AnyEvent]:
-        events, figures = self._look()
+        events, figures = self._report()
         return [*events, PerAgent(step=self.clock, figures=figures)]
 
     def live(self, since: int) -> Live:
@@ -131,8 +131,8 @@ class PlanningLearner:
 
     # ------------------------------------------------------------ saying what happened
 
-    def _look(self) -> tuple[list[AnyEvent], dict[str, Array]]:
-        """What is recorded at a recording point, and the figures [1] in it."""
+    def _report(self) -> tuple[list[AnyEvent], dict[str, Array]]:
+        """The events of a recording point, and the figures [1] in them."""
         metrics = {"largest_change": np.array([self.change])}
         for name, value in self.algorithm.metrics(self.tables).items():
             metrics[name] = np.array([value])
@@ -144,7 +144,7 @@ class PlanningLearner:
             total_env_steps=0,
             metrics={name: summarise(values) for name, values in metrics.items()},
         )
-        exact = self._judge()
+        exact = self._evaluate()
         evaluation = self.worlds.evaluation(self.clock, exact)
         events: list[AnyEvent] = [update, evaluation, self._policy()]
         backups = self._backups()
@@ -164,10 +164,10 @@ class PlanningLearner:
         """π_target [S,A], as the arrays of exact figures need it."""
         return np.ascontiguousarray(self.algorithm.policy(self.tables, q), np.float64)
 
-    def _judge(self) -> dict[str, Array]:
+    def _evaluate(self) -> dict[str, Array]:
         """The exact figures [1] of the policy as it is now."""
         q = self._q()
-        return self.worlds.judge(self.clock, self._target(q)[None], greedy(q)[None])
+        return self.worlds.evaluate(self.clock, self._target(q)[None], greedy(q)[None])
 
     def _policy(self) -> Policy:
         q = self._q()
@@ -199,7 +199,7 @@ class PlanningLearner:
                 Step(
                     step=self.clock,
                     kind="backup",
-                    world_id=self.worlds.places[world].id,
+                    world_id=self.worlds.records[world].id,
                     episode=self.clock,
                     t=t,
                     state=s,

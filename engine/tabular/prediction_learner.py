@@ -57,7 +57,7 @@ class PredictionLearner(TabularLearner):
         """[N] root of the mean squared error of V over the states that π can meet."""
         return _root_mean_square(self._errors())
 
-    def _own_metrics(self) -> dict[str, Array]:
+    def _extra_metrics(self) -> dict[str, Array]:
         """The error of V, and what it is made of: mean over agents of RMSE² = bias² + variance.
 
         The agents are independent learners from the same start, so in each state the error of

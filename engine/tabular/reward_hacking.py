@@ -18,7 +18,7 @@ from engine.env.mdp import MDP
 from engine.env.settings import MazeSettings
 from engine.exact.evaluate import optimal_figures
 from engine.learning.events import Note
-from engine.tabular.worlds import Worlds
+from engine.tabular.worlds import TabularWorlds
 
 TERM = "reward-design"
 """The glossary entry on reward hacking."""
@@ -35,8 +35,11 @@ MOST = 0.9
 """The share of agents that must have learned what the rewards ask for."""
 
 
-class Suspicion(NamedTuple):
-    """What is remembered of a run, [1] each."""
+class RewardHackingMonitor(NamedTuple):
+    """The state of the watch for reward hacking in one run, [1] each.
+
+    Checkpoints name it `suspicion`, by its fields.
+    """
 
     best: Array  # float64: the highest success rate so far on this map; -1 before the first
     score: Array  # float64: the expected score at that time
@@ -46,9 +49,9 @@ class Suspicion(NamedTuple):
     said: Array  # bool: whether the note was given
 
 
-def make_suspicion() -> Suspicion:
+def make_monitor() -> RewardHackingMonitor:
     """Before the first step."""
-    return Suspicion(
+    return RewardHackingMonitor(
         best=np.full(1, -1.0),
         score=np.full(1, np.nan),
         since=np.full(1, -1, np.int64),
@@ -58,30 +61,28 @@ def make_suspicion() -> Suspicion:
     )
 
 
-def look(
-    suspicion: Suspicion,
+def update_monitor(
+    monitor: RewardHackingMonitor,
     step: int,
     exact: Mapping[str, Array],
-    worlds: Worlds,
+    worlds: TabularWorlds,
     maze: MazeSettings,
 ) -> list[Note]:
     """The note, if it is due now. `exact` are the target policies' figures [N] at `step`."""
-    if suspicion.said[0]:
+    if monitor.said[0]:
         return []
     changed_at = worlds.changed_at(step)
-    if changed_at != suspicion.changed_at[0]:  # another map, another best
-        suspicion.changed_at[0] = changed_at
-        suspicion.best[0], suspicion.since[0], suspicion.possible[0] = -1.0, -1, np.nan
+    if changed_at != monitor.changed_at[0]:  # another map, another best
+        monitor.changed_at[0] = changed_at
+        monitor.best[0], monitor.since[0], monitor.possible[0] = -1.0, -1, np.nan
     success, score = float(exact["success_rate"].mean()), float(exact["expected_score"].mean())
-    if success > suspicion.best[0]:
-        suspicion.best[0], suspicion.score[0] = success, score
-    hacked = _hacked(suspicion, step, success, score)
-    if not hacked and not _as_asked(suspicion, step, exact, worlds):
+    if success > monitor.best[0]:
+        monitor.best[0], monitor.score[0] = success, score
+    hacked = _hacked(monitor, step, success, score)
+    if not hacked and not _as_asked(monitor, step, exact, worlds):
         return []
-    suspicion.said[0] = True
-    text = _what_happened(suspicion, success, score, hacked) + _what_is_asked(
-        suspicion, step, worlds
-    )
+    monitor.said[0] = True
+    text = _what_happened(monitor, success, score, hacked) + _what_is_asked(monitor, step, worlds)
     return [Note(step=step, level="warning", text=text, remedy=_remedy(maze), term=TERM)]
 
 
@@ -94,54 +95,58 @@ def possible_success(mdp: MDP, gamma: float) -> float:
 # ---------------------------------------------------------------- what is wrong
 
 
-def _hacked(suspicion: Suspicion, step: int, success: float, score: float) -> bool:
+def _hacked(monitor: RewardHackingMonitor, step: int, success: float, score: float) -> bool:
     """Whether the score has been up, and success down, for long enough."""
-    before = float(suspicion.score[0])
+    before = float(monitor.score[0])
     rose = score - before > ROSE_BY * max(abs(score), abs(before))
-    if not rose or success > suspicion.best[0] - FELL_BY:
-        suspicion.since[0] = -1
+    if not rose or success > monitor.best[0] - FELL_BY:
+        monitor.since[0] = -1
         return False
-    if suspicion.since[0] < 0:
-        suspicion.since[0] = step
-    since = int(suspicion.since[0])
+    if monitor.since[0] < 0:
+        monitor.since[0] = step
+    since = int(monitor.since[0])
     return step - since >= max(LASTS_STEPS, LASTS_SHARE * since)
 
 
-def _as_asked(suspicion: Suspicion, step: int, exact: Mapping[str, Array], worlds: Worlds) -> bool:
+def _as_asked(
+    monitor: RewardHackingMonitor, step: int, exact: Mapping[str, Array], worlds: TabularWorlds
+) -> bool:
     """Whether most agents do what is best for these rewards, and seldom reach the prize by it."""
     best = _best_success(step, worlds)
     if best > SELDOM or exact["success_rate"].mean() > SELDOM:  # settled without solving
         return False
     if worlds.nearly_optimal(step, exact["expected_return"]).mean() < MOST:
         return False
-    possible = _possible(suspicion, step, worlds)
+    possible = _possible(monitor, step, worlds)
     return best <= SELDOM * possible and best <= possible - FELL_BY
 
 
-def _best_success(step: int, worlds: Worlds) -> float:
+def _best_success(step: int, worlds: TabularWorlds) -> float:
     """The success of the best policies for the rewards as they are."""
-    judged = worlds.judged(step)
-    return sum(worlds.optimum(w).success_rate for w in judged) / len(judged)
+    evaluated = worlds.evaluated(step)
+    return sum(worlds.optimum(w).success_rate for w in evaluated) / len(evaluated)
 
 
-def _possible(suspicion: Suspicion, step: int, worlds: Worlds) -> float:
+def _possible(monitor: RewardHackingMonitor, step: int, worlds: TabularWorlds) -> float:
     """The success of whoever seeks the prize alone; solved once for each map."""
-    if np.isnan(suspicion.possible[0]):
-        judged = worlds.judged(step)
-        chances = [possible_success(worlds.mdps[w], worlds.gamma) for w in judged]
-        suspicion.possible[0] = sum(chances) / len(chances)
-    return float(suspicion.possible[0])
+    if np.isnan(monitor.possible[0]):
+        evaluated = worlds.evaluated(step)
+        chances = [possible_success(worlds.mdps[w], worlds.gamma) for w in evaluated]
+        monitor.possible[0] = sum(chances) / len(chances)
+    return float(monitor.possible[0])
 
 
 # ---------------------------------------------------------------- what is said
 
 
-def _what_happened(suspicion: Suspicion, success: float, score: float, hacked: bool) -> str:
+def _what_happened(
+    monitor: RewardHackingMonitor, success: float, score: float, hacked: bool
+) -> str:
     if hacked:
         return (
-            f"The policy earns {score:.3g} an episode, up from {suspicion.score[0]:.3g}, but "
+            f"The policy earns {score:.3g} an episode, up from {monitor.score[0]:.3g}, but "
             f"reaches the prize in {success:.0%} of its episodes, down from "
-            f"{suspicion.best[0]:.0%}: it has found something that pays and is not the prize."
+            f"{monitor.best[0]:.0%}: it has found something that pays and is not the prize."
         )
     return (
         f"The policy earns {score:.3g} an episode, nearly all there is to earn, and reaches the "
@@ -149,8 +154,8 @@ def _what_happened(suspicion: Suspicion, success: float, score: float, hacked: b
     )
 
 
-def _what_is_asked(suspicion: Suspicion, step: int, worlds: Worlds) -> str:
-    best, possible = _best_success(step, worlds), _possible(suspicion, step, worlds)
+def _what_is_asked(monitor: RewardHackingMonitor, step: int, worlds: TabularWorlds) -> str:
+    best, possible = _best_success(step, worlds), _possible(monitor, step, worlds)
     if best > SELDOM * possible:
         return ""
     return (
@@ -160,7 +165,7 @@ def _what_is_asked(suspicion: Suspicion, step: int, worlds: Worlds) -> str:
 
 
 def _remedy(maze: MazeSettings) -> str:
-    """What to set, by what is paid besides the prize."""
+    """The settings to change, by what is paid besides the prize."""
     rewards = maze.rewards
     if rewards is None:
         return "Look at the episodes that earn most and never reach the prize."

@@ -26,16 +26,16 @@ from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import (
     choose,
-    exploration_knob,
+    encode_exploration,
+    encode_schedule,
     highest,
-    schedule_knob,
     step_size,
 )
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -59,21 +59,26 @@ class MyQSettings(TemporalDifferenceSettings, frozen=True, kw_only=True):
     ] = 0.3
 
 
-class MyQKnobs(NamedTuple):
+class MyQHyperparameters(NamedTuple):
     """The settings as the kernel reads them; those that `QTableAlgorithm` uses must be there."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     bad_news: float
 
 
 @kernel
 def my_q(
-    env: Env, agents: Agents, tables: QTables, knobs: MyQKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: QTables,
+    hyperparameters: MyQHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         for left in range(limits.steps, 0, -1):
@@ -82,7 +87,9 @@ def my_q(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
@@ -90,9 +97,9 @@ def my_q(
             future = 0.0 if flags & TERMINAL else highest(q[s2])
             target = r + gamma * future
             error = target - q[s, a]
-            alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+            alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s, a])
             if error < 0.0:
-                alpha *= knobs.bad_news
+                alpha *= hyperparameters.bad_news
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, -1,
@@ -113,11 +120,11 @@ class MyQ(QTableAlgorithm):
     formula = "Q(s,a) ← Q(s,a) + α δ, with β α instead of α when δ < 0;  δ = r + γ max Q(s′,·) − Q"
     kernel = staticmethod(my_q)
 
-    def make_knobs(self, settings: Any) -> Any:
-        return MyQKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return MyQHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             bad_news=settings.bad_news,
         )
 

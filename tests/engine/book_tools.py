@@ -38,7 +38,7 @@ def go(learner: Any, steps: int, episodes: int = NO_LIMIT, updates: int = NO_LIM
     """Take every agent further by its kernel alone."""
     run = compiling.compiled(learner.algorithm.kernel)
     limits = Limits(steps, episodes, updates)
-    run(learner.env, learner.agents, learner.tables, learner.knobs, learner.trace, limits)
+    run(learner.env, learner.agents, learner.tables, learner.hyperparameters, learner.trace, limits)
 
 
 def interval(of_agent: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from engine.core.errors import UserError
 from engine.learning.algorithm import Algorithm
 from engine.presets import algorithm_map
 
-DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "ppo", "mpo"]
+DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "gspo", "cispo", "ppo", "mpo"]
 LONGEST = 160
 
 
@@ -25,7 +25,7 @@ def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorit
         assert text and text[0].isupper() and text.endswith("."), attribute
         assert len(text) <= LONGEST, attribute
     assert algorithm.idea.count(". ") == 0
-    assert algorithm.own_file is None
+    assert algorithm.custom_file is None
 
 
 def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:

@@ -203,7 +203,7 @@ def test_replay_needs_fewer_moves() -> None:
         settings = 'features = "cell"\nexploration = {kind = "epsilon-greedy", start = 0.3}\n'
         learner = make(Q, settings + extra, "max_steps = 100", budget="env_steps = 800", agents=128)
         go(learner, 800)
-        policy = learner.algorithm.target(learner.tables, learner.knobs, 800)
+        policy = learner.algorithm.target(learner.tables, learner.hyperparameters, 800)
         rates.append(learner.worlds.figures("target", 0, policy)["success_rate"].mean())
     assert rates[1] > rates[0] + 0.1  # 0.69 against 0.48
 
@@ -258,7 +258,7 @@ def test_the_anchor_keeps_the_old_map_and_lets_the_new_one_be_learned() -> None:
         settings = f'features = "row+column"\nlearning_rate = 0.2\nanchor = {{weight = {weight}}}'
         learner = make(AC, settings, A_THEN_B, A, "env_steps = 20_000", agents=16)
         events = run(learner)
-        policy = learner.algorithm.target(learner.tables, learner.knobs, learner.clock)
+        policy = learner.algorithm.target(learner.tables, learner.hyperparameters, learner.clock)
         old = learner.worlds.figures("target", 0, policy)["success_rate"]
         new = last(Evaluation, events).figures["success_rate"].mean
         kept[weight] = (old.mean(), new)
@@ -279,9 +279,9 @@ def test_the_anchor_can_be_tuned_while_it_runs() -> None:
     learner = make(AC)
     learner.begin()
     learner.tune("algorithm.anchor", {"weight": 3.0})
-    assert learner.knobs.anchor == 3.0
+    assert learner.hyperparameters.anchor == 3.0
     learner.tune("algorithm.anchor.weight", 0.25)
-    assert learner.knobs.anchor == 0.25
+    assert learner.hyperparameters.anchor == 0.25
     with pytest.raises(UserError, match="cannot change"):
         learner.tune("algorithm.features", "cell")
 

@@ -20,7 +20,7 @@ from engine.config.preset import Preset, algorithm_name
 from engine.config.shipped import shipped_names
 from engine.core import compiling
 from engine.core.errors import UserError
-from engine.learning.custom_file import OWN
+from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.learning.events import Step
 from engine.learning.tuning import tunable
 from engine.runs import launch
@@ -55,7 +55,7 @@ def test_the_example_is_a_preset_with_the_settings_of_its_file(folder: Path) -> 
     preset = load(folder, "algorithm.bad_news=0.5")
     algorithm = algorithm_of(preset)
     assert algorithm.title == "Hysteretic Q-learning" and algorithm.name == "file:my_q.py"
-    assert algorithm.own_file and algorithm.own_file.path == folder / "my_q.py"
+    assert algorithm.custom_file and algorithm.custom_file.path == folder / "my_q.py"
     assert algorithm_name(preset) == "file:my_q.py"
     assert getattr(preset.algorithm, "bad_news") == 0.5  # noqa: B009 (its type is made at run time)
     assert isinstance(preset.algorithm, algorithm.settings)
@@ -64,7 +64,7 @@ def test_the_example_is_a_preset_with_the_settings_of_its_file(folder: Path) -> 
 
 def test_it_is_not_listed_among_the_shipped_presets() -> None:
     assert "my-q" not in shipped_names()
-    assert not any(name.startswith(OWN) for name in registry.TABLES.names)
+    assert not any(name.startswith(CUSTOM_PREFIX) for name in registry.TABLES.names)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_mistakes_in_the_preset_are_told_as_for_any_algorithm(
 
 
 END = "ALGORITHM = MyQ()"
-KNOBS = "    def make_knobs(self, settings: Any) -> Any:\n"
+HOOK = "    def make_hyperparameters(self, settings: Any) -> Any:\n"
 CLASS = "class MyQ(QTableAlgorithm):\n"
 SETTING = "    bad_news: Annotated[\n"
 
@@ -177,14 +177,14 @@ CHECK = "    def check(self, preset):\n        "
     ],
 )
 def test_a_check_that_fails_names_the_line(folder: Path, body: str, says: str) -> None:
-    changed(folder, KNOBS, f"{CHECK}{body}\n\n{KNOBS}")
+    changed(folder, HOOK, f"{CHECK}{body}\n\n{HOOK}")
     with pytest.raises(UserError) as error:
         load(folder)
-    assert f"my_q.py, line {line_of(KNOBS) + 1}: {says}" in str(error.value)
+    assert f"my_q.py, line {line_of(HOOK) + 1}: {says}" in str(error.value)
 
 
 def test_a_check_of_other_arguments_is_told_without_a_line(folder: Path) -> None:
-    changed(folder, KNOBS, f"    def check(self):\n        pass\n\n{KNOBS}")
+    changed(folder, HOOK, f"    def check(self):\n        pass\n\n{HOOK}")
     with pytest.raises(
         UserError, match=r"my_q\.py: TypeError: .*check\(\) takes 1 .*\(in check\)\."
     ):
@@ -194,9 +194,9 @@ def test_a_check_of_other_arguments_is_told_without_a_line(folder: Path) -> None
 def test_what_a_check_refuses_is_told_as_it_is(folder: Path) -> None:
     changed(
         folder,
-        KNOBS,
+        HOOK,
         f"{CHECK}from engine.core.errors import UserError\n"
-        f"        raise UserError('algorithm.bad_news: not on this map.')\n\n{KNOBS}",
+        f"        raise UserError('algorithm.bad_news: not on this map.')\n\n{HOOK}",
     )
     with pytest.raises(UserError, match=r"my-q\.toml: algorithm\.bad_news: not on this map\.$"):
         load(folder)
@@ -308,7 +308,7 @@ def q_after(steps: int, preset: Preset) -> Any:
 def call_of(preset: Preset, steps: int) -> tuple[Any, ...]:
     """The arguments with which the learner of a preset calls its kernel."""
     parts = vars(factory.make_learner(preset))
-    names = ("env", "agents", "tables", "knobs", "trace")
+    names = ("env", "agents", "tables", "hyperparameters", "trace")
     return (*(parts[name] for name in names), Limits(steps, NO_LIMIT, NO_LIMIT))
 
 
@@ -330,7 +330,7 @@ def test_a_run_keeps_a_copy_and_goes_on_with_it(folder: Path, tmp_path: Path) ->
         wait_for(reader, lambda head: head.ended)
         run_dir = reader.path
     (sub / "my_q.py").write_text("raise RuntimeError('the original is not used any more')")
-    own = algorithm_of(RunReader(run_dir).info().preset).own_file
+    own = algorithm_of(RunReader(run_dir).info().preset).custom_file
     assert own and own.path == run_dir / "my_q.py" and own.source == CODE.encode()
     with RunReader(run_dir) as reader:
         meta = reader.meta()["algorithm_file"]
@@ -342,16 +342,19 @@ def test_a_run_keeps_a_copy_and_goes_on_with_it(folder: Path, tmp_path: Path) ->
         assert reader.head().step == before + 1000
 
 
+HYPER = "gamma = hyperparameters.gamma"
 FAILING = {
-    "a method": ("return MyQKnobs(", "return MyKnobs(", "NameError: name 'MyKnobs' is not d"),
+    "a method": (
+        "return MyQHyperparameters(", "return MyKnobs(", "NameError: name 'MyKnobs' is not d"
+    ),
     "a method later on": (
-        KNOBS, f"    def target(self, *_):\n        return self.it\n\n{KNOBS}", "AttributeError: "
+        HOOK, f"    def target(self, *_):\n        return self.it\n\n{HOOK}", "AttributeError: "
     ),
     "a name in the kernel": (
-        "gamma = knobs.gamma", "gamma = nothing", "NameError: name 'nothing' is not defined."
+        HYPER, "gamma = nothing", "NameError: name 'nothing' is not defined."
     ),
     "a type in the kernel": (
-        "gamma = knobs.gamma", "gamma = knobs.gama", "TypingError: Unknown attribute 'gama' of ty"
+        HYPER, "gamma = hyperparameters.gama", "TypingError: Unknown attribute 'gama' of ty"
     ),
 }  # fmt: skip
 

@@ -114,7 +114,7 @@ def test_target_policies_on_the_cliff(cliff: tuple[str, Online]) -> None:
     """Q-learning's is the edge, exactly 13 steps; SARSA's ε-greedy policy keeps its distance."""
     name, online = cliff
     learner = online.learner
-    target = learner.algorithm.target(learner.tables, learner.knobs, learner.clock)
+    target = learner.algorithm.target(learner.tables, learner.hyperparameters, learner.clock)
     greedy = learner.algorithm.greedy(learner.tables)
     scores = learner.worlds.figures("target", 0, target)["expected_score"]
     routes = [way(learner.worlds.mdps[0], policy) for policy in greedy]

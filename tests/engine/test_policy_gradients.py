@@ -9,7 +9,7 @@ import torch
 
 from engine import factory, presets
 from engine.learning.events import Step
-from engine.llm.advantages import grpo_advantages
+from engine.llm.algorithms.advantages import grpo_advantages
 from engine.tabular.algorithms import grpo, ppo
 from engine.tabular.kernels import policy_table
 from engine.tabular.kernels import surrogate as clipped_surrogate
@@ -141,7 +141,7 @@ def test_a_group_is_measured_against_itself() -> None:
 # ---------------------------------------------------------------- PPO's and GRPO's losses
 
 
-def ppo_case(seed: int) -> tuple[ppo.PPOTables, ppo.PPOKnobs]:
+def ppo_case(seed: int) -> tuple[ppo.PPOTables, ppo.PPOHyperparameters]:
     """A rollout whose policy has moved away since: every case of sign and clip occurs."""
     rng = np.random.default_rng(seed)
     settings = ppo.PPOSettings(rollout_steps=60, clip=0.2, entropy_coefficient=0.03)
@@ -159,26 +159,28 @@ def ppo_case(seed: int) -> tuple[ppo.PPOTables, ppo.PPOKnobs]:
     tables.log_probs[0] = log_policy(old, tables.states[0], tables.actions[0]).detach().numpy()
     tables.order[0] = rng.permutation(60)
     tables.figures[:] = 0.0
-    return tables, ppo.ALGORITHM.make_knobs(settings)
+    return tables, ppo.ALGORITHM.make_hyperparameters(settings)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_ppos_gradient_is_that_of_its_loss(seed: int) -> None:
-    tables, knobs = ppo_case(seed)
+    tables, hyperparameters = ppo_case(seed)
     first, last = 7, 49  # a minibatch
-    ppo.ppo_gradient(tables, knobs, 0, first, last)
+    ppo.ppo_gradient(tables, hyperparameters, 0, first, last)
     batch = tables.order[0, first:last]
     states, actions = tables.states[0, batch], tables.actions[0, batch]
     theta, v = tensor(tables.theta[0]), tensor(tables.v[0])
     log_ratio = log_policy(theta, states, actions) - torch.tensor(tables.log_probs[0, batch])
     advantage = torch.tensor(tables.estimates[0, batch])
     ratio = log_ratio.exp()
-    outside = (ratio.detach() - 1).abs() > knobs.clip
-    for side in (ratio > 1 + knobs.clip, ratio < 1 - knobs.clip):
+    outside = (ratio.detach() - 1).abs() > hyperparameters.clip
+    for side in (ratio > 1 + hyperparameters.clip, ratio < 1 - hyperparameters.clip):
         assert (side & (advantage > 0)).any() and (side & (advantage < 0)).any()
     log_pi = torch.log_softmax(theta, -1)[torch.as_tensor(states, dtype=torch.long)]
     entropy = -(log_pi.exp() * log_pi).sum(-1)
-    loss = -(surrogate(ratio, advantage, knobs.clip) + knobs.entropy * entropy).mean()
+    loss = -(
+        surrogate(ratio, advantage, hyperparameters.clip) + hyperparameters.entropy * entropy
+    ).mean()
     errors = v[torch.as_tensor(states, dtype=torch.long)] - torch.tensor(tables.targets[0, batch])
     (loss + (errors**2).mean()).backward()
     np.testing.assert_allclose(tables.theta_gradient[0], theta.grad.numpy(), **EXACT)
@@ -191,7 +193,7 @@ def test_ppos_gradient_is_that_of_its_loss(seed: int) -> None:
     assert figures["approx_kl"] == pytest.approx(k3.mean().item())
 
 
-def grpo_case(seed: int, kl: float) -> tuple[grpo.GRPOTables, grpo.GRPOKnobs]:
+def grpo_case(seed: int, kl: float) -> tuple[grpo.GRPOTables, grpo.GRPOHyperparameters]:
     rng = np.random.default_rng(seed)
     settings = grpo.GRPOSettings(group_size=4, kl=kl)
     tables = grpo.ALGORITHM.make_tables(settings, Size(1, N_OBSERVATIONS, A, longest=20))
@@ -207,11 +209,11 @@ def grpo_case(seed: int, kl: float) -> tuple[grpo.GRPOTables, grpo.GRPOKnobs]:
     log_old = log_policy(old, tables.states[0, :n], tables.actions[0, :n]).detach().numpy()
     tables.log_probs[0, :n] = log_old
     tables.figures[:] = 0.0
-    return tables, grpo.ALGORITHM.make_knobs(settings)
+    return tables, grpo.ALGORITHM.make_hyperparameters(settings)
 
 
 def grpo_loss(
-    theta: "torch.Tensor", tables: grpo.GRPOTables, knobs: grpo.GRPOKnobs
+    theta: "torch.Tensor", tables: grpo.GRPOTables, hyperparameters: grpo.GRPOHyperparameters
 ) -> "torch.Tensor":
     """−1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ) Â) − β (π_ref/π − ln π_ref/π − 1) ], eq. 3 and 4."""
     total, end = torch.zeros((), dtype=torch.float64), 0
@@ -222,47 +224,47 @@ def grpo_loss(
         ratio = (log_pi - torch.tensor(tables.log_probs[0, cut])).exp()
         quotient = log_policy(tensor(tables.reference[0]), states, actions).detach() - log_pi
         divergence = quotient.exp() - quotient - 1
-        gained = surrogate(ratio, torch.tensor(advantage), knobs.clip)
-        total = total + (gained - knobs.kl * divergence).mean()
+        gained = surrogate(ratio, torch.tensor(advantage), hyperparameters.clip)
+        total = total + (gained - hyperparameters.kl * divergence).mean()
         end += length
     return -total / len(tables.lengths[0])
 
 
 @pytest.mark.parametrize("kl", [0.0, 0.04, 1.0])
 def test_grpos_gradient_is_that_of_its_loss(kl: float) -> None:
-    tables, knobs = grpo_case(4, kl)
-    grpo.grpo_gradient(tables, knobs, 0)
+    tables, hyperparameters = grpo_case(4, kl)
+    grpo.grpo_gradient(tables, hyperparameters, 0)
     theta = tensor(tables.theta[0])
-    grpo_loss(theta, tables, knobs).backward()
+    grpo_loss(theta, tables, hyperparameters).backward()
     np.testing.assert_allclose(tables.theta_gradient[0], theta.grad.numpy(), **EXACT)
     assert tables.figures[0, grpo.CLIPPED] > 5  # steps outside the clip
 
 
 @pytest.mark.parametrize("value", [0.1, -0.63, 1.0 / 3.0])
 def test_a_group_of_equal_returns_has_exactly_no_gradient(value: float) -> None:
-    tables, knobs = grpo_case(5, 0.0)
+    tables, hyperparameters = grpo_case(5, 0.0)
     tables.returns[0] = value
     group_advantages(tables.returns[0], True, tables.relative[0])
-    grpo.grpo_gradient(tables, knobs, 0)
+    grpo.grpo_gradient(tables, hyperparameters, 0)
     assert (tables.theta_gradient == 0.0).all()
-    held, held_knobs = grpo_case(5, 0.1)
+    held, held_hyperparameters = grpo_case(5, 0.1)
     held.relative[0] = 0.0
-    grpo.grpo_gradient(held, held_knobs, 0)
+    grpo.grpo_gradient(held, held_hyperparameters, 0)
     assert (held.theta_gradient != 0.0).any()
 
 
 def test_every_pass_is_a_step_of_adam() -> None:
-    tables, knobs = grpo_case(6, 0.02)
+    tables, hyperparameters = grpo_case(6, 0.02)
     agents = make_agents(1, 0)
     theta = torch.nn.Parameter(tensor(tables.theta[0]).detach())
-    optimizer = torch.optim.Adam([theta], lr=float(knobs.alpha[1]))
-    for _ in range(knobs.epochs):
+    optimizer = torch.optim.Adam([theta], lr=float(hyperparameters.alpha[1]))
+    for _ in range(hyperparameters.epochs):
         optimizer.zero_grad()
-        grpo_loss(theta, tables, knobs).backward()
+        grpo_loss(theta, tables, hyperparameters).backward()
         optimizer.step()
-    grpo.improve(tables, knobs, agents, 0, Limits(1, 10**9, 10**9))
+    grpo.improve(tables, hyperparameters, agents, 0, Limits(1, 10**9, 10**9))
     np.testing.assert_allclose(tables.theta[0], theta.detach().numpy(), rtol=0, atol=1e-9)
-    assert agents.updates[0] == knobs.epochs
+    assert agents.updates[0] == hyperparameters.epochs
 
 
 # ---------------------------------------------------------------- whole runs, replayed with torch

@@ -94,7 +94,7 @@ def test_bias_and_variance_add_up_to_the_squared_error() -> None:
     values = learner.tables.values[:, met]
     bias2 = np.mean((values.mean(axis=0) - truth[met]) ** 2)
     variance = np.mean(((values - values.mean(axis=0)) ** 2).mean(axis=0))
-    told = learner._own_metrics()
+    told = learner._extra_metrics()
     np.testing.assert_allclose(told["bias2"], bias2, rtol=1e-12)
     np.testing.assert_allclose(told["variance"], variance, rtol=1e-12)
     np.testing.assert_allclose(np.mean(told["rmse"] ** 2), bias2 + variance, rtol=1e-12)

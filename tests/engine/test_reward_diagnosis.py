@@ -12,15 +12,20 @@ from engine.env.build_mdp import build_mdp
 from engine.exact.evaluate import horizon_optimum
 from engine.learning.events import AnyEvent, Note
 from engine.tabular import reward_hacking
-from engine.tabular.reward_hacking import Suspicion, look, make_suspicion, possible_success
-from engine.tabular.worlds import Worlds
+from engine.tabular.reward_hacking import (
+    RewardHackingMonitor,
+    make_monitor,
+    possible_success,
+    update_monitor,
+)
+from engine.tabular.worlds import TabularWorlds
 
 Figures = dict[str, np.ndarray]
 
 
-def of_preset(name: str, **maze: object) -> tuple[Preset, Worlds]:
+def of_preset(name: str, **maze: object) -> tuple[Preset, TabularWorlds]:
     preset = presets.load(name, [f"maze.{key}={value}" for key, value in maze.items()])
-    return preset, Worlds(preset.maze, preset.algorithm.gamma)
+    return preset, TabularWorlds(preset.maze, preset.algorithm.gamma)
 
 
 def figures(success: float, score: float, returned: float = 0.0, n: int = 4) -> Figures:
@@ -28,13 +33,15 @@ def figures(success: float, score: float, returned: float = 0.0, n: int = 4) -> 
     return {name: np.full(n, value) for name, value in named.items()}
 
 
-def follow(worlds: Worlds, points: list[tuple[int, float, float]]) -> tuple[Suspicion, list[Note]]:
+def follow(
+    worlds: TabularWorlds, points: list[tuple[int, float, float]]
+) -> tuple[RewardHackingMonitor, list[Note]]:
     """What is said at steps with these success rates and scores."""
-    suspicion, notes = make_suspicion(), list[Note]()
+    monitor, notes = make_monitor(), list[Note]()
     maze = presets.load("q-learning").maze
     for step, success, score in points:
-        notes += look(suspicion, step, figures(success, score), worlds, maze)
-    return suspicion, notes
+        notes += update_monitor(monitor, step, figures(success, score), worlds, maze)
+    return monitor, notes
 
 
 @pytest.mark.slow
@@ -57,8 +64,8 @@ def test_another_map_has_another_best() -> None:
     """What was reached before the ice moved is no measure for after it."""
     _, worlds = of_preset("moving-averages")
     points = [(1000, 1.0, 1.0), *[(step, 0.0, 1.5) for step in range(2000, 4000, 100)]]
-    suspicion, notes = follow(worlds, points)
-    assert notes == [] and suspicion.best[0] == 0.0
+    monitor, notes = follow(worlds, points)
+    assert notes == [] and monitor.best[0] == 0.0
     stay = [(1000, 1.0, 1.0), *[(step, 0.0, 1.5) for step in range(1100, 1900, 100)]]
     assert len(follow(worlds, stay)[1]) == 1
 
@@ -70,12 +77,12 @@ def test_doing_what_the_rewards_ask_for_is_noticed_without_a_rise() -> None:
     best = worlds.optimum(0)
     assert best.success_rate == 0.0
     seen = figures(0.0, best.expected_score, best.optimal_return)
-    (note,) = look(make_suspicion(), 500, seen, worlds, preset.maze)
+    (note,) = update_monitor(make_monitor(), 500, seen, worlds, preset.maze)
     assert (note.level, note.term) == ("warning", "reward-design")
     assert "2.4 an episode" in note.text and "reaches it in 0%, where 100% is possible" in note.text
     assert "maze.rewards.bonus to 0" in note.remedy and "maze.shaping" in note.remedy
     half = {name: np.append(values, np.zeros(4)) for name, values in seen.items()}
-    assert look(make_suspicion(), 500, half, worlds, preset.maze) == []
+    assert update_monitor(make_monitor(), 500, half, worlds, preset.maze) == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_what_the_time_limit_costs_is_no_fault_of_the_rewards() -> None:
     best = worlds.optimum(0)
     assert best.success_rate < 0.4 and horizon_optimum(worlds.mdps[0], 1.0) > 0.8
     seen = figures(best.success_rate, best.expected_score, best.optimal_return)
-    assert look(make_suspicion(), 5000, seen, worlds, preset.maze) == []
+    assert update_monitor(make_monitor(), 5000, seen, worlds, preset.maze) == []
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from engine.config.preset import algorithm_name
 from engine.core.errors import UserError
 from engine.experiments import sweeps
 from engine.experiments.sweep_results import Outcome, interval, results, steps_to, t_quantile
-from engine.experiments.sweep_runner import Job, SweepRunner
+from engine.experiments.sweep_runner import SweepJob, SweepRunner
 from engine.experiments.sweeps import Cell, Sweep
 from engine.runs import library
 from engine.runs.curves import Curve
@@ -35,7 +35,7 @@ def preset(tmp_path: Path) -> str:
     return str(file)
 
 
-def poll(runner: SweepRunner, until: str = "done") -> list[Job]:
+def poll(runner: SweepRunner, until: str = "done") -> list[SweepJob]:
     """Poll until the runner is done (or so many runs are `running`)."""
     deadline, ended = time.monotonic() + DEADLINE, []
     while not (runner.done if until == "done" else runner.count("running") >= int(until)):

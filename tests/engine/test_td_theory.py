@@ -14,7 +14,7 @@ from engine.exact.evaluate import state_values
 from engine.tabular.algorithms.expected_sarsa import expected_value
 from engine.tabular.kernels.behaviour import (
     behaviour_policy,
-    exploration_knob,
+    encode_exploration,
     upper_confidence,
     upper_confidence_policy,
 )
@@ -185,12 +185,12 @@ def test_expected_sarsa_with_a_greedy_target_policy_is_q_learning(value: str) ->
     "rule", [EpsilonGreedy(start=0.4), Softmax(start=0.3), UpperConfidenceBound(c=1.5)]
 )
 def test_the_expected_value_is_the_mean_over_the_behaviour_policy(rule: Exploration) -> None:
-    random, knob = np.random.default_rng(1), exploration_knob(rule)
+    random, encoded = np.random.default_rng(1), encode_exploration(rule)
     for lowest in (0, 1):  # with and without actions never tried
         for _ in range(50):
             values, visits = random.normal(size=5), random.integers(lowest, 4, size=5)
-            policy = behaviour_policy(values, visits, knob, 0)
-            expected = expected_value(values, visits, knob, 0)
+            policy = behaviour_policy(values, visits, encoded, 0)
+            expected = expected_value(values, visits, encoded, 0)
             assert expected == pytest.approx(float(policy @ values), abs=1e-12)
 
 
@@ -225,8 +225,8 @@ def test_ucb_draws_among_exact_ties_as_its_policy_says(
     shares = np.bincount(drawn, minlength=4) / 3000
     np.testing.assert_allclose(shares, chances, atol=0.04)
     assert (random == before).all() == (max(chances) == 1.0)  # only a tie costs a random number
-    knob = exploration_knob(UpperConfidenceBound(c=0.7))
-    assert expected_value(q, counts, knob, 0) == pytest.approx(float(np.dot(chances, q)))
+    encoded = encode_exploration(UpperConfidenceBound(c=0.7))
+    assert expected_value(q, counts, encoded, 0) == pytest.approx(float(np.dot(chances, q)))
 
 
 def test_the_mean_over_ucb_ties_of_unlike_values_is_that_of_the_draw() -> None:
@@ -237,5 +237,5 @@ def test_the_mean_over_ucb_ties_of_unlike_values_is_that_of_the_draw() -> None:
     values[1] += (values[0] + bonus[0]) - (values[1] + bonus[1])  # the last bit
     policy = upper_confidence_policy(values, counts, c)
     assert policy.tolist() == [0.5, 0.5]
-    knob = exploration_knob(UpperConfidenceBound(c=c))
-    assert expected_value(values, counts, knob, 0) == pytest.approx(values.mean())
+    encoded = encode_exploration(UpperConfidenceBound(c=c))
+    assert expected_value(values, counts, encoded, 0) == pytest.approx(values.mean())

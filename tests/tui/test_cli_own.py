@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
-KNOBS = "    def make_knobs(self, settings: Any) -> Any:\n"
-LINE = CODE.count("\n", 0, CODE.index(KNOBS)) + 2
+HOOK = "    def make_hyperparameters(self, settings: Any) -> Any:\n"
+LINE = CODE.count("\n", 0, CODE.index(HOOK)) + 2
 """The number of the line after it."""
 
 
@@ -32,8 +32,8 @@ def preset_with(folder: Path, old: str, new: str) -> str:
     [
         ("ALGORITHM = MyQ()", "raise KeyboardInterrupt", "KeyboardInterrupt. Mend the file"),
         (
-            KNOBS,
-            f"    def check(self, preset):\n        1 / 0\n{KNOBS}",
+            HOOK,
+            f"    def check(self, preset):\n        1 / 0\n{HOOK}",
             f"my_q.py, line {LINE}: Ze",
         ),
         (
@@ -52,7 +52,7 @@ def test_a_mistake_in_the_file_is_wrong_input(
 
 
 def test_a_run_that_fails_in_the_file_says_to_mend_it(tmp_path: Path) -> None:
-    name = preset_with(tmp_path, KNOBS, f"{KNOBS}        settings.nothing\n")
+    name = preset_with(tmp_path, HOOK, f"{HOOK}        settings.nothing\n")
     done = icemaze(tmp_path / "runs", "train", name)
     said = done.stdout + done.stderr
     assert done.returncode == 1

@@ -38,6 +38,8 @@ WITHOUT_VALUE = {
     "rloo",
     "dr-grpo",
     "dapo",
+    "gspo",
+    "cispo",
     "mpo",
     # the lab: about no single run
     "challenge-lab",

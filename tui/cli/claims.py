@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.experiments.lab.challenge import Challenge
     from engine.experiments.lab.compare import Result
-    from engine.experiments.lab.runner import Job, LabRunner
+    from engine.experiments.lab.runner import LabJob, LabRunner
     from engine.runs.records import NoteRow, RunInfo
     from tui.cli.progress import Moment
 
@@ -96,7 +96,7 @@ def check_preset(name: str, preset: Preset, signals: Signals) -> Verdict:
 
 
 def check_challenges(
-    challenges: Sequence[Challenge], jobs: list[Job], signals: Signals
+    challenges: Sequence[Challenge], jobs: list[LabJob], signals: Signals
 ) -> Iterator[Result]:
     """Run the jobs of some challenges in a temporary folder, each once; gives a challenge's result
     as soon as its runs have ended, in the order of the list.

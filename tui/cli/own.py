@@ -17,6 +17,6 @@ def say_loaded(presets: Iterable[Preset]) -> None:
     # start-up time
     from engine.algorithms.registry import algorithm_of
 
-    files = [file for preset in presets if (file := algorithm_of(preset).own_file)]
+    files = [file for preset in presets if (file := algorithm_of(preset).custom_file)]
     for path in dict.fromkeys(file.path for file in files):
         complain(f"Loaded your own algorithm from {path} (trusted code).")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.experiments.lab.challenge import Challenge
     from engine.experiments.lab.compare import Result
-    from engine.experiments.lab.runner import Job
+    from engine.experiments.lab.runner import LabJob
     from tui.cli.claims import Verdict
     from tui.cli.follow import Signals
 
@@ -139,7 +139,7 @@ def check_presets(
         leave(1)
 
 
-def _lab(llm: bool, seed: int | None) -> tuple[list[Challenge], list[Job]]:
+def _lab(llm: bool, seed: int | None) -> tuple[list[Challenge], list[LabJob]]:
     """The lab's challenges, and the runs they need that can be done here."""
     # start-up time
     from engine.experiments.lab.challenge import all_challenges
@@ -152,7 +152,7 @@ def _lab(llm: bool, seed: int | None) -> tuple[list[Challenge], list[Job]]:
 
 
 def _check_lab(
-    challenges: list[Challenge], jobs: list[Job], signals: Signals, as_json: bool
+    challenges: list[Challenge], jobs: list[LabJob], signals: Signals, as_json: bool
 ) -> bool:
     """Whether the challenges, and the presets they run, keep their claims; says so one by one."""
     # start-up time
@@ -172,7 +172,7 @@ def _check_lab(
 
 def _wants_gpu(preset: Preset) -> bool:
     """Whether a preset needs a GPU, and there is none here."""
-    from engine.llm.memory import this_machine
+    from engine.llm.models.memory import this_machine
 
     return kinds.of(preset).needs_gpu and not this_machine().gpus
 

@@ -30,7 +30,7 @@ EXPLORERS = (EpsilonGreedy, Softmax, UpperConfidenceBound)
 def switches(preset: Preset) -> list[Setting]:
     """What can be switched in this preset: nothing in one with the user's own algorithm."""
     found = []
-    if algorithm_of(preset).own_file is None:
+    if algorithm_of(preset).custom_file is None:
         found.append(
             Setting(
                 key=ALGORITHM,

@@ -44,14 +44,14 @@ class Kind(ABC):
     preset: Preset
 
     clock: ClassVar[Clock]
-    """What a run counts."""
+    """The unit a run counts."""
     views: ClassVar[tuple[View, ...]]
-    """What the curves panel can show, in the order of the key `m`; those without data are left
+    """Figures the curves panel can show, in the order of the key `m`; views without data are left
     out."""
     columns: ClassVar[Layouts]
     """Columns of the trajectory log, from wide to narrow."""
     story: ClassVar[type[Story]] = Story
-    """What the figure of the agent-environment loop says."""
+    """Words of the figure of the agent-environment loop."""
     hints: ClassVar[Hints]
     registry: ClassVar[Registry[Any]]
     """The algorithms it can be trained with."""
@@ -67,11 +67,11 @@ class Kind(ABC):
     explores: ClassVar[bool] = True
     """A move is told as explored or exploited."""
     numbers_episodes: ClassVar[bool] = True
-    """Its episodes have numbers of their own beside the clock."""
+    """Episodes have numbers of their own beside the clock."""
     one_learner: ClassVar[bool] = False
     """There is one learner, so most curves have no band."""
     has_maze: ClassVar[bool] = True
-    """It is about a maze."""
+    """The runs are about a maze."""
     has_groups: ClassVar[bool] = False
     """Updates compare episodes in groups that can be looked at."""
     asks_every_cell: ClassVar[bool] = False
@@ -95,7 +95,7 @@ class Kind(ABC):
 
     @property
     def exploring(self) -> Exploring | None:
-        """How it explores; None for a method without exploration, or with one of its own."""
+        """The kind of exploration; None for a method without any, or with one of its own."""
         return exploring(self.preset)
 
     @property
@@ -111,25 +111,25 @@ class Kind(ABC):
     @property
     @abstractmethod
     def learners(self) -> str:
-        """Who learns, in a few words: `16 agents`."""
+        """The learners in a few words: `16 agents`."""
 
     @property
     @abstractmethod
     def how(self) -> str:
-        """How it comes to a policy, in a word or two."""
+        """The way to a policy in a word or two: `off-policy`."""
 
     @property
     def behaviour(self) -> str:
-        """How it moves, in words, with the numbers of its exploration."""
+        """The behaviour policy in words, with the numbers of its exploration."""
         return self.algorithm.behaviour_policy
 
     @property
     def judge(self) -> str:
-        """Who judges, and what is asked for, in words; empty where a maze pays."""
+        """The judge of texts and the prompt, in words; empty where a maze pays."""
         return ""
 
     def model_facts(self) -> list[Fact]:
-        """Which language model is trained, and what it decides about."""
+        """The language model that is trained, and what it decides about."""
         return []
 
     @abstractmethod
@@ -151,35 +151,35 @@ class Kind(ABC):
         """Whether a form shows a setting at once, not folded away."""
 
     def setting_name(self, key: str) -> str:
-        """What a setting is called, where its key does not say it; else empty."""
+        """The name of a setting, where its key does not say it; else empty."""
         return ""
 
     def setting_meaning(self, meaning: str) -> str:
-        """What a setting means here, by the description in the schema."""
+        """The meaning of a setting here, by its description in the schema."""
         return meaning
 
     # ------------------------------------------------------------ moments
 
     @property
     def playback_unit(self) -> str:
-        """What a recording goes through one by one."""
+        """The unit a recording goes through one by one."""
         return self.clock.unit
 
     def episode_name(self, index: int, end: int) -> str:
-        """What the log calls episode number `index`, whose last step is at `end` of the clock."""
+        """The log's name for episode number `index`, whose last step is at `end` of the clock."""
         return f"Episode {index}"
 
     def loop(self, maze: Maze, step: Step | None, glyphs: Glyphs) -> Story:
-        """What the figure of the agent-environment loop says about a step."""
+        """The words of the figure of the agent-environment loop about a step."""
         return self.story(maze, step, glyphs, self.exploring)
 
     @abstractmethod
     def success_terms(self, snapshot: Snapshot, roomy: bool) -> list[Term]:
-        """How well it does, for the line on top; with what is possible, where there is room."""
+        """The success for the line on top; with what is possible, where there is room."""
 
     def optimal_figures(self, snapshot: Snapshot) -> dict[str, float]:
-        """What the exact optimum reaches, by `success_rate`, `return`, `score` and `length`; a
-        figure that says nothing here is left out."""
+        """Figures of the exact optimum: `success_rate`, `return`, `score` and `length`; one that
+        says nothing here is left out."""
         figures = snapshot.optimal_figures
         return {
             "success_rate": figures.success_rate,
@@ -197,12 +197,12 @@ class Kind(ABC):
 
     @abstractmethod
     def chosen(self, step: Step, glyphs: Glyphs) -> str:
-        """How the action of a step was chosen, and its chance; follows the behaviour policy."""
+        """The words that follow the behaviour policy: how an action was chosen, and its chance."""
 
     @abstractmethod
     def learned(self, step: Step) -> list[Fact]:
-        """What the update made of a step."""
+        """Facts about what the update made of a step."""
 
     @abstractmethod
     def ended(self, step: Step, glyphs: Glyphs) -> Fact:
-        """Whether the episode ended at a step, how, and what that does to the update."""
+        """The fact whether the episode ended at a step, how, and what that does to the update."""

@@ -1,4 +1,4 @@
-"""What a run counts: environment steps, sweeps of a planner, or updates of a language model."""
+"""Clocks of runs: environment steps, sweeps of a planner, or updates of a language model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Clock(NamedTuple):
     unit: str
     """One of it, in a word."""
     slug: str
-    """Its glossary entry."""
+    """The unit's glossary entry."""
     axis: str
-    """What a curve's x axis counts."""
+    """The label of a curve's x axis."""
     paces: tuple[float, ...]
-    """How many a second the keys for the pace go through; the last one is as fast as it goes."""
+    """Units per second that the keys for the pace go through; the last is as fast as it goes."""
 
     @property
     def units(self) -> str:

@@ -1,4 +1,4 @@
-"""What a preset's kind of exploration is called, and the number it goes by."""
+"""Kinds of exploration: what each is called, and the number it goes by."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def exploring(preset: Preset | None) -> Exploring | None:
-    """None for a method without one, or with one of its own."""
+    """The kind of exploration of a preset; None without one, or with one of its own."""
     settings = getattr(getattr(preset, "algorithm", None), "exploration", None)
     config = getattr(settings, "__struct_config__", None)
     return KINDS.get(getattr(config, "tag", ""))

@@ -1,4 +1,4 @@
-"""What all kinds of run have in common that train a language model."""
+"""The part that all kinds of run share that train a language model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.algorithms.registry import LANGUAGE_MODELS, Registry
+from engine.config.llm import LlmSettings
 from engine.config.preset import LlmPreset
 from engine.learning.events import Step
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.base import LlmAlgorithm
 from tui.kinds import llm_words
 from tui.kinds.base import Hints, Kind
 from tui.kinds.clock import UPDATES, Clock
@@ -71,7 +72,7 @@ MAIN = frozenset(
         "maze.slip",
     }
 )
-"""Those that are not folded away."""
+"""Settings that a form shows at once."""
 
 
 class LlmStory(Story):
@@ -123,7 +124,7 @@ class LlmKind(Kind):
     preset: LlmPreset
 
     writes: ClassVar[str]
-    """What the model does, in words."""
+    """The model's task in words."""
 
     clock: ClassVar[Clock] = UPDATES
     views: ClassVar[tuple[View, ...]] = LLM_VIEWS
@@ -134,9 +135,9 @@ class LlmKind(Kind):
         (*SHORT, ADVANTAGE),
         (*SHORT[:-2], ADVANTAGE),
     )
-    """How likely the model found each move, before and after its update."""
+    """With the chance the model gave each move, before and after its update."""
     story = LlmStory
-    registry: ClassVar[Registry[LlmAlgorithm]] = LANGUAGE_MODELS
+    registry: ClassVar[Registry[LlmAlgorithm[LlmSettings]]] = LANGUAGE_MODELS
     hints = Hints(
         over="It is over. Space replays it, u shows groups, m other curves, q leaves.",
         paused="Space goes on, . does one update; Enter explains the move, u shows its group.",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from engine.llm.preference_judge import in_words
+from engine.llm.tasks.text.preference_judge import in_words
 from tui.kinds.llm import LlmKind
 from tui.kinds.views import Figure, Level, View, from_zero
 from tui.model.snapshot import Snapshot
@@ -88,7 +88,7 @@ class TextKind(LlmKind):
         return f"{who}; asked: {clean(text.prompts[0])}"
 
     def final_facts(self, final: Mapping[str, Any]) -> list[Fact]:
-        """How the reward model stands to whoever judges."""
+        """The reward model beside whoever judges."""
         metrics, nan = final["metrics"], math.nan
         agreed = metrics.get("judge_agreement", nan)
         return [

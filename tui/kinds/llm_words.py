@@ -1,4 +1,4 @@
-"""What a language model did in a step, and what its settings mean, in words."""
+"""Words for the choices of a language model, what it learned from them, and its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDINALS = ("1st", "2nd", "3rd")
 
 
 def rank(step: Step) -> int:
-    """How many actions the model found likelier than the one it took, plus one; 0 if not known."""
+    """The place of the action taken among all, the likeliest first: from 1; 0 if not known."""
     if not step.probabilities:
         return 0
     taken = step.probabilities[step.action]
@@ -21,7 +21,7 @@ def rank(step: Step) -> int:
 
 
 def choice(step: Step, glyphs: Glyphs) -> str:
-    """Which of its choices the model took: a symbol and words such as "1st choice"."""
+    """The choice that the model took: a symbol and words such as "1st choice"."""
     taken = rank(step)
     if not taken:
         return "in its route"
@@ -35,7 +35,7 @@ def choice_mark(step: Step, glyphs: Glyphs) -> str:
 
 
 def learned(step: Step) -> list[Fact]:
-    """What the update made of a step."""
+    """Facts about what the update made of a step."""
     advantage = step.advantage_estimate
     better = "better" if advantage > 0 else "worse" if advantage < 0 else "no better or worse"
     first = Fact("return", "return", f"{number(step.target)} for the whole episode")
@@ -65,11 +65,11 @@ MEANINGS = {
     "steps per second": "updates per second",
     "TD steps, sweeps or optimizer batches": "how often it learns from a batch of episodes",
 }
-"""What schedules, pace and budget count here, by what their descriptions say of tables."""
+"""Words for what schedules, pace and budget count, by what descriptions say of tables."""
 
 
 def meaning(text: str) -> str:
-    """What a setting means for a language model, whose clock is the update."""
+    """The meaning of a setting for a language model, whose clock is the update."""
     for words, instead in MEANINGS.items():
         text = text.replace(words, instead)
     return text

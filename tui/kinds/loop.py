@@ -53,7 +53,7 @@ class Story:
     labels alone."""
 
     estimate = "Q(s,a)"
-    """What is learned."""
+    """The estimate that is learned."""
     estimate_slug = "action-value"
 
     def __init__(

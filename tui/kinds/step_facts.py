@@ -1,4 +1,4 @@
-"""What one step taught a method for tables: its error or advantage, and where its target ends."""
+"""Facts about what one step taught a method for tables, and where its target ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all kinds of run have in common that learn or compute a table for a maze."""
+"""The part that all kinds of run share that learn or compute a table for a maze."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TabularKind(Kind):
         ]
 
     def work(self, final: Mapping[str, Any]) -> str:
-        """How much was done in all."""
+        """The amount of work that was done."""
         return f"{si(final['env_steps'])} per agent, {si(final['total_env_steps'])} in all"
 
     # ------------------------------------------------------------ forms

@@ -100,7 +100,7 @@ class ExplainView(Widget):
 
 
 def explained(step: Step, algorithm: Algorithm, maze: Maze) -> Explanation:
-    """What the algorithm says of a step; if it is the user's own and fails, what is wrong with it.
+    """The algorithm's words about a step; if it is the user's own and fails, what is wrong with it.
 
     The rest of the dialog is worth reading all the same.
     """
@@ -115,7 +115,7 @@ def explained(step: Step, algorithm: Algorithm, maze: Maze) -> Explanation:
 
 
 def facts(step: Step, kind: Kind, maze: Maze, glyphs: Glyphs) -> list[Fact]:
-    """What else there is to know about a step, each under the glossary term it belongs to."""
+    """Facts around a step, each under the glossary term it belongs to."""
     return (
         _planned(step, maze, glyphs)
         if step.kind == "backup"
@@ -140,7 +140,7 @@ def _planned(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
 
 
 def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
-    """What the agent saw and did, and what came back."""
+    """Facts about what the agent saw and did, and what came back."""
     chosen = arrow(maze, step.action, glyphs.solid)
     landed = f"{result(maze, step)}: from {place(maze, step.state)} to "
     extra = f", {signed(step.extra)} besides for learning" if step.extra else ""
@@ -156,7 +156,7 @@ def _moved(step: Step, maze: Maze, glyphs: Glyphs) -> list[Fact]:
 
 
 def _policies(step: Step, kind: Kind, glyphs: Glyphs) -> list[Fact]:
-    """Who acts, who is learned about, and whether that is the same."""
+    """Facts about who acts, who is learned about, and whether that is the same."""
     algorithm = kind.algorithm
     behaviour = algorithm.behaviour_policy + kind.chosen(step, glyphs)
     policies = [

@@ -63,7 +63,7 @@ def header(
 
 
 def _outcome(entry: Entry, glyphs: Glyphs) -> tuple[str, str, str]:
-    """How an episode ended: symbol, word, style."""
+    """The end of an episode: symbol, word, style."""
     last = entry.steps[-1] if entry.steps else None
     if last is not None and (last.terminated or last.truncated or not entry.over):
         symbol, word = ending(last, glyphs)

@@ -67,7 +67,7 @@ class Comparison(Claimed, frozen=True, kw_only=True):
 
     @property
     def measure(self) -> Statistic:
-        """What stands for a group of agents."""
+        """The statistic that stands for a group of agents."""
         return self.statistic or default_statistic(self.metric)
 
 
@@ -91,7 +91,7 @@ class Growth(Claimed, frozen=True, kw_only=True):
 
     @property
     def measure(self) -> Statistic:
-        """What stands for the agents of one run."""
+        """The statistic that stands for the agents of one run."""
         return self.statistic or default_statistic(self.metric)
 
 
@@ -138,7 +138,7 @@ class Challenge(ChallengeFile, frozen=True, kw_only=True):
 
 
 def default_statistic(metric: str) -> Statistic:
-    """What stands for a group of agents unless a claim says otherwise."""
+    """The statistic that stands for a group of agents unless a claim says otherwise."""
     return "median" if metric in TIMES else "mean"
 
 
@@ -232,7 +232,7 @@ def convert(data: dict[str, Any]) -> ChallengeFile:
 
 
 def _check(challenge: ChallengeFile, terms: Collection[str] | None) -> None:
-    """What types cannot say: presets and terms exist, and claims are about them."""
+    """Check what types cannot say: presets and terms exist, and claims are about them."""
     known = shipped_names()
     own = [challenge.failing, *challenge.remedies, *challenge.llm]
     _among("failing", [challenge.failing], known)

@@ -1,4 +1,4 @@
-"""What a challenge's runs came to: every claim beside the measured interval.
+"""The result of a challenge: every claim beside the measured interval.
 
 A claim is kept when the whole 95 % interval over agents lies within its bounds. One language model
 is one agent: then there is no interval, the claim is judged by the figure itself, and says so.
@@ -24,7 +24,7 @@ from engine.experiments.lab.challenge import (
     GrowthComparison,
     Statistic,
 )
-from engine.experiments.lab.runner import Job, Task
+from engine.experiments.lab.runner import LabJob, Task
 from engine.experiments.lab.statistics import (
     NOTHING,
     Estimate,
@@ -46,7 +46,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     agents: int
     figures: dict[str, Any]
     groups: dict[tuple[str, Statistic], Group]
-    """What stands for its agents in each figure that is compared, as far as they have it."""
+    """The statistic of its agents for each figure that is compared, as far as they have it."""
     claims: tuple[Claim, ...]
     error: str = ""
 
@@ -134,7 +134,7 @@ def within(claim: Claimed, found: Estimate) -> bool:
     return at_least - SLACK <= low and high <= at_most + SLACK
 
 
-def results(challenge: Challenge, jobs: Iterable[Job]) -> Result:
+def results(challenge: Challenge, jobs: Iterable[LabJob]) -> Result:
     """Judge a challenge by its ended jobs; presets without a job count as skipped."""
     done = {job.task: job for job in jobs}
     names = (*challenge.presets, *challenge.llm)
@@ -158,7 +158,7 @@ def results(challenge: Challenge, jobs: Iterable[Job]) -> Result:
     )
 
 
-def _run(job: Job, challenge: Challenge) -> RunResult:
+def _run(job: LabJob, challenge: Challenge) -> RunResult:
     finished = job.status == "finished"
     wanted = dict.fromkeys((claim.metric, claim.measure) for claim in challenge.compare)
     return RunResult(
@@ -182,7 +182,7 @@ def _run(job: Job, challenge: Challenge) -> RunResult:
 # ---------------------------------------------------------------- two groups
 
 
-def _compared(claim: Comparison, done: Mapping[Task, Job]) -> Compared:
+def _compared(claim: Comparison, done: Mapping[Task, LabJob]) -> Compared:
     sides = [done[claim.of, ""], done[claim.against, ""]]
     if problem := next((p for job in sides if (p := _problem(job, claim.metric))), ""):
         return Compared(claim=claim, problem=problem)
@@ -194,7 +194,7 @@ def _compared(claim: Comparison, done: Mapping[Task, Job]) -> Compared:
     return Compared(claim=claim, found=found, of=of, against=against, problem=problem)
 
 
-def _problem(job: Job, metric: str) -> str:
+def _problem(job: LabJob, metric: str) -> str:
     """Why a run has no figure of that name for each agent, if it has none."""
     name, change = job.task
     what = f"{name} with {change}" if change else name
@@ -208,7 +208,7 @@ def _problem(job: Job, metric: str) -> str:
     return f"the agents of {what} have no figure {metric!r}.{hint}"
 
 
-def _why_unknown(claim: Comparison, found: Estimate, values: list[Any], sides: list[Job]) -> str:
+def _why_unknown(claim: Comparison, found: Estimate, values: list[Any], sides: list[LabJob]) -> str:
     if not math.isnan(found.value):
         return ""
     for each, job in zip(values, sides, strict=True):
@@ -228,11 +228,11 @@ def _why_unknown(claim: Comparison, found: Estimate, values: list[Any], sides: l
 # ---------------------------------------------------------------- growth
 
 
-def _planned(growth: Growth, done: Mapping[Task, Job]) -> bool:
+def _planned(growth: Growth, done: Mapping[Task, LabJob]) -> bool:
     return all((growth.preset, grow.override(growth, value)) in done for value in growth.values)
 
 
-def _grown(growth: Growth, done: Mapping[Task, Job]) -> Grown:
+def _grown(growth: Growth, done: Mapping[Task, LabJob]) -> Grown:
     jobs = [done[growth.preset, grow.override(growth, value)] for value in growth.values]
     if problem := next((p for job in jobs if (p := _problem(job, growth.metric))), ""):
         return Grown(claim=growth, problem=problem)

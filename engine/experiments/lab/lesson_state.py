@@ -18,7 +18,7 @@ TRIES = 3
 SLACK = 1e-9
 """What is typed in decimals may miss a bound by this."""
 Figures = Mapping[str, Mapping[str, float]]
-Place = tuple[int, int]
+Position = tuple[int, int]
 """Page and part, both from 0."""
 
 
@@ -67,9 +67,9 @@ class LessonState:
         self.page_number = 0
         """From 0."""
         self.finished = False
-        self._answers: dict[Place, Answer] = {}
-        self._wrong: dict[Place, list[float]] = {}
-        self._met: dict[Place, Met] = {}
+        self._answers: dict[Position, Answer] = {}
+        self._wrong: dict[Position, list[float]] = {}
+        self._met: dict[Position, Met] = {}
         self._figures: Figures = {}
         self._ended: Set[str] = frozenset()
         self._exact: dict[tuple[str, str], float] = {}
@@ -96,21 +96,21 @@ class LessonState:
     @property
     def question(self) -> Ask | None:
         """The question to be answered now."""
-        place = self._open_place
+        place = self._open_position
         part = self.page.parts[place[1]] if place else None
         return part if isinstance(part, Ask) else None
 
     @property
     def wait(self) -> Wait | None:
         """The figure that is waited for now."""
-        place = self._open_place
+        place = self._open_position
         part = self.page.parts[place[1]] if place else None
         return part if isinstance(part, Wait) else None
 
     @property
     def wrong(self) -> tuple[float, ...]:
         """What was answered to the open question and is not right."""
-        place = self._open_place
+        place = self._open_position
         return tuple(self._wrong.get(place, ())) if place else ()
 
     @property
@@ -148,13 +148,13 @@ class LessonState:
         return found
 
     @property
-    def _open_place(self) -> Place | None:
+    def _open_position(self) -> Position | None:
         for i, part in enumerate(self.page.parts):
             if self._is_open((self.page_number, i), part):
                 return self.page_number, i
         return None
 
-    def _is_open(self, place: Place, part: Part) -> bool:
+    def _is_open(self, place: Position, part: Part) -> bool:
         if isinstance(part, Ask):
             return place not in self._answers
         return isinstance(part, Wait) and place not in self._met
@@ -222,18 +222,18 @@ class LessonState:
     def _signs(self) -> object:
         """Changes when the page has to be drawn again."""
         shown = [(i, s.value) for i, s in enumerate(self.visible) if isinstance(s.part, Show)]
-        return self._open_place, repr(shown), dict(self._answers)
+        return self._open_position, repr(shown), dict(self._answers)
 
     def _see_whether_met(self) -> None:
         """A wait is over when it is reached and its figure passes, or its run has ended."""
-        while (place := self._open_place) and (wait := self.wait):
+        while (place := self._open_position) and (wait := self.wait):
             value = self.live(wait.run, wait.metric)
             if not (wait.met_by(value) or self._ended_run(wait.run)):
                 return
             self._met[place] = Met(value, wait.met_by(value))
             self._reveal(place)
 
-    def _reveal(self, wait: Place) -> None:
+    def _reveal(self, wait: Position) -> None:
         """The predictions above a wait that is over are judged."""
         for i, part in enumerate(self.page.parts[: wait[1]]):
             place = (wait[0], i)
@@ -262,7 +262,7 @@ class LessonState:
         return self._give(ask, number)
 
     def _give(self, ask: Ask, given: float) -> Answer:
-        place = self._open_place
+        place = self._open_position
         assert place is not None
         wrong = self._wrong.setdefault(place, [])
         if ask.prediction:

@@ -9,67 +9,41 @@ start. After a time limit the critic still looks ahead; after an end it does not
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import Meta
 
-from engine.config.algorithm import TUNABLE, TableStepSize
 from engine.core.arrays import Array
 from engine.core.compiling import kernel
-from engine.env.maze import ACTION_NAMES
-from engine.learning.algorithm import Explanation
-from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import scheduled
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
     move,
 )
 from engine.tabular.kernels.experience import Size
+from engine.tabular.kernels.one_step_actor_critic import OneStepActorCritic, OneStepSettings
 from engine.tabular.kernels.policy_table import (
-    PolicyAlgorithm,
-    PolicyKnobs,
-    PolicySettings,
-    StepSize,
+    PolicyHyperparameters,
     draw_action,
     entropy_of,
-    happened,
-    moved_chance,
     probabilities,
     score,
-    verdict,
 )
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_policy, note_update
 
 
-class ActorCriticSettings(PolicySettings, frozen=True, kw_only=True, tag="actor-critic"):
+class ActorCriticSettings(OneStepSettings, frozen=True, kw_only=True, tag="actor-critic"):
     """Actor-critic: a policy that learns from the surprise of its own critic."""
-
-    learning_rate: Annotated[
-        StepSize,
-        Meta(
-            description="α: step size of the actor's logits θ; a number or a schedule",
-            extra_json_schema=TUNABLE,
-        ),
-    ] = 0.3
-    value_learning_rate: Annotated[
-        TableStepSize,
-        Meta(
-            description="step size of the critic's V; a number or a schedule",
-            extra_json_schema=TUNABLE,
-        ),
-    ] = 0.2
 
 
 class ActorCriticTables(NamedTuple):
-    """What is learned."""
+    """The learned numbers."""
 
     theta: Array  # [N,O,A] float64: logits of π, the actor
     v: Array  # [N,O] float64: the critic
@@ -83,15 +57,15 @@ class ActorCriticTables(NamedTuple):
 
 @kernel
 def actor_critic(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: ActorCriticTables,
-    knobs: PolicyKnobs,
+    hyperparameters: PolicyHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         theta, v, random = tables.theta[i], tables.v[i], agents.random[i]
         pi, gradient, sums = tables.chances[i], tables.gradient[i], tables.sums[i]
@@ -106,8 +80,8 @@ def actor_critic(
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             tables.visits[i, s, a] += 1
-            alpha = scheduled(knobs.alpha, agents.steps[i])
-            alpha_v = scheduled(knobs.alpha_v, agents.steps[i])
+            alpha = scheduled(hyperparameters.alpha, agents.steps[i])
+            alpha_v = scheduled(hyperparameters.alpha_v, agents.steps[i])
 
             future = 0.0 if flags & TERMINAL else v[s2]
             target = r + gamma * future
@@ -140,7 +114,7 @@ def actor_critic(
                     sums[j] = 0.0
 
 
-class ActorCritic(PolicyAlgorithm):
+class ActorCritic(OneStepActorCritic):
     name = "actor-critic"
     title = "Actor-critic"
     settings = ActorCriticSettings
@@ -149,39 +123,10 @@ class ActorCritic(PolicyAlgorithm):
     needs = "Only its own steps."
     chosen_when = "Learning shall not wait for the end of an episode."
     formula = "δ = r + γ V(s′) − V(s);   θ ← θ + α γᵗ δ ∇ln π(a|s);   V(s) ← V(s) + α_V δ"
-    figure_names = ("entropy", "value_loss", "policy_gradient_norm")
     kernel = staticmethod(actor_critic)
 
     def make_tables(self, settings: Any, size: Size) -> Any:
         return ActorCriticTables(**self.learned(size), sums=np.zeros((size.agents, 3)))
-
-    def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
-        if step.terminated:
-            target = f"target = r = {step.target:.4g}   (the episode ended: nothing follows)"
-        else:
-            target = (
-                f"target = {step.paid:.4g} + {step.gamma:g} × {step.bootstrap:.4g} "
-                f"= {step.target:.4g}"
-            )
-        chance = step.probabilities[step.action]
-        push = step.policy_step_size * step.gamma**step.t * step.error * (1.0 - chance)
-        numbers = (
-            f"{target}\n"
-            f"δ = target − V(s) = {step.target:.4g} − {step.before:.4g} = {step.error:+.4g}\n"
-            f"critic: V(s) ← {step.before:.4g} + {step.step_size:.4g} × ({step.error:+.4g}) "
-            f"= {step.after:.4g}\n"
-            f"actor: θ(s,a) moves by {step.policy_step_size:.4g} × {step.gamma:g}^{step.t} × "
-            f"({step.error:+.4g}) × (1 − {chance:.4g}) = {push:+.4g}\n"
-            f"{moved_chance(step, actions)}"
-        )
-        surprise = "better" if step.error > 0 else "worse" if step.error < 0 else "neither better"
-        than = " than the critic expected" if step.error else " nor worse than the critic expected"
-        cut = " The time limit is no end, so the critic still looks ahead." * step.truncated
-        words = (
-            f"{happened(step, actions)}{cut} That was {surprise}{than}: δ serves as the advantage. "
-            f"{verdict(step, actions)}"
-        )
-        return Explanation(formula=self.formula, numbers=numbers, words=words)
 
 
 ALGORITHM = ActorCritic()

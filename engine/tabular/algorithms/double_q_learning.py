@@ -22,15 +22,15 @@ from engine.tabular.kernels.behaviour import choose, greedy_action, step_size
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
     move,
 )
 from engine.tabular.kernels.experience import Size
-from engine.tabular.kernels.q_table import Knobs, QTableAlgorithm, explain_update
+from engine.tabular.kernels.q_table import Hyperparameters, QTableAlgorithm, explain_update
 from engine.tabular.kernels.rng import uniform
 from engine.tabular.kernels.trace import WATCHED, Trace, note
 
@@ -42,7 +42,7 @@ class DoubleQLearningSettings(
 
 
 class DoubleTables(NamedTuple):
-    """What is learned."""
+    """The learned numbers."""
 
     q: Array  # [N,O,A] float64: the mean of the two tables, which the agent acts on
     pair: Array  # [N,2,O,A] float64: Q1 and Q2
@@ -52,10 +52,15 @@ class DoubleTables(NamedTuple):
 
 @kernel
 def double_q_learning(
-    env: Env, agents: Agents, tables: DoubleTables, knobs: Knobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: DoubleTables,
+    hyperparameters: Hyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         for left in range(limits.steps, 0, -1):
@@ -64,7 +69,9 @@ def double_q_learning(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
@@ -76,7 +83,7 @@ def double_q_learning(
                 tables.learned[i, coin],
             )
             learned[s, a] += 1
-            alpha = step_size(knobs.alpha, agents.steps[i], learned[s, a])
+            alpha = step_size(hyperparameters.alpha, agents.steps[i], learned[s, a])
             best, future = -1, 0.0
             if not flags & TERMINAL:
                 best = greedy_action(q1[s2], random)

@@ -15,16 +15,16 @@ from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import (
     choose,
-    exploration_knob,
+    encode_exploration,
+    encode_schedule,
     highest,
-    schedule_knob,
     step_size,
 )
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -49,7 +49,7 @@ class DynaQSettings(PlanningSettings, frozen=True, kw_only=True, tag="dyna-q"):
 
 
 class DynaTables(NamedTuple):
-    """What is learned: values and a model."""
+    """The learned values, and a model."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64: real moves
@@ -61,21 +61,26 @@ class DynaTables(NamedTuple):
     n_observed: Array  # [N] int64: how many those are
 
 
-class DynaKnobs(NamedTuple):
+class DynaHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     planning_steps: int
 
 
 @kernel
 def dyna_q(
-    env: Env, agents: Agents, tables: DynaTables, knobs: DynaKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: DynaTables,
+    hyperparameters: DynaHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` real steps of every agent, each followed by its planning."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, planned = tables.q[i], tables.visits[i], tables.planned[i]
         random = agents.random[i]
@@ -86,12 +91,12 @@ def dyna_q(
                 begin_episode(env, agents, i)
             clock = agents.steps[i]
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, clock, random)
+            a, explored, level = choose(q[s], visits[s], hyperparameters.exploration, clock, random)
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             ends = (flags & TERMINAL) != 0
             visits[s, a] += 1
-            alpha = step_size(knobs.alpha, clock, visits[s, a] + planned[s, a])
+            alpha = step_size(hyperparameters.alpha, clock, visits[s, a] + planned[s, a])
 
             future = 0.0 if ends else highest(q[s2])
             target = r + gamma * future
@@ -107,11 +112,11 @@ def dyna_q(
 
             remember(tables, i, s, a, r, s2, ends)  # Model(S,A) ← R, S'  (e)
             n = 0
-            while n < knobs.planning_steps and agents.updates[i] < limits.updates:  # (f)
+            while n < hyperparameters.planning_steps and agents.updates[i] < limits.updates:  # (f)
                 p = draw_observation(tables, i, random)
                 b = draw_tried_action(tables, i, p, random)
                 planned[p, b] += 1
-                alpha = step_size(knobs.alpha, clock, visits[p, b] + planned[p, b])
+                alpha = step_size(hyperparameters.alpha, clock, visits[p, b] + planned[p, b])
                 to = tables.next_observation[i, p, b]
                 future = 0.0 if tables.ends[i, p, b] else highest(q[to])
                 target = tables.reward[i, p, b] + gamma * future
@@ -141,11 +146,11 @@ class DynaQ(ModelLearner):
     def make_tables(self, settings: Any, size: Size) -> DynaTables:
         return DynaTables(**empty_model(settings, size), **empty_memory(size))
 
-    def make_knobs(self, settings: Any) -> DynaKnobs:
-        return DynaKnobs(
+    def make_hyperparameters(self, settings: Any) -> DynaHyperparameters:
+        return DynaHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             planning_steps=settings.planning_steps,
         )
 

@@ -22,16 +22,16 @@ from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import (
     choose,
-    exploration_knob,
+    encode_exploration,
+    encode_schedule,
     highest,
-    schedule_knob,
     step_size,
 )
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -66,7 +66,7 @@ class DynaQPlusSettings(PlanningSettings, frozen=True, kw_only=True, tag="dyna-q
 
 
 class DynaPlusTables(NamedTuple):
-    """What is learned: values, a model, and when each pair was tried last."""
+    """The learned values, a model, and when each pair was tried last."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64: real moves
@@ -79,27 +79,27 @@ class DynaPlusTables(NamedTuple):
     tried_at: Array  # [N,O,A] int64: step count of the last real try, 0 before
 
 
-class DynaPlusKnobs(NamedTuple):
+class DynaPlusHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     planning_steps: int
     kappa: float
 
 
 @kernel
 def dyna_q_plus(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: DynaPlusTables,
-    knobs: DynaPlusKnobs,
+    hyperparameters: DynaPlusHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` real steps of every agent, each followed by its planning."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, planned = tables.q[i], tables.visits[i], tables.planned[i]
         tried_at, random = tables.tried_at[i], agents.random[i]
@@ -110,12 +110,12 @@ def dyna_q_plus(
                 begin_episode(env, agents, i)
             clock = agents.steps[i]
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, clock, random)
+            a, explored, level = choose(q[s], visits[s], hyperparameters.exploration, clock, random)
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             ends = (flags & TERMINAL) != 0
             visits[s, a] += 1
-            alpha = step_size(knobs.alpha, clock, visits[s, a] + planned[s, a])
+            alpha = step_size(hyperparameters.alpha, clock, visits[s, a] + planned[s, a])
 
             future = 0.0 if ends else highest(q[s2])
             target = r + gamma * future
@@ -132,14 +132,14 @@ def dyna_q_plus(
             remember(tables, i, s, a, r, s2, ends)
             tried_at[s, a] = clock + 1
             n = 0
-            while n < knobs.planning_steps and agents.updates[i] < limits.updates:
+            while n < hyperparameters.planning_steps and agents.updates[i] < limits.updates:
                 p = draw_observation(tables, i, random)
                 b = int(uniform(random) * q.shape[1])
                 planned[p, b] += 1
-                alpha = step_size(knobs.alpha, clock, visits[p, b] + planned[p, b])
+                alpha = step_size(hyperparameters.alpha, clock, visits[p, b] + planned[p, b])
                 to = tables.next_observation[i, p, b]
                 future = 0.0 if tables.ends[i, p, b] else highest(q[p if to == UNKNOWN else to])
-                bonus = knobs.kappa * math.sqrt(clock + 1 - tried_at[p, b])  # κ √τ
+                bonus = hyperparameters.kappa * math.sqrt(clock + 1 - tried_at[p, b])  # κ √τ
                 target = tables.reward[i, p, b] + bonus + gamma * future
                 q[p, b] += alpha * (target - q[p, b])  # the same, with R + κ√τ, S' ← Model(S,A)
                 agents.updates[i] += 1
@@ -171,11 +171,11 @@ class DynaQPlus(ModelLearner):
             tried_at=np.zeros(size.table, np.int64),
         )
 
-    def make_knobs(self, settings: Any) -> DynaPlusKnobs:
-        return DynaPlusKnobs(
+    def make_hyperparameters(self, settings: Any) -> DynaPlusHyperparameters:
+        return DynaPlusHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             planning_steps=settings.planning_steps,
             kappa=settings.kappa,
         )

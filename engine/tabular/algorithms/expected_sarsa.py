@@ -27,14 +27,14 @@ from engine.tabular.kernels.behaviour import (
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
     move,
 )
-from engine.tabular.kernels.q_table import Knobs, QTableAlgorithm, QTables, explain_update
+from engine.tabular.kernels.q_table import Hyperparameters, QTableAlgorithm, QTables, explain_update
 from engine.tabular.kernels.trace import WATCHED, Trace, note
 
 
@@ -45,16 +45,16 @@ class ExpectedSarsaSettings(
 
 
 @kernel
-def expected_value(values: Array, visits: Array, knob: Array, step: int) -> float:
+def expected_value(values: Array, visits: Array, rule: Array, step: int) -> float:
     """Σ_a π(a) values[a] over the [A] actions, π the behaviour policy at this step."""
-    level = scheduled(knob, step)
+    level = scheduled(rule, step)
     top = highest(values)
     total = weight = 0.0
-    if knob[4] == EPSILON_GREEDY:
+    if rule[4] == EPSILON_GREEDY:
         for a in range(values.size):
             total += values[a]
         return (1.0 - level) * top + level * (total / values.size)
-    if knob[4] == SOFTMAX:
+    if rule[4] == SOFTMAX:
         for a in range(values.size):
             chance = math.exp((values[a] - top) / level)
             total += chance * values[a]
@@ -81,10 +81,15 @@ def expected_value(values: Array, visits: Array, knob: Array, step: int) -> floa
 
 @kernel
 def expected_sarsa(
-    env: Env, agents: Agents, tables: QTables, knobs: Knobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: QTables,
+    hyperparameters: Hyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         for left in range(limits.steps, 0, -1):
@@ -93,15 +98,19 @@ def expected_sarsa(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
-            alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+            alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s, a])
 
             future = 0.0
             if not flags & TERMINAL:
-                future = expected_value(q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1)
+                future = expected_value(
+                    q[s2], visits[s2], hyperparameters.exploration, agents.steps[i] + 1
+                )
             target = r + gamma * future
             error = target - q[s, a]
             if i == WATCHED and left <= trace.ints.shape[0]:

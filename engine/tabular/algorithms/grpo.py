@@ -34,11 +34,11 @@ from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
 from engine.tabular.kernels.adam import adam_step, square_of
-from engine.tabular.kernels.behaviour import schedule_knob, scheduled
+from engine.tabular.kernels.behaviour import encode_schedule, scheduled
 from engine.tabular.kernels.environment import (
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -125,7 +125,7 @@ class GRPOSettings(MovingSettings, frozen=True, kw_only=True, tag="grpo"):
 
 
 class GRPOTables(NamedTuple):
-    """What is learned, Adam's moments, and the group so far (G episodes, T steps in all)."""
+    """The learned numbers, Adam's moments, and the group so far (G episodes, T steps in all)."""
 
     theta: Array  # [N,O,A] float64: logits of π
     v: Array  # [N,O] float64: an average of what followed, only to be shown
@@ -154,11 +154,11 @@ class GRPOTables(NamedTuple):
     theta_v: Array  # [N,O,A] float64
 
 
-class GRPOKnobs(NamedTuple):
+class GRPOHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
     epochs: int
     clip: float
     kl: float
@@ -167,7 +167,7 @@ class GRPOKnobs(NamedTuple):
 
 
 @kernel
-def grpo_gradient(tables: GRPOTables, knobs: GRPOKnobs, i: int) -> None:
+def grpo_gradient(tables: GRPOTables, hyperparameters: GRPOHyperparameters, i: int) -> None:
     """∇ of the loss over agent i's group by θ, into theta_gradient."""
     theta, gradient, pi = tables.theta[i], tables.theta_gradient[i], tables.chances[i]
     figures, groups = tables.figures[i], tables.lengths.shape[1]
@@ -184,22 +184,24 @@ def grpo_gradient(tables: GRPOTables, knobs: GRPOKnobs, i: int) -> None:
             ratio = math.exp(log_pi - tables.log_probs[i, t])  # ρ = π(a|s) / π_old(a|s)
             away = log_chance(tables.reference[i, s], a) - log_pi
             add_surrogate_gradient(
-                pi, a, ratio, tables.relative[i, j], knobs.clip, share, gradient[s]
+                pi, a, ratio, tables.relative[i, j], hyperparameters.clip, share, gradient[s]
             )
-            if knobs.kl > 0.0:
-                add_k3_gradient(pi, a, away, knobs.kl * share, gradient[s])
+            if hyperparameters.kl > 0.0:
+                add_k3_gradient(pi, a, away, hyperparameters.kl * share, gradient[s])
             figures[ENTROPY] += entropy_of(pi)
-            figures[CLIPPED] += 1.0 if abs(ratio - 1.0) > knobs.clip else 0.0
+            figures[CLIPPED] += 1.0 if abs(ratio - 1.0) > hyperparameters.clip else 0.0
             figures[KL] += k3(log_pi - tables.log_probs[i, t])
             figures[REFERENCE_KL] += k3(away)
             t += 1
 
 
 @kernel
-def judge(tables: GRPOTables, knobs: GRPOKnobs, i: int) -> None:
+def compute_advantages(tables: GRPOTables, hyperparameters: GRPOHyperparameters, i: int) -> None:
     """Compare the episodes of a complete group; the V that is only shown learns what followed."""
     figures, returns, v = tables.figures[i], tables.returns[i], tables.v[i]
-    tables.mean[i], figures[SPREAD] = group_advantages(returns, knobs.normalise, tables.relative[i])
+    tables.mean[i], figures[SPREAD] = group_advantages(
+        returns, hyperparameters.normalise, tables.relative[i]
+    )
     equal = 1.0 if figures[SPREAD] == 0.0 else 0.0
     share = figures[ALL_EQUAL]
     figures[ALL_EQUAL] = equal if math.isnan(share) else share + MEMORY * (equal - share)
@@ -207,24 +209,26 @@ def judge(tables: GRPOTables, knobs: GRPOKnobs, i: int) -> None:
     for j in range(returns.size - 1, -1, -1):
         following = 0.0
         for t in range(end - 1, end - tables.lengths[i, j] - 1, -1):
-            following = tables.rewards[i, t] + knobs.gamma * following
+            following = tables.rewards[i, t] + hyperparameters.gamma * following
             v[tables.states[i, t]] += AVERAGE * (following - v[tables.states[i, t]])
         end -= tables.lengths[i, j]
 
 
 @kernel
-def improve(tables: GRPOTables, knobs: GRPOKnobs, agents: Agents, i: int, limits: Limits) -> None:
+def improve(
+    tables: GRPOTables, hyperparameters: GRPOHyperparameters, agents: Agents, i: int, limits: Limits
+) -> None:
     """All passes over one group. The figures are means over all of them."""
     figures, theta, gradient = tables.figures[i], tables.theta[i], tables.theta_gradient[i]
     m, v = tables.theta_m[i], tables.theta_v[i]
     for j in range(SPREAD):
         figures[j] = 0.0
-    alpha = scheduled(knobs.alpha, agents.steps[i])
+    alpha = scheduled(hyperparameters.alpha, agents.steps[i])
     passes = 0
-    for _ in range(knobs.epochs):
+    for _ in range(hyperparameters.epochs):
         if agents.updates[i] >= limits.updates:
             break
-        grpo_gradient(tables, knobs, i)
+        grpo_gradient(tables, hyperparameters, i)
         size = 0.0
         for o in range(gradient.shape[0]):
             adam_step(theta[o], gradient[o], m[o], v[o], agents.updates[i] + 1, alpha)
@@ -237,8 +241,10 @@ def improve(tables: GRPOTables, knobs: GRPOKnobs, agents: Agents, i: int, limits
 
 
 @kernel
-def tell(tables: GRPOTables, knobs: GRPOKnobs, steps: int, trace: Trace, i: int) -> None:
-    """What the passes did to each step of the group that ended at step count `steps`."""
+def note_group(
+    tables: GRPOTables, hyperparameters: GRPOHyperparameters, steps: int, trace: Trace, i: int
+) -> None:
+    """Note what the passes did to each step of the group that ended at step count `steps`."""
     t = 0
     for j in range(tables.lengths.shape[1]):
         advantage, earned = tables.relative[i, j], tables.returns[i, j]
@@ -251,14 +257,17 @@ def tell(tables: GRPOTables, knobs: GRPOKnobs, steps: int, trace: Trace, i: int)
                 note_update(trace, step, tables.mean[i], earned, 0.0, 0.0, advantage)
                 note_policy(trace, step, tables.theta[i, s], math.nan)
     tables.groups[i] += 1
-    if knobs.reference_every > 0 and tables.groups[i] % knobs.reference_every == 0:
+    if (
+        hyperparameters.reference_every > 0
+        and tables.groups[i] % hyperparameters.reference_every == 0
+    ):
         for o in range(tables.theta.shape[1]):
             for a in range(tables.theta.shape[2]):
                 tables.reference[i, o, a] = tables.theta[i, o, a]
 
 
 @kernel
-def join_group(env: Env, tables: GRPOTables, agents: Agents, i: int) -> None:
+def join_group(env: StackedMDPs, tables: GRPOTables, agents: Agents, i: int) -> None:
     """Let the episode that has just begun start where, and in the world in which, its group does;
     the first one says where."""
     for w in range(env.from_step.size):
@@ -272,7 +281,12 @@ def join_group(env: Env, tables: GRPOTables, agents: Agents, i: int) -> None:
 
 @kernel
 def grpo(
-    env: Env, agents: Agents, tables: GRPOTables, knobs: GRPOKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: GRPOTables,
+    hyperparameters: GRPOHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
     for i in range(agents.state.size):
@@ -298,14 +312,16 @@ def grpo(
             tables.log_probs[i, k] = log_chance(tables.theta[i, s], a)
             tables.collected[i] = k + 1
             length = agents.time[i] + 1
-            if finish_step(env, agents, i, landing, r, flags, explored, math.nan, knobs.gamma):
+            if finish_step(
+                env, agents, i, landing, r, flags, explored, math.nan, hyperparameters.gamma
+            ):
                 j = tables.members[i]
                 tables.lengths[i, j], tables.returns[i, j] = length, agents.earned[i, 0]
                 tables.members[i] = j + 1
                 if tables.members[i] == tables.lengths.shape[1]:
-                    judge(tables, knobs, i)
-                    improve(tables, knobs, agents, i, limits)
-                    tell(tables, knobs, agents.steps[i], trace, i)
+                    compute_advantages(tables, hyperparameters, i)
+                    improve(tables, hyperparameters, agents, i, limits)
+                    note_group(tables, hyperparameters, agents.steps[i], trace, i)
                     tables.members[i] = 0
 
 
@@ -350,10 +366,10 @@ class GRPO(PolicyAlgorithm):
             **{name: np.zeros(size.table) for name in ("theta_m", "theta_v")},
         )
 
-    def make_knobs(self, settings: Any) -> Any:
-        return GRPOKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return GRPOHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
+            alpha=encode_schedule(settings.learning_rate),
             epochs=settings.epochs,
             clip=settings.clip,
             kl=settings.kl,

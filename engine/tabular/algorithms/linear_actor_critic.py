@@ -35,14 +35,13 @@ from engine.env.maze import ACTION_NAMES
 from engine.exact.evaluate import greedy
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
-from engine.tabular.algorithms.actor_critic import ActorCritic, ActorCriticSettings
 from engine.tabular.kernels import features as described
-from engine.tabular.kernels.behaviour import schedule_knob, scheduled, softmax_policy
+from engine.tabular.kernels.behaviour import encode_schedule, scheduled, softmax_policy
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -58,6 +57,7 @@ from engine.tabular.kernels.features import (
     linear_value,
     linear_values,
 )
+from engine.tabular.kernels.one_step_actor_critic import OneStepActorCritic, OneStepSettings
 from engine.tabular.kernels.policy_table import draw_action, entropy_of, probabilities, score
 from engine.tabular.kernels.rng import uniform
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_policy, note_update
@@ -75,7 +75,7 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class LinearActorCriticSettings(
-    ActorCriticSettings, frozen=True, kw_only=True, tag="linear-actor-critic"
+    OneStepSettings, frozen=True, kw_only=True, tag="linear-actor-critic"
 ):
     """Actor-critic whose preferences and values are sums of the weights of a few features."""
 
@@ -93,7 +93,7 @@ class LinearActorCriticSettings(
 
 
 class LinearTables(NamedTuple):
-    """What is learned and remembered. All agents share `active`."""
+    """The learned weights, and what is remembered. All agents share `active`."""
 
     theta: Array  # [N,F,A] float64: weights of the preferences, the actor
     w: Array  # [N,F] float64: weights of the critic
@@ -112,11 +112,11 @@ class LinearTables(NamedTuple):
     since: Array  # [N] int64: the step count from which the newest map met holds; -1 before any
 
 
-class LinearKnobs(NamedTuple):
+class LinearHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
     alpha_v: Array  # [4]
     anchor: float  # weight of the KL to the old policy; 0 is none
 
@@ -156,7 +156,7 @@ def divergence(old: Array, now: Array, gradient: Array) -> float:
 
 
 @kernel
-def begin_on(env: Env, agents: Agents, tables: LinearTables, i: int) -> None:
+def begin_on(env: StackedMDPs, agents: Agents, tables: LinearTables, i: int) -> None:
     """A new episode; if it is the first on a newer map, the policy as it is becomes the anchor."""
     begin_episode(env, agents, i)
     since = env.from_step[agents.world[i]]
@@ -188,15 +188,15 @@ def stay_near(tables: LinearTables, i: int, size: float, random: Array) -> float
 
 @kernel
 def linear_actor_critic(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: LinearTables,
-    knobs: LinearKnobs,
+    hyperparameters: LinearHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     active = tables.active[0]
     for i in range(agents.state.size):
         theta, w, random = tables.theta[i], tables.w[i], agents.random[i]
@@ -220,8 +220,8 @@ def linear_actor_critic(
                 tables.met[i, tables.n_met[i]] = s
                 tables.n_met[i] += 1
             tables.visits[i, s, a] += 1
-            alpha = scheduled(knobs.alpha, agents.steps[i])
-            alpha_v = scheduled(knobs.alpha_v, agents.steps[i])
+            alpha = scheduled(hyperparameters.alpha, agents.steps[i])
+            alpha_v = scheduled(hyperparameters.alpha_v, agents.steps[i])
 
             before = linear_value(active[s], w)
             future = 0.0 if flags & TERMINAL else linear_value(active[s2], w)
@@ -243,8 +243,8 @@ def linear_actor_critic(
                     active[s], theta, gradient, alpha * discount * error
                 )
                 sums[2] += abs(discount * error) * length
-            if knobs.anchor > 0.0 and tables.anchored[i] > 0:
-                sums[3] += stay_near(tables, i, alpha * knobs.anchor, random)
+            if hyperparameters.anchor > 0.0 and tables.anchored[i] > 0:
+                sums[3] += stay_near(tables, i, alpha * hyperparameters.anchor, random)
             if i == WATCHED:
                 linear_values(active[s], theta, h)
                 note_policy(trace, agents.steps[i] + 1, h, alpha)
@@ -256,11 +256,11 @@ def linear_actor_critic(
                 for j in range(sums.size):
                     tables.figures[i, j] = sums[j] / steps
                     sums[j] = 0.0
-                if knobs.anchor == 0.0 or tables.anchored[i] == 0:
+                if hyperparameters.anchor == 0.0 or tables.anchored[i] == 0:
                     tables.figures[i, 3] = math.nan
 
 
-class LinearActorCritic(ActorCritic):
+class LinearActorCritic(OneStepActorCritic):
     name = "linear-actor-critic"
     title = "Linear actor-critic"
     settings = LinearActorCriticSettings
@@ -272,11 +272,8 @@ class LinearActorCritic(ActorCritic):
         "δ = r + γ v̂(s′) − v̂(s);   θ ← θ + α γᵗ δ ∇ln π(a|s,θ) − α β ∇KL(π_anchor ‖ π);   "
         "w ← w + α_V δ x(s)"
     )
-    figure_names = (  # type: ignore[assignment]  # one more than the table's
-        *ActorCritic.figure_names,
-        "anchor_kl",
-    )
-    kernel = staticmethod(linear_actor_critic)  # type: ignore[assignment]  # of other tables
+    figure_names: tuple[str, ...] = (*OneStepActorCritic.figure_names, "anchor_kl")
+    kernel = staticmethod(linear_actor_critic)
 
     def check(self, preset: Preset) -> None:
         described.check(preset)
@@ -305,24 +302,24 @@ class LinearActorCritic(ActorCritic):
             since=np.full(n, NEVER, np.int64),
         )
 
-    def make_knobs(self, settings: Any) -> LinearKnobs:
-        return LinearKnobs(
+    def make_hyperparameters(self, settings: Any) -> LinearHyperparameters:
+        return LinearHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            alpha_v=schedule_knob(settings.value_learning_rate),
+            alpha=encode_schedule(settings.learning_rate),
+            alpha_v=encode_schedule(settings.value_learning_rate),
             anchor=float(settings.anchor.weight) if settings.anchor else 0.0,
         )
 
-    def behaviour(self, tables: LinearTables, knobs: Any, step: int) -> Array:
+    def behaviour(self, tables: LinearTables, hyperparameters: Any, step: int) -> Array:
         return softmax_policy(linear_table(tables.active[0], tables.theta))
 
-    def target(self, tables: LinearTables, knobs: Any, step: int) -> Array:
-        return self.behaviour(tables, knobs, step)
+    def target(self, tables: LinearTables, hyperparameters: Any, step: int) -> Array:
+        return self.behaviour(tables, hyperparameters, step)
 
     def greedy(self, tables: LinearTables) -> Array:
         return greedy(linear_table(tables.active[0], tables.theta))
 
-    def beliefs(self, tables: LinearTables) -> list[Array]:
+    def learned_parameters(self, tables: LinearTables) -> list[Array]:
         return [tables.theta, tables.w]
 
     def state_values(self, tables: LinearTables, target: Array) -> Array:

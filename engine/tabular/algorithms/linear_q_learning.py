@@ -38,16 +38,16 @@ from engine.learning.events import Step
 from engine.tabular.kernels import features as described
 from engine.tabular.kernels.behaviour import (
     choose,
-    exploration_knob,
+    encode_exploration,
+    encode_schedule,
     highest,
-    schedule_knob,
     step_size,
 )
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -99,7 +99,7 @@ class LinearQLearningSettings(
 
 
 class LinearQTables(NamedTuple):
-    """What is learned and remembered. All agents share `active`."""
+    """The learned weights, and what is remembered. All agents share `active`."""
 
     w: Array  # [N,F,A] float64: the weights
     visits: Array  # [N,O,A] int64: how often each pair was updated by a real move
@@ -112,12 +112,12 @@ class LinearQTables(NamedTuple):
     replayed: Array  # [N] int64: updates from memory
 
 
-class LinearQKnobs(NamedTuple):
+class LinearQHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     batch: int
 
 
@@ -161,15 +161,15 @@ def replay(
 
 @kernel
 def linear_q_learning(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: LinearQTables,
-    knobs: LinearQKnobs,
+    hyperparameters: LinearQHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` real steps of every agent, each followed by its replay."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     active = tables.active[0]
     for i in range(agents.state.size):
         w, visits, random = tables.w[i], tables.visits[i], agents.random[i]
@@ -182,12 +182,12 @@ def linear_q_learning(
             clock = agents.steps[i]
             s = env.observation[agents.state[i]]
             linear_values(active[s], w, here)
-            a, explored, level = choose(here, visits[s], knobs.exploration, clock, random)
+            a, explored, level = choose(here, visits[s], hyperparameters.exploration, clock, random)
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             linear_values(active[s2], w, there)
             visits[s, a] += 1
-            alpha = step_size(knobs.alpha, clock, visits[s, a])
+            alpha = step_size(hyperparameters.alpha, clock, visits[s, a])
 
             future = 0.0 if flags & TERMINAL else highest(there)
             target = r + gamma * future
@@ -202,11 +202,11 @@ def linear_q_learning(
                 pull(active[s], w, a, alpha * error)  # w ← w + α [R + γ max q̂(S',·,w) − q̂] ∇q̂
             agents.updates[i] += 1
 
-            if knobs.batch > 0:
+            if hyperparameters.batch > 0:
                 keep(tables, i, s, a, r, s2, (flags & TERMINAL) != 0)
                 n = 0
-                while n < knobs.batch and agents.updates[i] < limits.updates:
-                    replay(tables, i, gamma, knobs.alpha, clock, random)
+                while n < hyperparameters.batch and agents.updates[i] < limits.updates:
+                    replay(tables, i, gamma, hyperparameters.alpha, clock, random)
                     agents.updates[i] += 1
                     n += 1
                 if shown:
@@ -258,18 +258,18 @@ class LinearQLearning(QTableAlgorithm):
             replayed=np.zeros(n, np.int64),
         )
 
-    def make_knobs(self, settings: Any) -> LinearQKnobs:
-        return LinearQKnobs(
+    def make_hyperparameters(self, settings: Any) -> LinearQHyperparameters:
+        return LinearQHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             batch=settings.replay.batch if settings.replay else 0,
         )
 
     def values(self, tables: LinearQTables) -> Array:
         return linear_table(tables.active[0], tables.w)
 
-    def beliefs(self, tables: LinearQTables) -> list[Array]:
+    def learned_parameters(self, tables: LinearQTables) -> list[Array]:
         return [tables.w]
 
     def metrics(self, tables: LinearQTables) -> dict[str, Array]:

@@ -29,12 +29,12 @@ from engine.env.build_maze import build_mazes
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
-from engine.tabular.kernels.behaviour import choose, exploration_knob, schedule_knob, step_size
+from engine.tabular.kernels.behaviour import choose, encode_exploration, encode_schedule, step_size
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -68,7 +68,7 @@ class MonteCarloSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, 
 
 
 class MonteCarloTables(NamedTuple):
-    """What is learned, and the episode so far (step t in column t; T the longest episode)."""
+    """The learned numbers, and the episode so far (step t in column t; T the longest episode)."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64: how often each pair was met
@@ -80,26 +80,26 @@ class MonteCarloTables(NamedTuple):
     returns: Array  # [N,T] float64: rewards, turned into returns when the episode is over
 
 
-class MonteCarloKnobs(NamedTuple):
+class MonteCarloHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     every: bool
 
 
 @kernel
 def monte_carlo(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: MonteCarloTables,
-    knobs: MonteCarloKnobs,
+    hyperparameters: MonteCarloHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, learned, random = (
             tables.q[i],
@@ -118,7 +118,9 @@ def monte_carlo(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
@@ -130,11 +132,15 @@ def monte_carlo(
 
             t = agents.time[i]
             observations[t], actions[t], returns[t] = s, a, r
-            tables.counts[i, t] = knobs.every or tables.met_in[i, s, a] != agents.episode[i] + 1
+            tables.counts[i, t] = (
+                hyperparameters.every or tables.met_in[i, s, a] != agents.episode[i] + 1
+            )
             tables.met_in[i, s, a] = agents.episode[i] + 1
             over, future, surprise = (flags & TERMINAL) != 0, 0.0, 0.0
             if is_truncated(env, agents, i, flags):
-                a2, _, _ = choose(q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random)
+                a2, _, _ = choose(
+                    q[s2], visits[s2], hyperparameters.exploration, agents.steps[i] + 1, random
+                )
                 over, future = True, q[s2, a2]
             if over:
                 compute_returns(returns, 0, t, gamma, future, returns)
@@ -143,7 +149,7 @@ def monte_carlo(
                     continue
                 s0, a0, target = observations[tau], actions[tau], returns[tau]
                 learned[s0, a0] += 1
-                alpha = step_size(knobs.alpha, agents.steps[i], learned[s0, a0])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], learned[s0, a0])
                 error = target - q[s0, a0]
                 if i == WATCHED:
                     count = agents.steps[i] + 1 - (t - tau)
@@ -188,11 +194,11 @@ class MonteCarlo(QTableAlgorithm):
             returns=np.zeros(episode),
         )
 
-    def make_knobs(self, settings: Any) -> Any:
-        return MonteCarloKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return MonteCarloHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             every=settings.visit == "every",
         )
 

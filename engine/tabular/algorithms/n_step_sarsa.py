@@ -28,8 +28,8 @@ from engine.tabular.kernels.behaviour import chance_of, choose, step_size
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -37,7 +37,7 @@ from engine.tabular.kernels.environment import (
     move,
 )
 from engine.tabular.kernels.experience import Size
-from engine.tabular.kernels.q_table import Knobs, QTableAlgorithm
+from engine.tabular.kernels.q_table import Hyperparameters, QTableAlgorithm
 from engine.tabular.kernels.returns import check_kept_steps, compute_returns, explain_return
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_update
 
@@ -57,7 +57,7 @@ class NStepSarsaSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, 
 
 
 class NStepTables(NamedTuple):
-    """What is learned, and the last n steps (step t of the episode at t % n)."""
+    """The learned numbers, and the last n steps (step t of the episode at t % n)."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64: how often each pair was met
@@ -70,10 +70,15 @@ class NStepTables(NamedTuple):
 
 @kernel
 def n_step_sarsa(
-    env: Env, agents: Agents, tables: NStepTables, knobs: Knobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: NStepTables,
+    hyperparameters: Hyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     n = tables.rewards.shape[1]
     for i in range(agents.state.size):
         q, visits, learned, random = (
@@ -91,11 +96,11 @@ def n_step_sarsa(
             s = env.observation[agents.state[i]]
             if agents.action[i] < 0:
                 agents.action[i], agents.explored[i], agents.level[i] = choose(
-                    q[s], visits[s], knobs.exploration, agents.steps[i], random
+                    q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
                 )
                 if i == WATCHED:
                     agents.chance[i] = chance_of(
-                        q[s], agents.action[i], knobs.exploration, agents.level[i]
+                        q[s], agents.action[i], hyperparameters.exploration, agents.level[i]
                     )
             a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
@@ -105,11 +110,11 @@ def n_step_sarsa(
             a2, explores, level2, future, chance = -1, False, 0.0, 0.0, math.nan
             if not flags & TERMINAL:
                 a2, explores, level2 = choose(
-                    q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random
+                    q[s2], visits[s2], hyperparameters.exploration, agents.steps[i] + 1, random
                 )
                 future = q[s2, a2]
                 if i == WATCHED and left <= trace.ints.shape[0] + 1:  # the next step may be noted
-                    chance = chance_of(q[s2], a2, knobs.exploration, level2)
+                    chance = chance_of(q[s2], a2, hyperparameters.exploration, level2)
             if i == WATCHED and left <= trace.ints.shape[0]:
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, a2,
@@ -129,7 +134,7 @@ def n_step_sarsa(
                     break
                 s0, a0, target = observations[tau % n], actions[tau % n], tables.returns[i, tau % n]
                 learned[s0, a0] += 1
-                alpha = step_size(knobs.alpha, agents.steps[i], learned[s0, a0])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], learned[s0, a0])
                 error = target - q[s0, a0]
                 if i == WATCHED:
                     count = agents.steps[i] + 1 - (t - tau)

@@ -25,12 +25,12 @@ from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
 from engine.tabular.kernels.adam import adam_step, square_of
-from engine.tabular.kernels.behaviour import schedule_knob, scheduled
+from engine.tabular.kernels.behaviour import encode_schedule, scheduled
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -128,7 +128,7 @@ class PPOSettings(MovingSettings, frozen=True, kw_only=True, tag="ppo"):
 
 
 class PPOTables(NamedTuple):
-    """What is learned, Adam's moments, and the rollout so far (R steps)."""
+    """The learned numbers, Adam's moments, and the rollout so far (R steps)."""
 
     theta: Array  # [N,O,A] float64: logits of π
     v: Array  # [N,O] float64
@@ -157,11 +157,11 @@ class PPOTables(NamedTuple):
     v_v: Array  # [N,O] float64
 
 
-class PPOKnobs(NamedTuple):
+class PPOHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
     alpha_v: Array  # [4]
     epochs: int
     minibatches: int
@@ -182,7 +182,9 @@ def shuffle(order: Array, random: Array) -> None:
 
 
 @kernel
-def ppo_gradient(tables: PPOTables, knobs: PPOKnobs, i: int, first: int, last: int) -> None:
+def ppo_gradient(
+    tables: PPOTables, hyperparameters: PPOHyperparameters, i: int, first: int, last: int
+) -> None:
     """∇ of the loss over the minibatch order[first:last], into theta_gradient and v_gradient.
 
     Loss = mean of −L_clip − c₂ H(π(·|s)) by θ, and mean of (V(s) − V_target)² by V.
@@ -202,35 +204,37 @@ def ppo_gradient(tables: PPOTables, knobs: PPOKnobs, i: int, first: int, last: i
         log_ratio = log_chance(theta[s], a) - tables.log_probs[i, t]
         ratio = math.exp(log_ratio)  # ρ = π(a|s) / π_old(a|s)
         entropy = entropy_of(pi)
-        add_surrogate_gradient(pi, a, ratio, advantage, knobs.clip, share, gradient[s])
-        add_entropy_gradient(pi, entropy, knobs.entropy * share, gradient[s])
+        add_surrogate_gradient(pi, a, ratio, advantage, hyperparameters.clip, share, gradient[s])
+        add_entropy_gradient(pi, entropy, hyperparameters.entropy * share, gradient[s])
         error = v[s] - tables.targets[i, t]
         v_gradient[s] += share * 2.0 * error
         figures[ENTROPY] += entropy
-        figures[CLIPPED] += 1.0 if abs(ratio - 1.0) > knobs.clip else 0.0
+        figures[CLIPPED] += 1.0 if abs(ratio - 1.0) > hyperparameters.clip else 0.0
         figures[KL] += k3(log_ratio)
         figures[VALUE_LOSS] += error * error
 
 
 @kernel
-def improve(tables: PPOTables, knobs: PPOKnobs, agents: Agents, i: int, limits: Limits) -> None:
+def improve(
+    tables: PPOTables, hyperparameters: PPOHyperparameters, agents: Agents, i: int, limits: Limits
+) -> None:
     """All passes over one rollout. The figures are means over all of it."""
     figures, steps = tables.figures[i], tables.rewards.shape[1]
     theta, gradient = tables.theta[i], tables.theta_gradient[i]
     m, v = tables.theta_m[i], tables.theta_v[i]
     for j in range(SPREAD):
         figures[j] = 0.0
-    alpha = scheduled(knobs.alpha, agents.steps[i])
-    alpha_v = scheduled(knobs.alpha_v, agents.steps[i])
-    parts = min(knobs.minibatches, steps)
+    alpha = scheduled(hyperparameters.alpha, agents.steps[i])
+    alpha_v = scheduled(hyperparameters.alpha_v, agents.steps[i])
+    parts = min(hyperparameters.minibatches, steps)
     batches = seen = 0
-    for _ in range(knobs.epochs):
+    for _ in range(hyperparameters.epochs):
         shuffle(tables.order[i], agents.random[i])
         for part in range(parts):
             if agents.updates[i] >= limits.updates:
                 break
             first, last = steps * part // parts, steps * (part + 1) // parts
-            ppo_gradient(tables, knobs, i, first, last)
+            ppo_gradient(tables, hyperparameters, i, first, last)
             count = agents.updates[i] + 1
             size = 0.0
             for o in range(gradient.shape[0]):
@@ -248,7 +252,7 @@ def improve(tables: PPOTables, knobs: PPOKnobs, agents: Agents, i: int, limits: 
 
 
 @kernel
-def judge(tables: PPOTables, knobs: PPOKnobs, i: int) -> None:
+def compute_advantages(tables: PPOTables, hyperparameters: PPOHyperparameters, i: int) -> None:
     """The advantages of a complete rollout, from V as it is now."""
     for t in range(tables.rewards.shape[1]):
         s2 = tables.next_states[i, t]
@@ -256,14 +260,14 @@ def judge(tables: PPOTables, knobs: PPOKnobs, i: int) -> None:
         tables.next_values[i, t] = tables.v[i, s2] if s2 >= 0 else 0.0
     estimate_advantages(
         tables.rewards[i], tables.values[i], tables.next_values[i], tables.ends[i],
-        knobs.gamma, knobs.lambda_, tables.estimates[i], tables.targets[i],
+        hyperparameters.gamma, hyperparameters.lambda_, tables.estimates[i], tables.targets[i],
     )  # fmt: skip
-    tables.figures[i, SPREAD] = standardise(tables.estimates[i], knobs.normalise)
+    tables.figures[i, SPREAD] = standardise(tables.estimates[i], hyperparameters.normalise)
 
 
 @kernel
-def tell(tables: PPOTables, steps: int, trace: Trace, i: int) -> None:
-    """What the passes did to each step of the rollout that ended at step count `steps`."""
+def note_rollout(tables: PPOTables, steps: int, trace: Trace, i: int) -> None:
+    """Note what the passes did to each step of the rollout that ended at step count `steps`."""
     size = tables.rewards.shape[1]
     for t in range(size):
         s, a, advantage = tables.states[i, t], tables.actions[i, t], tables.estimates[i, t]
@@ -278,7 +282,12 @@ def tell(tables: PPOTables, steps: int, trace: Trace, i: int) -> None:
 
 @kernel
 def ppo(
-    env: Env, agents: Agents, tables: PPOTables, knobs: PPOKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: PPOTables,
+    hyperparameters: PPOHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
     for i in range(agents.state.size):
@@ -307,11 +316,13 @@ def ppo(
             cut = is_truncated(env, agents, i, flags)
             tables.ends[i, k] = TERMINATED if flags & TERMINAL else TRUNCATED if cut else GOES_ON
             tables.collected[i] = k + 1
-            finish_step(env, agents, i, landing, r, flags, explored, math.nan, knobs.gamma)
+            finish_step(
+                env, agents, i, landing, r, flags, explored, math.nan, hyperparameters.gamma
+            )
             if tables.collected[i] == tables.rewards.shape[1]:
-                judge(tables, knobs, i)
-                improve(tables, knobs, agents, i, limits)
-                tell(tables, agents.steps[i], trace, i)
+                compute_advantages(tables, hyperparameters, i)
+                improve(tables, hyperparameters, agents, i, limits)
+                note_rollout(tables, agents.steps[i], trace, i)
                 tables.collected[i] = 0
 
 
@@ -349,11 +360,11 @@ class PPO(PolicyAlgorithm):
             **{f"v_{name}": np.zeros(size.table[:2]) for name in ("gradient", "m", "v")},
         )
 
-    def make_knobs(self, settings: Any) -> Any:
-        return PPOKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return PPOHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            alpha_v=schedule_knob(settings.value_learning_rate),
+            alpha=encode_schedule(settings.learning_rate),
+            alpha_v=encode_schedule(settings.value_learning_rate),
             epochs=settings.epochs,
             minibatches=settings.minibatches,
             clip=settings.clip,

@@ -28,16 +28,16 @@ from engine.learning.algorithm import Explanation, pay_of
 from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import (
     choose,
-    exploration_knob,
+    encode_exploration,
+    encode_schedule,
     highest,
-    schedule_knob,
     step_size,
 )
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -82,7 +82,7 @@ class PrioritizedSweepingSettings(
 
 
 class SweepingTables(NamedTuple):
-    """What is learned: values, a model, who leads where in it, and what is urgent."""
+    """The learned values, a model, who leads where in it, and what is urgent."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64: real moves
@@ -99,12 +99,12 @@ class SweepingTables(NamedTuple):
     last_before: Array  # [N,P] int32: the one before in that list
 
 
-class SweepingKnobs(NamedTuple):
+class SweepingHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     planning_steps: int
     threshold: float
 
@@ -138,15 +138,15 @@ def remember(tables: SweepingTables, i: int, s: int, a: int, r: float, s2: int, 
 
 @kernel
 def prioritized_sweeping(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: SweepingTables,
-    knobs: SweepingKnobs,
+    hyperparameters: SweepingHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
     """Up to `limits.steps` real steps of every agent, each followed by its planning."""
-    gamma, n_actions = knobs.gamma, tables.q.shape[2]
+    gamma, n_actions = hyperparameters.gamma, tables.q.shape[2]
     for i in range(agents.state.size):
         q, visits, planned = tables.q[i], tables.visits[i], tables.planned[i]
         for left in range(limits.steps, 0, -1):
@@ -156,7 +156,9 @@ def prioritized_sweeping(
                 begin_episode(env, agents, i)
             clock = agents.steps[i]
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, clock, agents.random[i])
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, clock, agents.random[i]
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             ends = (flags & TERMINAL) != 0
@@ -172,17 +174,17 @@ def prioritized_sweeping(
                     trace, env, agents, i, a, explored, r, landing, flags, -1,
                     q[s, a], target, 0.0, level, future, q[s], q[s2],
                 )  # fmt: skip
-            if abs(error) > knobs.threshold:
+            if abs(error) > hyperparameters.threshold:
                 put(tables, i, s * n_actions + a, abs(error))  # (f)
 
             n = 0
-            while n < knobs.planning_steps and tables.queued[i] > 0:  # (g)
+            while n < hyperparameters.planning_steps and tables.queued[i] > 0:  # (g)
                 if agents.updates[i] >= limits.updates:
                     break
                 first = take_first(tables, i)
                 p, b = first // n_actions, first % n_actions
                 planned[p, b] += 1
-                alpha = step_size(knobs.alpha, clock, planned[p, b])
+                alpha = step_size(hyperparameters.alpha, clock, planned[p, b])
                 to = tables.next_observation[i, p, b]
                 future = 0.0 if tables.ends[i, p, b] else highest(q[to])
                 target = tables.reward[i, p, b] + gamma * future
@@ -198,7 +200,7 @@ def prioritized_sweeping(
                 while before != NONE:  # all pairs predicted to lead to S
                     o, c = before // n_actions, before % n_actions
                     urgency = abs(tables.reward[i, o, c] + gamma * value - q[o, c])
-                    if urgency > knobs.threshold:
+                    if urgency > hyperparameters.threshold:
                         put(tables, i, before, urgency)
                     before = tables.next_before[i, before]
             if i == WATCHED and left <= trace.ints.shape[0]:
@@ -238,11 +240,11 @@ class PrioritizedSweeping(ModelLearner):
             last_before=np.full((size.agents, pairs), NONE, np.int32),
         )
 
-    def make_knobs(self, settings: Any) -> SweepingKnobs:
-        return SweepingKnobs(
+    def make_hyperparameters(self, settings: Any) -> SweepingHyperparameters:
+        return SweepingHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             planning_steps=settings.planning_steps,
             threshold=settings.threshold,
         )

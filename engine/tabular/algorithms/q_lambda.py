@@ -16,7 +16,7 @@ from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import choose, highest, step_size
 from engine.tabular.kernels.eligibility import (
     TraceAlgorithm,
-    TraceKnobs,
+    TraceHyperparameters,
     TraceSettings,
     TraceTables,
     explain_traced,
@@ -26,8 +26,8 @@ from engine.tabular.kernels.eligibility import (
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -42,10 +42,15 @@ class QLambdaSettings(TraceSettings, frozen=True, kw_only=True, tag="q-lambda"):
 
 @kernel
 def q_lambda(
-    env: Env, agents: Agents, tables: TraceTables, knobs: TraceKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: TraceTables,
+    hyperparameters: TraceHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         e, listed = tables.traces[i], tables.listed[i]
@@ -55,31 +60,35 @@ def q_lambda(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
 
             goes_on = agents.time[i] > 0 and q[s, a] == highest(q[s])
-            factor = gamma * knobs.decay if goes_on else 0.0
+            factor = gamma * hyperparameters.decay if goes_on else 0.0
             count = fade(
                 e, listed, tables.n_listed[i], factor
             )  # e ← γλ e; cut by a move not greedy
-            count = mark(e, listed, count, s, a, knobs.replacing)  # e(S,A) ← 1 or e(S,A) + 1
+            count = mark(
+                e, listed, count, s, a, hyperparameters.replacing
+            )  # e(S,A) ← 1 or e(S,A) + 1
             tables.n_listed[i] = count
 
             future = 0.0 if flags & TERMINAL else highest(q[s2])
             target = r + gamma * future
             error = target - q[s, a]
             if i == WATCHED and left <= trace.ints.shape[0]:
-                alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s, a])
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, -1,
                     q[s, a], target, alpha * e[s, a], level, future, q[s], q[s2],
                 )  # fmt: skip
             for j in range(count):
                 s0, a0 = listed[j] // q.shape[1], listed[j] % q.shape[1]
-                alpha = step_size(knobs.alpha, agents.steps[i], visits[s0, a0])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s0, a0])
                 q[s0, a0] += (alpha * e[s0, a0]) * error  # Q ← Q + α δ e  (1st edition, fig. 7.14)
 
             agents.updates[i] += 1

@@ -13,14 +13,14 @@ from engine.tabular.kernels.behaviour import choose, highest, step_size
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
     move,
 )
-from engine.tabular.kernels.q_table import Knobs, QTableAlgorithm, QTables, explain_update
+from engine.tabular.kernels.q_table import Hyperparameters, QTableAlgorithm, QTables, explain_update
 from engine.tabular.kernels.trace import WATCHED, Trace, note
 
 
@@ -30,10 +30,15 @@ class QLearningSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, t
 
 @kernel
 def q_learning(
-    env: Env, agents: Agents, tables: QTables, knobs: Knobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: QTables,
+    hyperparameters: Hyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         for left in range(limits.steps, 0, -1):
@@ -42,11 +47,13 @@ def q_learning(
             if agents.time[i] < 0:
                 begin_episode(env, agents, i)
             s = env.observation[agents.state[i]]
-            a, explored, level = choose(q[s], visits[s], knobs.exploration, agents.steps[i], random)
+            a, explored, level = choose(
+                q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
+            )
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
-            alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+            alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s, a])
 
             future = 0.0 if flags & TERMINAL else highest(q[s2])
             target = r + gamma * future

@@ -26,12 +26,12 @@ from engine.env.build_maze import build_mazes
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
-from engine.tabular.kernels.behaviour import schedule_knob, scheduled
+from engine.tabular.kernels.behaviour import encode_schedule, scheduled
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -68,7 +68,7 @@ class ReinforceSettings(PolicySettings, frozen=True, kw_only=True, tag="reinforc
 
 
 class ReinforceTables(NamedTuple):
-    """What is learned, and the episode so far; T steps at most."""
+    """The learned numbers, and the episode so far; T steps at most."""
 
     theta: Array  # [N,O,A] float64: logits of π
     v: Array  # [N,O] float64: the baseline; without one an average of returns, only to be shown
@@ -82,11 +82,11 @@ class ReinforceTables(NamedTuple):
     returns: Array  # [N,T] float64: rewards, in the end returns-to-go
 
 
-class ReinforceKnobs(NamedTuple):
+class ReinforceHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
     alpha_v: Array  # [4]
     baseline: bool
 
@@ -94,7 +94,7 @@ class ReinforceKnobs(NamedTuple):
 @kernel
 def learn_from_episode(
     tables: ReinforceTables,
-    knobs: ReinforceKnobs,
+    hyperparameters: ReinforceHyperparameters,
     trace: Trace,
     i: int,
     length: int,
@@ -105,11 +105,14 @@ def learn_from_episode(
 
     `tail` is what is believed to follow the last step: 0 unless the time limit cut it.
     """
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     theta, v, pi, gradient = tables.theta[i], tables.v[i], tables.chances[i], tables.gradient[i]
     returns = tables.returns[i]
     compute_returns(returns, 0, length - 1, gamma, tail, returns)
-    alpha, alpha_v = scheduled(knobs.alpha, steps), scheduled(knobs.alpha_v, steps)
+    alpha, alpha_v = (
+        scheduled(hyperparameters.alpha, steps),
+        scheduled(hyperparameters.alpha_v, steps),
+    )
     entropy = norm = total = squares = 0.0
     discount = 1.0
     for t in range(length):
@@ -117,13 +120,13 @@ def learn_from_episode(
         n = 0
         for b in range(pi.size):
             n += tables.visits[i, s, b]
-        expected = v[s] if knobs.baseline else 0.0
-        rate = alpha_v if knobs.baseline else 0.0
+        expected = v[s] if hyperparameters.baseline else 0.0
+        rate = alpha_v if hyperparameters.baseline else 0.0
         advantage = g - expected
         if i == WATCHED:
             bootstrap = tail if t == length - 1 else 0.0
             note_update(trace, steps - length + t + 1, expected, g, rate, bootstrap, advantage)
-        v[s] += (alpha_v if knobs.baseline else max(1.0 / n, AVERAGE)) * (g - v[s])
+        v[s] += (alpha_v if hyperparameters.baseline else max(1.0 / n, AVERAGE)) * (g - v[s])
         probabilities(theta[s], pi)
         score(pi, a, gradient)
         size = 0.0
@@ -143,15 +146,15 @@ def learn_from_episode(
     tables.figures[i, 0] = entropy / length
     tables.figures[i, 1] = norm / length
     tables.figures[i, 2] = math.sqrt(max(squares / length - mean * mean, 0.0))
-    tables.figures[i, 3] = squares / length if knobs.baseline else math.nan
+    tables.figures[i, 3] = squares / length if hyperparameters.baseline else math.nan
 
 
 @kernel
 def reinforce(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     tables: ReinforceTables,
-    knobs: ReinforceKnobs,
+    hyperparameters: ReinforceHyperparameters,
     trace: Trace,
     limits: Limits,
 ) -> None:
@@ -172,14 +175,16 @@ def reinforce(
             tables.visits[i, s, a] += 1
             tables.states[i, t], tables.actions[i, t], tables.returns[i, t] = s, a, r
             if i == WATCHED and left <= trace.ints.shape[0]:
-                expected = tables.v[i, s] if knobs.baseline else 0.0
+                expected = tables.v[i, s] if hyperparameters.baseline else 0.0
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, -1,
                     expected, expected, 0.0, math.nan, 0.0, pi, pi,
                 )  # fmt: skip
-            if finish_step(env, agents, i, landing, r, flags, explored, math.nan, knobs.gamma):
-                tail = 0.0 if flags & TERMINAL or not knobs.baseline else tables.v[i, s2]
-                learn_from_episode(tables, knobs, trace, i, t + 1, agents.steps[i], tail)
+            if finish_step(
+                env, agents, i, landing, r, flags, explored, math.nan, hyperparameters.gamma
+            ):
+                tail = 0.0 if flags & TERMINAL or not hyperparameters.baseline else tables.v[i, s2]
+                learn_from_episode(tables, hyperparameters, trace, i, t + 1, agents.steps[i], tail)
                 agents.updates[i] += 1
 
 
@@ -209,11 +214,11 @@ class Reinforce(PolicyAlgorithm):
             returns=np.zeros(steps),
         )
 
-    def make_knobs(self, settings: Any) -> Any:
-        return ReinforceKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return ReinforceHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            alpha_v=schedule_knob(settings.value_learning_rate),
+            alpha=encode_schedule(settings.learning_rate),
+            alpha_v=encode_schedule(settings.value_learning_rate),
             baseline=settings.baseline,
         )
 

@@ -14,14 +14,14 @@ from engine.tabular.kernels.behaviour import chance_of, choose, step_size
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
     move,
 )
-from engine.tabular.kernels.q_table import Knobs, QTableAlgorithm, QTables, explain_update
+from engine.tabular.kernels.q_table import Hyperparameters, QTableAlgorithm, QTables, explain_update
 from engine.tabular.kernels.trace import WATCHED, Trace, note
 
 
@@ -31,10 +31,15 @@ class SarsaSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="
 
 @kernel
 def sarsa(
-    env: Env, agents: Agents, tables: QTables, knobs: Knobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: QTables,
+    hyperparameters: Hyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         for left in range(limits.steps, 0, -1):
@@ -45,26 +50,26 @@ def sarsa(
             s = env.observation[agents.state[i]]
             if agents.action[i] < 0:
                 agents.action[i], agents.explored[i], agents.level[i] = choose(
-                    q[s], visits[s], knobs.exploration, agents.steps[i], random
+                    q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
                 )
                 if i == WATCHED:
                     agents.chance[i] = chance_of(
-                        q[s], agents.action[i], knobs.exploration, agents.level[i]
+                        q[s], agents.action[i], hyperparameters.exploration, agents.level[i]
                     )
             a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
-            alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+            alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s, a])
 
             a2, explores, level2, future, chance = -1, False, 0.0, 0.0, math.nan
             if not flags & TERMINAL:
                 a2, explores, level2 = choose(
-                    q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random
+                    q[s2], visits[s2], hyperparameters.exploration, agents.steps[i] + 1, random
                 )
                 future = q[s2, a2]
                 if i == WATCHED and left <= trace.ints.shape[0] + 1:  # the next step may be noted
-                    chance = chance_of(q[s2], a2, knobs.exploration, level2)
+                    chance = chance_of(q[s2], a2, hyperparameters.exploration, level2)
             target = r + gamma * future
             error = target - q[s, a]
             if i == WATCHED and left <= trace.ints.shape[0]:

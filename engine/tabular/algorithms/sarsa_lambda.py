@@ -17,7 +17,7 @@ from engine.learning.events import Step
 from engine.tabular.kernels.behaviour import chance_of, choose, step_size
 from engine.tabular.kernels.eligibility import (
     TraceAlgorithm,
-    TraceKnobs,
+    TraceHyperparameters,
     TraceSettings,
     TraceTables,
     explain_traced,
@@ -27,8 +27,8 @@ from engine.tabular.kernels.eligibility import (
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -43,10 +43,15 @@ class SarsaLambdaSettings(TraceSettings, frozen=True, kw_only=True, tag="sarsa-l
 
 @kernel
 def sarsa_lambda(
-    env: Env, agents: Agents, tables: TraceTables, knobs: TraceKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: TraceTables,
+    hyperparameters: TraceHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     for i in range(agents.state.size):
         q, visits, random = tables.q[i], tables.visits[i], agents.random[i]
         e, listed = tables.traces[i], tables.listed[i]
@@ -58,41 +63,43 @@ def sarsa_lambda(
             s = env.observation[agents.state[i]]
             if agents.action[i] < 0:
                 agents.action[i], agents.explored[i], agents.level[i] = choose(
-                    q[s], visits[s], knobs.exploration, agents.steps[i], random
+                    q[s], visits[s], hyperparameters.exploration, agents.steps[i], random
                 )
                 if i == WATCHED:
                     agents.chance[i] = chance_of(
-                        q[s], agents.action[i], knobs.exploration, agents.level[i]
+                        q[s], agents.action[i], hyperparameters.exploration, agents.level[i]
                     )
             a, explored, level = agents.action[i], agents.explored[i], agents.level[i]
             landing, r, flags = move(env, agents, i, a)
             s2 = env.observation[landing]
             visits[s, a] += 1
 
-            factor = gamma * knobs.decay if agents.time[i] > 0 else 0.0
+            factor = gamma * hyperparameters.decay if agents.time[i] > 0 else 0.0
             count = fade(e, listed, tables.n_listed[i], factor)  # e ← γλ e, and 0 in a new episode
-            count = mark(e, listed, count, s, a, knobs.replacing)  # e(S,A) ← 1 or e(S,A) + 1
+            count = mark(
+                e, listed, count, s, a, hyperparameters.replacing
+            )  # e(S,A) ← 1 or e(S,A) + 1
             tables.n_listed[i] = count
 
             a2, explores, level2, future, chance = -1, False, 0.0, 0.0, math.nan
             if not flags & TERMINAL:
                 a2, explores, level2 = choose(
-                    q[s2], visits[s2], knobs.exploration, agents.steps[i] + 1, random
+                    q[s2], visits[s2], hyperparameters.exploration, agents.steps[i] + 1, random
                 )
                 future = q[s2, a2]
                 if i == WATCHED and left <= trace.ints.shape[0] + 1:  # the next step may be noted
-                    chance = chance_of(q[s2], a2, knobs.exploration, level2)
+                    chance = chance_of(q[s2], a2, hyperparameters.exploration, level2)
             target = r + gamma * future
             error = target - q[s, a]
             if i == WATCHED and left <= trace.ints.shape[0]:
-                alpha = step_size(knobs.alpha, agents.steps[i], visits[s, a])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s, a])
                 note(
                     trace, env, agents, i, a, explored, r, landing, flags, a2,
                     q[s, a], target, alpha * e[s, a], level, future, q[s], q[s2],
                 )  # fmt: skip
             for j in range(count):
                 s0, a0 = listed[j] // q.shape[1], listed[j] % q.shape[1]
-                alpha = step_size(knobs.alpha, agents.steps[i], visits[s0, a0])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], visits[s0, a0])
                 q[s0, a0] += (alpha * e[s0, a0]) * error  # Q ← Q + α δ e, for every pair  (12.7)
 
             agents.updates[i] += 1

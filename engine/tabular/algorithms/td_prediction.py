@@ -30,13 +30,13 @@ from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation, pay_of
 from engine.learning.events import Step
 from engine.tabular.given_policy import check_prediction
-from engine.tabular.kernels.behaviour import ONE_OVER_N, schedule_knob, scheduled, step_size
+from engine.tabular.kernels.behaviour import ONE_OVER_N, encode_schedule, scheduled, step_size
 from engine.tabular.kernels.eligibility import fade, mark
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
-    Env,
     Limits,
+    StackedMDPs,
     begin_episode,
     finish_step,
     is_done,
@@ -87,7 +87,7 @@ class TD0Settings(MovingSettings, frozen=True, kw_only=True, tag="td-0"):
 
 
 class ValueTables(NamedTuple):
-    """What is learned, the last n steps (step t of the episode at t % n), and the traces."""
+    """The learned numbers, the last n steps (step t of the episode at t % n), and the traces."""
 
     values: Array  # [N,O] float64
     learned: Array  # [N,O] int64: how often each value was updated
@@ -101,11 +101,11 @@ class ValueTables(NamedTuple):
     n_listed: Array  # [N] int64
 
 
-class ValueKnobs(NamedTuple):
+class ValueHyperparameters(NamedTuple):
     """The settings the kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
     decay: float  # λ; below 0 without traces
 
 
@@ -125,10 +125,15 @@ def drawn_action(chances: Array, random: Array) -> int:
 
 @kernel
 def td_0(
-    env: Env, agents: Agents, tables: ValueTables, knobs: ValueKnobs, trace: Trace, limits: Limits
+    env: StackedMDPs,
+    agents: Agents,
+    tables: ValueTables,
+    hyperparameters: ValueHyperparameters,
+    trace: Trace,
+    limits: Limits,
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
-    gamma = knobs.gamma
+    gamma = hyperparameters.gamma
     n = tables.rewards.shape[1]
     for i in range(agents.state.size):
         v, learned, policy = tables.values[i], tables.learned[i], tables.policy[i]
@@ -155,13 +160,13 @@ def td_0(
             over = (flags & TERMINAL) != 0 or is_truncated(env, agents, i, flags)
             oldest = max(t - n + 1, 0)
             newest = t if over else t - n + 1  # steps oldest … newest can be learned from now
-            if newest >= 0 and knobs.decay < 0.0:
+            if newest >= 0 and hyperparameters.decay < 0.0:
                 compute_returns(tables.rewards[i], oldest, t, gamma, future, tables.returns[i])
             surprise = 0.0
-            if knobs.decay >= 0.0:
+            if hyperparameters.decay >= 0.0:
                 newest = -1  # nothing waits: every error is passed back at once
                 e, listed = tables.traces[i], tables.listed[i]
-                factor = gamma * knobs.decay if t > 0 else 0.0
+                factor = gamma * hyperparameters.decay if t > 0 else 0.0
                 count = fade(e, listed, tables.n_listed[i], factor)  # z ← γλ z, 0 in a new episode
                 count = mark(e, listed, count, s, 0, False)  # z(S) ← z(S) + 1  (12.5)
                 tables.n_listed[i] = count
@@ -169,11 +174,11 @@ def td_0(
                 target = r + gamma * future
                 error = target - v[s]  # (12.6)
                 if i == WATCHED:
-                    alpha = step_size(knobs.alpha, agents.steps[i], learned[s]) * e[s, 0]
+                    alpha = step_size(hyperparameters.alpha, agents.steps[i], learned[s]) * e[s, 0]
                     note_update(trace, agents.steps[i] + 1, v[s], target, alpha, future, math.nan)
                 for j in range(count):
                     s0 = listed[j]
-                    alpha = step_size(knobs.alpha, agents.steps[i], learned[s0])
+                    alpha = step_size(hyperparameters.alpha, agents.steps[i], learned[s0])
                     v[s0] += (alpha * e[s0, 0]) * error  # V ← V + α δ z, for every state  (12.7)
                 surprise = abs(error)
                 agents.updates[i] += 1
@@ -182,7 +187,7 @@ def td_0(
                     break
                 s0, target = observations[tau % n], tables.returns[i, tau % n]
                 learned[s0] += 1
-                alpha = step_size(knobs.alpha, agents.steps[i], learned[s0])
+                alpha = step_size(hyperparameters.alpha, agents.steps[i], learned[s0])
                 error = target - v[s0]
                 if i == WATCHED:
                     count = agents.steps[i] + 1 - (t - tau)
@@ -237,19 +242,19 @@ class TD0(MovingAlgorithm):
             n_listed=np.zeros(size.agents, np.int64),
         )
 
-    def make_knobs(self, settings: Any) -> Any:
-        return ValueKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return ValueHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
+            alpha=encode_schedule(settings.learning_rate),
             decay=-1.0 if settings.trace_decay is None else settings.trace_decay,
         )
 
-    def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
+    def behaviour(self, tables: Any, hyperparameters: Any, step: int) -> Array:
         policy: Array = tables.policy
         return policy
 
-    def target(self, tables: Any, knobs: Any, step: int) -> Array:
-        return self.behaviour(tables, knobs, step)
+    def target(self, tables: Any, hyperparameters: Any, step: int) -> Array:
+        return self.behaviour(tables, hyperparameters, step)
 
     def greedy(self, tables: Any) -> Array:
         """The given policy: V alone, without a model, does not say which action looks best."""
@@ -260,13 +265,13 @@ class TD0(MovingAlgorithm):
         values: Array = tables.values
         return values
 
-    def beliefs(self, tables: Any) -> list[Array]:
+    def learned_parameters(self, tables: Any) -> list[Array]:
         return [tables.values]
 
-    def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
-        if knobs.alpha[0] == ONE_OVER_N:
+    def hyperparameter_metrics(self, hyperparameters: Any, step: int) -> dict[str, float]:
+        if hyperparameters.alpha[0] == ONE_OVER_N:
             return {}
-        return {"learning_rate": scheduled(knobs.alpha, step)}
+        return {"learning_rate": scheduled(hyperparameters.alpha, step)}
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         words = f"The given policy drew {actions[step.action]}. It was paid {pay_of(step)}"

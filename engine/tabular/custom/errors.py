@@ -7,7 +7,7 @@ import dis
 import re
 import traceback
 
-from engine.core.compiling import OWN_SOURCE
+from engine.core.compiling import CUSTOM_SOURCE
 
 LONGEST = 300
 """Characters of an error's own words that are repeated: the text may quote whole tables."""
@@ -16,13 +16,13 @@ RUNS_KERNEL = "_run_kernel"
 """The learners' method that does nothing but call a kernel."""
 
 
-def told(error: BaseException, name: str, source: bytes) -> str:
+def describe(error: BaseException, name: str, source: bytes) -> str:
     """`my_q.py, line 40: NameError: …`; without a line where none is known."""
     line = _line_in_kernel(error, name, source) if is_numba(error) else line_of(error)
     where = "" if line is None else f", line {line}"
     if is_from_kernel(error):
         where = ", in the kernel (compiled code names no line)"
-    return f"{name}{where}: {said(error)}"
+    return f"{name}{where}: {message_of(error)}"
 
 
 def is_to_blame(error: BaseException) -> bool:
@@ -35,7 +35,7 @@ def line_of(error: BaseException) -> int | None:
     lines = [
         line
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if OWN_SOURCE in frame.f_globals
+        if CUSTOM_SOURCE in frame.f_globals
     ]
     return lines[-1] if lines else None
 
@@ -50,7 +50,7 @@ def line_of_field(source: bytes, owner: str, name: str) -> int | None:
     return None
 
 
-def said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """The error's type and words in one line. Foreign text: whoever shows it cleans it."""
     try:
         text = str(error)
@@ -74,7 +74,7 @@ def is_ctrl_c(error: BaseException) -> bool:
         trace = trace.tb_next
     frame = trace.tb_frame
     instruction = dis.opname[frame.f_code.co_code[trace.tb_lasti]]
-    return not (OWN_SOURCE in frame.f_globals and instruction == "RAISE_VARARGS")
+    return not (CUSTOM_SOURCE in frame.f_globals and instruction == "RAISE_VARARGS")
 
 
 # ---------------------------------------------------------------- compiling
@@ -92,7 +92,7 @@ def is_from_kernel(error: BaseException) -> bool:
 
 
 def _gist(text: str) -> str:
-    """What Numba really says: its first paragraph, without in which of its passes it said so."""
+    """The gist of Numba's message: its first paragraph, without the passes of Numba it names."""
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if not line.startswith(("Failed in ", "During: "))]
     first, *rest = [line for line in kept if line] or [""]

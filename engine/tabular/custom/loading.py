@@ -21,37 +21,37 @@ import msgspec
 
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
-from engine.core.compiling import OWN_SOURCE
+from engine.core.compiling import CUSTOM_SOURCE
 from engine.core.errors import UserError
 from engine.learning.algorithm import Algorithm, Explanation
-from engine.learning.custom_file import OWN, OwnFile
+from engine.learning.custom_file import CUSTOM_PREFIX, CustomFile
 from engine.tabular.custom import errors as custom_errors
 
 REQUIRED = (
     "title", "settings", "source", "family", "policy_type", "behaviour_policy", "target_policy",
     "formula", "kernel",
 )  # fmt: skip
-"""What an algorithm must say about itself."""
+"""The attributes that an algorithm must have."""
 WORDS = (
     "title", "source", "behaviour_policy", "target_policy", "update_name", "formula", "idea",
     "needs", "chosen_when",
 )  # fmt: skip
-"""What is shown as it is."""
+"""The attributes that are shown as they are."""
 CHOICES = {
     "family": ("planning", "prediction", "value", "policy"),
     "policy_type": ("on-policy", "off-policy", "none"),
     "model_based": (True, False),
 }
-"""What the screens decide by."""
+"""The attributes that the screens decide by, and their values."""
 
 
 _modules: dict[str, types.ModuleType] = {}
 """By SHA-256. One module for one text: machine code refers to its types by the module's name."""
-_algorithms: dict[OwnFile, Algorithm] = {}
+_algorithms: dict[CustomFile, Algorithm] = {}
 _of_settings: dict[type[AlgorithmSettings], Algorithm] = {}
 
 
-class OwnFileError(UserError):
+class CustomFileError(UserError):
     """Something went wrong in the user's file: only mending that helps."""
 
 
@@ -65,34 +65,34 @@ def load(name: str, folder: Path | None) -> Algorithm:
     file = _read(name, folder)
     if file not in _algorithms:
         algorithm, settings = _loaded(file)
-        vars(algorithm).update(name=name, settings=settings, own_file=file)
+        vars(algorithm).update(name=name, settings=settings, custom_file=file)
         vars(algorithm).update(_guarded(algorithm, file))
         _algorithms[file] = algorithm
         _of_settings[settings] = algorithm
     return _algorithms[file]
 
 
-def _loaded(file: OwnFile) -> tuple[Algorithm, type[AlgorithmSettings]]:
+def _loaded(file: CustomFile) -> tuple[Algorithm, type[AlgorithmSettings]]:
     """A checked copy of the file's algorithm, and its settings with the name of the file."""
     try:
         algorithm = copy.copy(_checked(_run(file), file.path))
         settings = _tagged(algorithm.settings, file.name)
         _check_settings(settings, file)
     except BaseException as error:
-        if isinstance(error, OwnFileError) or custom_errors.is_ctrl_c(error):
+        if isinstance(error, CustomFileError) or custom_errors.is_ctrl_c(error):
             raise
         line = custom_errors.line_of(error)
         where = "" if line is None else f"line {line}: "
         raise _not_loaded(
             file.path,
-            f"{where}{custom_errors.said(error)}. Mend the file; it has to stand alone (it can "
-            "import engine and NumPy).",
+            f"{where}{custom_errors.message_of(error)}. Mend the file; it has to stand alone (it "
+            "can import engine and NumPy).",
         ) from error
     return algorithm, settings
 
 
-def _not_loaded(path: Path, why: str) -> OwnFileError:
-    return OwnFileError(f"{path}: your algorithm could not be loaded: {why}")
+def _not_loaded(path: Path, why: str) -> CustomFileError:
+    return CustomFileError(f"{path}: your algorithm could not be loaded: {why}")
 
 
 def _tagged(settings: type[AlgorithmSettings], name: str) -> type[AlgorithmSettings]:
@@ -115,8 +115,8 @@ def of_settings(settings: AlgorithmSettings) -> Algorithm | None:
     return _of_settings.get(type(settings))
 
 
-def _read(name: str, folder: Path | None) -> OwnFile:
-    written = name.removeprefix(OWN)
+def _read(name: str, folder: Path | None) -> CustomFile:
+    written = name.removeprefix(CUSTOM_PREFIX)
     if folder is None:
         raise UserError(
             f"algorithm.name: {name} is a file beside the preset, and a preset of the library may "
@@ -137,16 +137,16 @@ def _read(name: str, folder: Path | None) -> OwnFile:
         ) from None
     except OSError as error:
         raise UserError(f"algorithm.name: {path} cannot be read ({error.strerror}).") from error
-    return OwnFile(name, folder.absolute(), path, source)
+    return CustomFile(name, folder.absolute(), path, source)
 
 
-def _run(file: OwnFile) -> types.ModuleType:
+def _run(file: CustomFile) -> types.ModuleType:
     """The module of the file. Raises whatever goes wrong in it."""
     if file.sha256 in _modules:
         return _modules[file.sha256]
     module = types.ModuleType(f"icemaze_own_{file.sha256[:16]}")
     module.__file__ = str(file.path)
-    vars(module)[OWN_SOURCE] = file.source
+    vars(module)[CUSTOM_SOURCE] = file.source
     sys.modules[module.__name__] = module  # dataclasses and msgspec look annotations up there
     try:
         exec(compile(file.source, str(file.path), "exec", dont_inherit=True), vars(module))
@@ -184,7 +184,7 @@ def _checked(module: types.ModuleType, path: Path) -> Algorithm:
 
 
 def _wrong(algorithm: Algorithm) -> str:
-    """What is wrong with what the algorithm says about itself: one sentence, or nothing."""
+    """The first mistake in what the algorithm says about itself: one sentence, or nothing."""
     settings = algorithm.settings
     if not (isinstance(settings, type) and issubclass(settings, AlgorithmSettings)):
         return (
@@ -221,7 +221,7 @@ def _asked_for(algorithm: Algorithm) -> list[str]:
     )
 
 
-def _check_settings(settings: type[AlgorithmSettings], file: OwnFile) -> None:
+def _check_settings(settings: type[AlgorithmSettings], file: CustomFile) -> None:
     """Raise UserError for a setting that no preset could give: msgspec would find it too late."""
     problem = _unreadable(settings)
     if problem is None:
@@ -230,11 +230,13 @@ def _check_settings(settings: type[AlgorithmSettings], file: OwnFile) -> None:
     for kind in settings.__mro__:
         for name, annotation in vars(kind).get("__annotations__", {}).items():
             probe = msgspec.defstruct("Probe", [(name, annotation)], module=kind.__module__)
-            if OWN_SOURCE in vars(sys.modules[kind.__module__]) and (found := _unreadable(probe)):
+            if CUSTOM_SOURCE in vars(sys.modules[kind.__module__]) and (
+                found := _unreadable(probe)
+            ):
                 line = custom_errors.line_of_field(file.source, kind.__name__, name)
                 problem, where = found, f"line {line}: the setting {name!r}: "
     # What msgspec says of unknown types is about how a programmer would make them known.
-    why = re.sub("Generating JSON schema for .* type ", "type ", custom_errors.said(problem))
+    why = re.sub("Generating JSON schema for .* type ", "type ", custom_errors.message_of(problem))
     raise _not_loaded(
         file.path,
         f"{where}{why}. A setting is what TOML can say: a number, a text, true or false, a list, "
@@ -259,14 +261,14 @@ def _unreadable(kind: type[msgspec.Struct]) -> Exception | None:
 # ---------------------------------------------------------------- calling
 
 
-def _guarded(algorithm: Algorithm, file: OwnFile) -> dict[str, Callable[..., Any]]:
+def _guarded(algorithm: Algorithm, file: CustomFile) -> dict[str, Callable[..., Any]]:
     """The methods of the file, and what the app calls: whatever they raise is a UserError that
     names the line."""
     found = {}
     for name in _asked_for(algorithm):
         method = getattr(algorithm, name)
         function = inspect.unwrap(getattr(method, "__func__", method))
-        mine = OWN_SOURCE in getattr(function, "__globals__", {})
+        mine = CUSTOM_SOURCE in getattr(function, "__globals__", {})
         if name == "explain":
             found[name] = _guard(_explaining(method), name, file)
         elif mine or name == "check":
@@ -274,7 +276,7 @@ def _guarded(algorithm: Algorithm, file: OwnFile) -> dict[str, Callable[..., Any
     return found
 
 
-def _guard(method: Callable[..., Any], name: str, file: OwnFile) -> Callable[..., Any]:
+def _guard(method: Callable[..., Any], name: str, file: CustomFile) -> Callable[..., Any]:
     @functools.wraps(method)
     def guarded(*arguments: Any, **named: Any) -> Any:
         try:
@@ -282,8 +284,8 @@ def _guard(method: Callable[..., Any], name: str, file: OwnFile) -> Callable[...
         except BaseException as error:
             if isinstance(error, UserError) or custom_errors.is_ctrl_c(error):
                 raise
-            told = custom_errors.told(error, file.path.name, file.source)
-            raise OwnFileError(f"{told} (in {name}).") from error
+            told = custom_errors.describe(error, file.path.name, file.source)
+            raise CustomFileError(f"{told} (in {name}).") from error
 
     return guarded
 

@@ -1,7 +1,7 @@
 """How an agent chooses: schedules, exploration, and the same policies as probability tables.
 
-What a kernel needs of a schedule or an exploration rule is a small float array (a "knob"), so
-that tuning one while the run goes on is an assignment.
+What a kernel needs of a schedule or an exploration rule is encoded in a small float array, so that
+tuning one while the run goes on is an assignment.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ LINEAR, EXPONENTIAL, ONE_OVER_N = 0.0, 1.0, 2.0
 EPSILON_GREEDY, SOFTMAX, UCB = 0.0, 1.0, 2.0
 
 
-def exploration_knob(rule: Exploration) -> Array:
+def encode_exploration(rule: Exploration) -> Array:
     """[shape, start, end, steps, kind] of an exploration rule."""
     if isinstance(rule, UpperConfidenceBound):
-        return np.append(schedule_knob(rule.c), UCB)
+        return np.append(encode_schedule(rule.c), UCB)
     kind = SOFTMAX if isinstance(rule, Softmax) else EPSILON_GREEDY
-    return np.append(schedule_knob(rule), kind)
+    return np.append(encode_schedule(rule), kind)
 
 
-def schedule_knob(value: float | Schedule | EpsilonGreedy | Softmax | str) -> Array:
+def encode_schedule(value: float | Schedule | EpsilonGreedy | Softmax | str) -> Array:
     """[shape, start, end, steps] of a number, a schedule, an exploration rule or "1/n"."""
     if isinstance(value, str):
         return np.array([ONE_OVER_N, 1.0, 1.0, 1.0])
@@ -48,22 +48,22 @@ def schedule_knob(value: float | Schedule | EpsilonGreedy | Softmax | str) -> Ar
 
 
 @kernel
-def scheduled(knob: Array, step: int) -> float:
+def scheduled(schedule: Array, step: int) -> float:
     """The schedule's value at an environment step count."""
-    if step >= knob[3]:
-        return float(knob[2])
-    part = step / knob[3]
-    if knob[0] == EXPONENTIAL and knob[1] > 0.0 and knob[2] > 0.0:
-        return float(knob[1] * math.exp(part * math.log(knob[2] / knob[1])))
-    return float(knob[1] + (knob[2] - knob[1]) * part)
+    if step >= schedule[3]:
+        return float(schedule[2])
+    part = step / schedule[3]
+    if schedule[0] == EXPONENTIAL and schedule[1] > 0.0 and schedule[2] > 0.0:
+        return float(schedule[1] * math.exp(part * math.log(schedule[2] / schedule[1])))
+    return float(schedule[1] + (schedule[2] - schedule[1]) * part)
 
 
 @kernel
-def step_size(knob: Array, step: int, visits: int) -> float:
+def step_size(schedule: Array, step: int, visits: int) -> float:
     """α: the schedule's value, or one over the visits (this one counted)."""
-    if knob[0] == ONE_OVER_N:
+    if schedule[0] == ONE_OVER_N:
         return 1.0 / visits
-    return scheduled(knob, step)
+    return scheduled(schedule, step)
 
 
 @kernel
@@ -163,13 +163,13 @@ def upper_confidence(values: Array, visits: Array, c: float, random: Array) -> t
 
 @inlined
 def choose(
-    values: Array, visits: Array, knob: Array, step: int, random: Array
+    values: Array, visits: Array, rule: Array, step: int, random: Array
 ) -> tuple[int, bool, float]:
     """The behaviour policy's action, whether it explored, and ε, τ or c at this step."""
-    level = scheduled(knob, step)
-    if knob[4] == EPSILON_GREEDY:
+    level = scheduled(rule, step)
+    if rule[4] == EPSILON_GREEDY:
         a, explored = epsilon_greedy(values, level, random)
-    elif knob[4] == SOFTMAX:
+    elif rule[4] == SOFTMAX:
         a, explored = softmax(values, level, random)
     else:
         a, explored = upper_confidence(values, visits, level, random)
@@ -191,23 +191,23 @@ def upper_confidence_policy(values: Array, visits: Array, c: float) -> Array:
     return greedy(hope)
 
 
-def behaviour_policy(values: Array, visits: Array, knob: Array, step: int) -> Array:
+def behaviour_policy(values: Array, visits: Array, rule: Array, step: int) -> Array:
     """π_behaviour [..., A] from action values and visits [..., A], as `choose` draws from it."""
-    level = scheduled(knob, step)
-    if knob[4] == EPSILON_GREEDY:
+    level = scheduled(rule, step)
+    if rule[4] == EPSILON_GREEDY:
         return epsilon_greedy_policy(values, level)
-    if knob[4] == SOFTMAX:
+    if rule[4] == SOFTMAX:
         return softmax_policy(values, level)
     return upper_confidence_policy(values, visits, level)
 
 
-def behaviour_log_prob(values: Array, action: int, knob: Array, level: float) -> float:
+def behaviour_log_prob(values: Array, action: int, rule: Array, level: float) -> float:
     """log π(a) at the time of a step; NaN for UCB, whose choice also hangs on the visits then."""
-    if knob[4] == UCB:
+    if rule[4] == UCB:
         return math.nan
     policy = (
         softmax_policy(values, level)
-        if knob[4] == SOFTMAX
+        if rule[4] == SOFTMAX
         else epsilon_greedy_policy(values, level)
     )
     chance = float(policy[action])
@@ -215,22 +215,22 @@ def behaviour_log_prob(values: Array, action: int, knob: Array, level: float) ->
 
 
 @kernel
-def chance_of(values: Array, action: int, knob: Array, level: float) -> float:
+def chance_of(values: Array, action: int, rule: Array, level: float) -> float:
     """π(a) of an action of the [A] values when it is chosen, as `behaviour_log_prob` has it."""
-    if knob[4] == UCB:
+    if rule[4] == UCB:
         return math.nan
     top, total, ties = highest(values), 0.0, 0
     for a in range(values.size):
-        total += math.exp((values[a] - top) / level) if knob[4] == SOFTMAX else 0.0
+        total += math.exp((values[a] - top) / level) if rule[4] == SOFTMAX else 0.0
         ties += values[a] == top
-    if knob[4] == SOFTMAX:
+    if rule[4] == SOFTMAX:
         return math.exp((values[action] - top) / level) / total
     share = 1.0 / ties if values[action] == top else 0.0
     return level / values.size + (1.0 - level) * share
 
 
 LEVEL_NAMES = {EPSILON_GREEDY: "epsilon", SOFTMAX: "temperature", UCB: "ucb_c"}
-"""What the number of each exploration rule is called among the metrics."""
+"""The name of each exploration rule's number among the metrics."""
 
 
 def epsilon_greedy_policy(values: Array, epsilon: float) -> Array:

@@ -18,7 +18,7 @@ from engine.core.compiling import kernel
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
-from engine.tabular.kernels.behaviour import exploration_knob, schedule_knob
+from engine.tabular.kernels.behaviour import encode_exploration, encode_schedule
 from engine.tabular.kernels.experience import Size
 from engine.tabular.kernels.q_table import QTableAlgorithm, explain_update
 
@@ -27,7 +27,7 @@ NEGLIGIBLE = 1e-10
 
 
 class TraceSettings(TemporalDifferenceSettings, frozen=True, kw_only=True):
-    """What methods with eligibility traces have in common."""
+    """The settings of methods with eligibility traces."""
 
     trace_decay: Annotated[
         float,
@@ -49,7 +49,7 @@ class TraceSettings(TemporalDifferenceSettings, frozen=True, kw_only=True):
 
 
 class TraceTables(NamedTuple):
-    """What is learned, and the traces."""
+    """The learned values, and the traces."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64
@@ -58,12 +58,12 @@ class TraceTables(NamedTuple):
     n_listed: Array  # [N] int64
 
 
-class TraceKnobs(NamedTuple):
+class TraceHyperparameters(NamedTuple):
     """The settings a kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
     decay: float
     replacing: bool
 
@@ -106,11 +106,11 @@ class TraceAlgorithm(QTableAlgorithm):
             n_listed=np.zeros(size.agents, np.int64),
         )
 
-    def make_knobs(self, settings: Any) -> Any:
-        return TraceKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return TraceHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
             decay=settings.trace_decay,
             replacing=settings.traces == "replacing",
         )

@@ -1,7 +1,7 @@
 """The agent-environment loop inside a kernel: episodes begin, moves happen, episodes end.
 
-Everything a kernel needs to know about the worlds is in `Env`, everything about where each agent
-stands in `Agents`; both are NamedTuples of arrays, which Numba takes as they are. W worlds,
+Everything a kernel needs to know about the worlds is in `StackedMDPs`, everything about where each
+agent stands in `Agents`; both are NamedTuples of arrays, which Numba takes as they are. W worlds,
 S states, A actions, K outcomes, N agents. Kernels number the states of all worlds through: state s
 of world w is w·S + s, X = W·S of them, so that a step never asks which world it is in.
 """
@@ -9,6 +9,7 @@ of world w is w·S + s, X = W·S of them, so that a step never asks which world 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ EPISODES, RETURN, SCORE, LENGTH, WINS, STEPS, EXPLORED, FALLS, ABS_ERROR = range
 N_STATS = 9
 
 
-class Env(NamedTuple):
+class StackedMDPs(NamedTuple):
     """The worlds of a run, one after the other in the order of their ids."""
 
     next_state: Array  # [X,A,K] int32
@@ -73,9 +74,9 @@ class Limits(NamedTuple):
     updates: int  # in the whole run
 
 
-def make_env(
-    mdps: list[MDP],
-    from_steps: list[int],
+def stack_mdps(
+    mdps: Sequence[MDP],
+    from_steps: Sequence[int],
     random_starts: float = 0.0,
     *,
     revisit: float = 0.0,
@@ -83,7 +84,7 @@ def make_env(
     gamma: float = 1.0,
     fall_budget: float = math.inf,
     price_rate: float = 0.0,
-) -> Env:
+) -> StackedMDPs:
     """Stack the worlds' arrays; each world holds from its step count on.
 
     `potentials` [S] of each world shape what the learner is paid with discount `gamma`;
@@ -99,7 +100,7 @@ def make_env(
         | FALL * stack("fall").astype(np.uint8)
     ).astype(np.uint8)
     following = [mdp.next_state + w * mdp.n_states for w, mdp in enumerate(mdps)]
-    return Env(
+    return StackedMDPs(
         next_state=np.concatenate(following).astype(np.int32),
         cumulative=_cumulative(stack("probability")),
         reward=stack("reward"),
@@ -179,7 +180,7 @@ def draw_met(from_step: Array, step: int, random: Array) -> int:
 
 
 @kernel
-def begin_episode(env: Env, agents: Agents, i: int) -> None:
+def begin_episode(env: StackedMDPs, agents: Agents, i: int) -> None:
     """Put agent i on a start cell: of the world that holds now, or of one it revisits."""
     w = 0
     if env.revisit > 0.0 and uniform(agents.random[i]) < env.revisit:
@@ -209,7 +210,7 @@ def is_done(agents: Agents, i: int, limits: Limits) -> bool:
 
 
 @kernel
-def move(env: Env, agents: Agents, i: int, action: int) -> tuple[int, float, int]:
+def move(env: StackedMDPs, agents: Agents, i: int, action: int) -> tuple[int, float, int]:
     """The answer to an action: next state, what the learner is paid for it, flags."""
     s = agents.state[i]
     k = draw(env.cumulative[s, action], agents.random[i])
@@ -218,8 +219,8 @@ def move(env: Env, agents: Agents, i: int, action: int) -> tuple[int, float, int
 
 
 @inlined
-def extra_pay(env: Env, agents: Agents, i: int, next_state: int, flags: int) -> float:
-    """What the learner is paid besides the environment's reward.
+def extra_pay(env: StackedMDPs, agents: Agents, i: int, next_state: int, flags: int) -> float:
+    """The pay of the learner besides the environment's reward.
 
     Shaping by a potential, γ Φ(s′) − Φ(s) with Φ = 0 where the episode ends (Ng, Harada and
     Russell 1999, theorem 1), less the price of a fall.
@@ -234,14 +235,14 @@ def extra_pay(env: Env, agents: Agents, i: int, next_state: int, flags: int) -> 
 
 
 @kernel
-def is_truncated(env: Env, agents: Agents, i: int, flags: int) -> bool:
+def is_truncated(env: StackedMDPs, agents: Agents, i: int, flags: int) -> bool:
     """Whether the coming step is the last the time limit allows. Never true when terminated."""
     return (flags & TERMINAL) == 0 and agents.time[i] + 1 >= env.max_steps[agents.world[i]]
 
 
 @kernel
 def finish_step(
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     i: int,
     next_state: int,

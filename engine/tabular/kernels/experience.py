@@ -1,4 +1,4 @@
-"""What the learner asks of any method that moves through the maze, whatever it learns.
+"""The base of all methods that learn from their own moves, whatever they learn.
 
 N agents, O observations, A actions. A method keeps its tables in a NamedTuple of arrays with N as
 first axis, one of them `visits` [N,O,A] int64; a kernel changes them in place.
@@ -33,10 +33,10 @@ class Size(NamedTuple):
 
 
 class MovingAlgorithm(Algorithm):
-    """A method that learns from its own moves. `Tables` and `Knobs` are its NamedTuples.
+    """A method that learns from its own moves. `Tables` and `Hyperparameters` are its NamedTuples.
 
-    `kernel(env, agents, tables, knobs, trace, limits)` takes every agent up to `limits.steps` steps
-    further, and none beyond its episodes and updates.
+    `kernel(env, agents, tables, hyperparameters, trace, limits)` takes every agent up to
+    `limits.steps` steps further, and none beyond its episodes and updates.
     """
 
     behaviour_policy: ClassVar[str]
@@ -49,15 +49,15 @@ class MovingAlgorithm(Algorithm):
         """Tables before the first step."""
 
     @abstractmethod
-    def make_knobs(self, settings: Any) -> Any:
+    def make_hyperparameters(self, settings: Any) -> Any:
         """The settings as a kernel reads them; made anew when one is tuned."""
 
     @abstractmethod
-    def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
+    def behaviour(self, tables: Any, hyperparameters: Any, step: int) -> Array:
         """π_behaviour [N,O,A] at a step count."""
 
     @abstractmethod
-    def target(self, tables: Any, knobs: Any, step: int) -> Array:
+    def target(self, tables: Any, hyperparameters: Any, step: int) -> Array:
         """π_target [N,O,A] at a step count: the policy whose exact figures are the headline."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class MovingAlgorithm(Algorithm):
     def state_values(self, tables: Any, target: Array) -> Array:
         """V [N,O] of the target policy, as far as it has been learned."""
 
-    def log_prob(self, step: Step, knobs: Any) -> float:
+    def log_prob(self, step: Step, hyperparameters: Any) -> float:
         """log π_behaviour(a|o) as it was when the action of this step was chosen.
 
         Asked where the kernel chose from `step.values`; one that chooses ahead, before an update,
@@ -80,7 +80,7 @@ class MovingAlgorithm(Algorithm):
         """
         return float("nan")
 
-    def beliefs(self, tables: Any) -> list[Array]:
+    def learned_parameters(self, tables: Any) -> list[Array]:
         """The tables of learned numbers, N first: a run in which one is not finite has diverged."""
         q = self.action_values(tables)
         return [] if q is None else [q]
@@ -89,7 +89,7 @@ class MovingAlgorithm(Algorithm):
         """Further tables [O] or [O,A] of one agent worth seeing on the grid."""
         return {}
 
-    def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
+    def hyperparameter_metrics(self, hyperparameters: Any, step: int) -> dict[str, float]:
         """The scheduled settings' values at a step count, for the curves."""
         return {}
 

@@ -29,6 +29,7 @@ from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdps
 from engine.env.maze import Maze
 from engine.env.mdp import MDP, reachable
+from engine.learning.worlds import initial_records
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -71,7 +72,7 @@ class Features(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """What a feature that is on is worth: 1/√M."""
+        """The worth of a feature that is on: 1/√M."""
         return 1.0 / math.sqrt(self.active.shape[1])
 
     def matrix(self) -> Array:
@@ -250,7 +251,7 @@ def _surroundings(maze: Maze, held: int, how_far: bool) -> list[Array]:
 
 
 def approximation_error(features: Features, values: Array) -> float:
-    """What is left of values [O,A] or [O] when weights fit them as well as any can (RMS).
+    """The RMS error of values [O,A] or [O] that remains when weights fit them as well as any can.
 
     The value error min over w of ‖v − Xw‖, every observation counting alike: what no amount of
     learning takes away (Sutton & Barto, section 11.4).
@@ -269,10 +270,8 @@ def check(preset: Preset) -> None:
     settings: Any = preset.algorithm
     if settings.features == "cell":
         return  # which is what it sees, whatever that is
-    from engine.tabular.worlds import Worlds
-
-    worlds = Worlds(preset.maze, settings.gamma, preset.deploy)
-    describe(settings, [place.maze for place in worlds.all_places], worlds.mdps[0].n_observations)
+    mazes = [record.maze for record in initial_records(preset.maze, preset.deploy)]
+    describe(settings, mazes, build_mdps(mazes)[0].n_observations)
 
 
 def check_edit(settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the methods that learn the policy itself have in common: a softmax over a table of logits.
+"""The base of the methods that learn the policy itself: a softmax over a table of logits.
 
 π(a|o) = exp θ(o,a) / Σ_b exp θ(o,b): Sutton & Barto, equation 13.2, with one feature per pair.
 N agents, O observations, A actions.
@@ -20,7 +20,7 @@ from engine.env.maze import ACTION_NAMES
 from engine.exact.evaluate import greedy
 from engine.learning.algorithm import pay_of
 from engine.learning.events import Step
-from engine.tabular.kernels.behaviour import schedule_knob, scheduled, softmax_policy
+from engine.tabular.kernels.behaviour import encode_schedule, scheduled, softmax_policy
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
 from engine.tabular.kernels.rng import uniform
 
@@ -32,7 +32,7 @@ AVERAGE = 0.05
 
 
 class PolicySettings(MovingSettings, frozen=True, kw_only=True):
-    """What methods that learn a policy by plain gradient steps have in common."""
+    """The settings of methods that learn a policy by plain gradient steps."""
 
     learning_rate: Annotated[
         StepSize,
@@ -51,11 +51,11 @@ class PolicySettings(MovingSettings, frozen=True, kw_only=True):
     ] = 0.1
 
 
-class PolicyKnobs(NamedTuple):
+class PolicyHyperparameters(NamedTuple):
     """The settings a kernel that follows the gradient step by step reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
     alpha_v: Array  # [4]
 
 
@@ -130,17 +130,17 @@ class PolicyAlgorithm(MovingAlgorithm):
             "gradient": np.zeros((size.agents, size.actions)),
         }
 
-    def make_knobs(self, settings: Any) -> Any:
-        return PolicyKnobs(
+    def make_hyperparameters(self, settings: Any) -> Any:
+        return PolicyHyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            alpha_v=schedule_knob(settings.value_learning_rate),
+            alpha=encode_schedule(settings.learning_rate),
+            alpha_v=encode_schedule(settings.value_learning_rate),
         )
 
-    def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
+    def behaviour(self, tables: Any, hyperparameters: Any, step: int) -> Array:
         return softmax_policy(tables.theta)
 
-    def target(self, tables: Any, knobs: Any, step: int) -> Array:
+    def target(self, tables: Any, hyperparameters: Any, step: int) -> Array:
         return softmax_policy(tables.theta)
 
     def greedy(self, tables: Any) -> Array:
@@ -150,14 +150,14 @@ class PolicyAlgorithm(MovingAlgorithm):
         v: Array = tables.v
         return v
 
-    def beliefs(self, tables: Any) -> list[Array]:
+    def learned_parameters(self, tables: Any) -> list[Array]:
         return [tables.theta, tables.v]
 
     def layers(self, tables: Any, agent: int) -> dict[str, Array]:
         return {"advantage": tables.advantages[agent].astype(np.float32)}
 
-    def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
-        return {"learning_rate": scheduled(knobs.alpha, step)}
+    def hyperparameter_metrics(self, hyperparameters: Any, step: int) -> dict[str, float]:
+        return {"learning_rate": scheduled(hyperparameters.alpha, step)}
 
     def metrics(self, tables: Any) -> dict[str, Array]:
         return {name: tables.figures[:, j] for j, name in enumerate(self.figure_names)}
@@ -177,19 +177,19 @@ def happened(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:
 
 
 def not_yet(step: Step, when: str) -> str:
-    """What there is to say of a step before its update."""
+    """The explanation of a step before its update."""
     chances = ", ".join(f"{chance:.3g}" for chance in step.probabilities)
     return f"π(·|s) = {chances}\nnothing is learned from this step before {when}"
 
 
 def moved_chance(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:
-    """What the update made of the chance of the action taken, in numbers."""
+    """The chance of the action taken before and after the update, in numbers."""
     before, after = step.probabilities[step.action], step.probabilities_after[step.action]
     return f"π({actions[step.action]}|s): {before:.4g} → {after:.4g}"
 
 
 def verdict(step: Step, actions: Sequence[str] = ACTION_NAMES) -> str:
-    """What the advantage did to the policy, in words."""
+    """The effect of the advantage on the policy, in words."""
     name = actions[step.action]
     advantage = step.advantage_estimate
     before, after = step.probabilities[step.action], step.probabilities_after[step.action]

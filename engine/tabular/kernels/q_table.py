@@ -1,4 +1,4 @@
-"""What the methods that learn a table of action values have in common.
+"""The base of the methods that learn a table of action values.
 
 N agents, O observations, A actions. The kernel of each method stands in its own file.
 """
@@ -21,26 +21,26 @@ from engine.tabular.kernels.behaviour import (
     ONE_OVER_N,
     behaviour_log_prob,
     behaviour_policy,
-    exploration_knob,
-    schedule_knob,
+    encode_exploration,
+    encode_schedule,
     scheduled,
 )
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
 
 
 class QTables(NamedTuple):
-    """What is learned."""
+    """The learned values, and how often each was updated."""
 
     q: Array  # [N,O,A] float64
     visits: Array  # [N,O,A] int64: how often each pair was updated
 
 
-class Knobs(NamedTuple):
+class Hyperparameters(NamedTuple):
     """The settings a temporal-difference kernel reads."""
 
     gamma: float
-    alpha: Array  # [4], see behaviour.schedule_knob
-    exploration: Array  # [5], see behaviour.exploration_knob
+    alpha: Array  # [4], see behaviour.encode_schedule
+    exploration: Array  # [5], see behaviour.encode_exploration
 
 
 class QTableAlgorithm(MovingAlgorithm):
@@ -55,11 +55,11 @@ class QTableAlgorithm(MovingAlgorithm):
             visits=np.zeros(size.table, np.int64),
         )
 
-    def make_knobs(self, settings: TemporalDifferenceSettings) -> Any:
-        return Knobs(
+    def make_hyperparameters(self, settings: TemporalDifferenceSettings) -> Any:
+        return Hyperparameters(
             gamma=settings.gamma,
-            alpha=schedule_knob(settings.learning_rate),
-            exploration=exploration_knob(settings.exploration),
+            alpha=encode_schedule(settings.learning_rate),
+            exploration=encode_exploration(settings.exploration),
         )
 
     def values(self, tables: Any) -> Array:
@@ -70,13 +70,15 @@ class QTableAlgorithm(MovingAlgorithm):
     def action_values(self, tables: Any) -> Array | None:
         return self.values(tables)
 
-    def behaviour(self, tables: Any, knobs: Any, step: int) -> Array:
-        return behaviour_policy(self.values(tables), tables.visits, knobs.exploration, step)
+    def behaviour(self, tables: Any, hyperparameters: Any, step: int) -> Array:
+        return behaviour_policy(
+            self.values(tables), tables.visits, hyperparameters.exploration, step
+        )
 
-    def target(self, tables: Any, knobs: Any, step: int) -> Array:
+    def target(self, tables: Any, hyperparameters: Any, step: int) -> Array:
         if self.policy_type == "off-policy":
             return self.greedy(tables)
-        return self.behaviour(tables, knobs, step)
+        return self.behaviour(tables, hyperparameters, step)
 
     def greedy(self, tables: Any) -> Array:
         return greedy(self.values(tables))
@@ -85,15 +87,17 @@ class QTableAlgorithm(MovingAlgorithm):
         total: Array = (target * self.values(tables)).sum(-1)
         return total
 
-    def log_prob(self, step: Step, knobs: Any) -> float:
+    def log_prob(self, step: Step, hyperparameters: Any) -> float:
         values = np.array(step.values)
-        return behaviour_log_prob(values, step.action, knobs.exploration, step.exploration)
+        return behaviour_log_prob(
+            values, step.action, hyperparameters.exploration, step.exploration
+        )
 
-    def knob_metrics(self, knobs: Any, step: int) -> dict[str, float]:
-        rule = LEVEL_NAMES[float(knobs.exploration[4])]
-        metrics = {rule: scheduled(knobs.exploration, step)}
-        if knobs.alpha[0] != ONE_OVER_N:
-            metrics["learning_rate"] = scheduled(knobs.alpha, step)
+    def hyperparameter_metrics(self, hyperparameters: Any, step: int) -> dict[str, float]:
+        rule = LEVEL_NAMES[float(hyperparameters.exploration[4])]
+        metrics = {rule: scheduled(hyperparameters.exploration, step)}
+        if hyperparameters.alpha[0] != ONE_OVER_N:
+            metrics["learning_rate"] = scheduled(hyperparameters.alpha, step)
         return metrics
 
 

@@ -19,7 +19,7 @@ from engine.tabular.kernels.environment import (
     SUCCESS,
     TERMINAL,
     Agents,
-    Env,
+    StackedMDPs,
     extra_pay,
     is_truncated,
 )
@@ -61,7 +61,7 @@ def make_trace(size: int, n_actions: int) -> Trace:
 @kernel
 def note(
     trace: Trace,
-    env: Env,
+    env: StackedMDPs,
     agents: Agents,
     i: int,
     action: int,
@@ -162,7 +162,9 @@ def note_planned(trace: Trace, step: int, updates: int) -> None:
         trace.ints[row, 9] = updates
 
 
-def steps_between(trace: Trace, env: Env, after: int, until: int, gamma: float) -> list[Step]:
+def steps_between(
+    trace: Trace, env: StackedMDPs, after: int, until: int, gamma: float
+) -> list[Step]:
     """The noted steps with counts in (after, until], oldest first, as far back as the ring goes."""
     size = trace.ints.shape[0]
     first = max(after + 1, until - size + 1, 1)
@@ -180,7 +182,7 @@ def shown(trace: Trace) -> tuple[Array, Array]:
 
 
 def changed_steps(
-    trace: Trace, env: Env, before: tuple[Array, Array], until: int, gamma: float
+    trace: Trace, env: StackedMDPs, before: tuple[Array, Array], until: int, gamma: float
 ) -> list[Step]:
     """The steps with counts up to `until` whose numbers have changed since `before`, by count."""
     counts, floats = before
@@ -190,7 +192,7 @@ def changed_steps(
     return [_decode(trace, env, int(row), gamma) for row in rows[np.argsort(counts[rows])]]
 
 
-def steps_of_episode(trace: Trace, env: Env, episode: int, gamma: float) -> list[Step]:
+def steps_of_episode(trace: Trace, env: StackedMDPs, episode: int, gamma: float) -> list[Step]:
     """All steps of one episode; empty when the ring no longer holds its beginning."""
     rows = trace.ints[trace.ints[:, INTS.index("episode")] == episode]
     if rows.size == 0:
@@ -200,7 +202,7 @@ def steps_of_episode(trace: Trace, env: Env, episode: int, gamma: float) -> list
     return steps if steps[0].t == 0 else []
 
 
-def _decode(trace: Trace, env: Env, row: int, gamma: float) -> Step:
+def _decode(trace: Trace, env: StackedMDPs, row: int, gamma: float) -> Step:
     step, world, episode, t, state, action, next_state, next_action, flags, planned = (
         int(value) for value in trace.ints[row]
     )

@@ -10,7 +10,7 @@ import numpy as np
 from engine.config import shipped
 from engine.config.shipped import CHALLENGE_FILE
 from engine.experiments.lab.challenge import Challenge, load_challenge
-from engine.experiments.lab.runner import Job
+from engine.experiments.lab.runner import LabJob
 from engine.presets import parse
 
 PRESET = """
@@ -81,9 +81,9 @@ def small(text: str = CHALLENGE + COMPARE) -> Challenge:
     return load_challenge("small")
 
 
-def ended(name: str, change: str = "", status: Any = "finished", **figures: Any) -> Job:
+def ended(name: str, change: str = "", status: Any = "finished", **figures: Any) -> LabJob:
     """A job of a small preset that has ended with these figures of single agents."""
     preset = parse(PRESET.format(name=name), overrides=[change] if change else [])
     per_agent = {key: np.asarray(values, float) for key, values in figures.items()}
     final = {"success_rate": 1.0, "expected_return": 1.0, "metrics": {}}
-    return Job((name, change), preset, None, status, 1.0, final, per_agent)
+    return LabJob((name, change), preset, final, per_agent, status=status, share=1.0)

@@ -14,7 +14,7 @@ from engine.config import shipped
 from engine.config.shipped import find_preset
 from engine.experiments.lab.challenge import Claimed
 from engine.experiments.lab.compare import Result, results, within
-from engine.experiments.lab.runner import Job
+from engine.experiments.lab.runner import LabJob
 from engine.experiments.lab.statistics import Estimate
 
 pytestmark = pytest.mark.slow
@@ -121,7 +121,7 @@ def test_presets_that_were_not_run_are_left_out_with_their_claims() -> None:
 # ---------------------------------------------------------------- growth
 
 
-def grown(exponents: tuple[float, float]) -> list[Job]:
+def grown(exponents: tuple[float, float]) -> list[LabJob]:
     jobs = [ended("small-failing"), ended("small-remedy")]
     for name, exponent in zip(("small-failing", "small-remedy"), exponents, strict=True):
         for size in (4, 6, 8):

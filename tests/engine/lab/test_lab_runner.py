@@ -14,7 +14,7 @@ from run_tools import DEADLINE, FAKE_WORKER
 
 from engine.config import shipped
 from engine.experiments.lab.compare import results
-from engine.experiments.lab.runner import Job, LabRunner, plan, tasks
+from engine.experiments.lab.runner import LabJob, LabRunner, plan, tasks
 from engine.runs import library
 from engine.runs.reader import RunReader
 
@@ -40,8 +40,8 @@ def finish(runner: LabRunner) -> int:
     return most
 
 
-def fake_jobs(*steps: int) -> list[Job]:
-    return [Job((f"fake-{n}", ""), make_preset(f"budget.env_steps={n}")) for n in steps]
+def fake_jobs(*steps: int) -> list[LabJob]:
+    return [LabJob((f"fake-{n}", ""), make_preset(f"budget.env_steps={n}")) for n in steps]
 
 
 def test_the_plan_has_every_run_once_and_follows_seed_and_agents() -> None:
@@ -68,7 +68,7 @@ def test_two_runs_go_at_once_and_are_kept_like_any_other() -> None:
 
 
 def test_presets_that_come_to_the_same_are_run_once() -> None:
-    jobs = [*fake_jobs(40), Job(("again", "x=1"), make_preset("budget.env_steps=40"))]
+    jobs = [*fake_jobs(40), LabJob(("again", "x=1"), make_preset("budget.env_steps=40"))]
     with LabRunner(jobs, program=FAKE_WORKER) as runner:
         finish(runner)
     assert [job.status for job in jobs] == ["finished"] * 2

@@ -14,7 +14,7 @@ from tui.ui.text import clean, number, percent
 if TYPE_CHECKING:
     from engine.experiments.lab.challenge import Challenge
     from engine.experiments.lab.compare import Result
-    from engine.experiments.lab.runner import Job, LabRunner
+    from engine.experiments.lab.runner import LabJob, LabRunner
 
 STATUSES = {0: "finished", 1: "finished", 130: "stopped"}
 
@@ -25,7 +25,7 @@ class Reporter(Protocol):
     def started(self, runner: LabRunner) -> None:
         """The runs are about to start."""
 
-    def ended(self, runner: LabRunner, job: Job) -> None:
+    def ended(self, runner: LabRunner, job: LabJob) -> None:
         """A run has ended."""
 
     def progress(self, runner: LabRunner) -> None:
@@ -57,7 +57,7 @@ class JsonReporter:
             title=self.challenge.title, runs=len(runner.jobs), jobs=runner.at_once,
         )  # fmt: skip
 
-    def ended(self, runner: LabRunner, job: Job) -> None:
+    def ended(self, runner: LabRunner, job: LabJob) -> None:
         name, change = job.task
         emit(
             event="run", preset=name, setting=change,
@@ -123,7 +123,7 @@ class LineReporter:
         runs = f"{len(jobs)} run{'' if len(jobs) == 1 else 's'}"
         self.say(f"{runs} of {many} {who}, {runner.at_once} at a time")
 
-    def ended(self, runner: LabRunner, job: Job) -> None:
+    def ended(self, runner: LabRunner, job: LabJob) -> None:
         self._ended += 1
         name, change = job.task
         how: str = job.status + (f": {job.error}" if job.error else "")

@@ -13,7 +13,7 @@ from tui.ui.text import clean, number, percent
 
 if TYPE_CHECKING:
     from engine.experiments.sweep_results import Interval, Result
-    from engine.experiments.sweep_runner import Job, SweepRunner
+    from engine.experiments.sweep_runner import SweepJob, SweepRunner
 
 STATUSES = {0: "finished", 1: "failed", 130: "stopped"}
 STEPS_HEADING = "steps to 5 %"
@@ -31,7 +31,7 @@ class Reporter(Protocol):
     def started(self, runner: SweepRunner) -> None:
         """The runs are about to start."""
 
-    def ended(self, runner: SweepRunner, job: Job) -> None:
+    def ended(self, runner: SweepRunner, job: SweepJob) -> None:
         """A run has ended."""
 
     def progress(self, runner: SweepRunner) -> None:
@@ -60,7 +60,7 @@ class JsonReporter:
             runs=len(runner.jobs), finished=runner.count("finished"), jobs=runner.at_once,
         )  # fmt: skip
 
-    def ended(self, runner: SweepRunner, job: Job) -> None:
+    def ended(self, runner: SweepRunner, job: SweepJob) -> None:
         run = job.run_dir.name if job.run_dir else None
         path = str(job.run_dir) if job.run_dir else None
         figures = job.outcome._asdict() if job.outcome else {}
@@ -119,7 +119,7 @@ class LineReporter:
         if done := self._ended:
             self.say(f"  {_count(done, 'run')} finished before")
 
-    def ended(self, runner: SweepRunner, job: Job) -> None:
+    def ended(self, runner: SweepRunner, job: SweepJob) -> None:
         sweep = runner.sweep
         setting = sweep.settings[job.cell.setting]
         varied = {key: value for key, value in setting.items() if len(sweep.grid[key]) > 1}

@@ -27,11 +27,11 @@ class Panel(NamedTuple):
     """One panel of the trainer."""
 
     name: str
-    """Its id on the screen."""
+    """The id on the screen."""
     title: str
     """The word on its border, and before the colon of a glossary entry's `where`."""
     parts: tuple[type[Widget], ...]
-    """Its widgets from top to bottom. Each `ShowsMoments`."""
+    """Widgets from top to bottom. Each `ShowsMoments`."""
     focus: type[Widget]
     """The widget that takes the focus."""
 
