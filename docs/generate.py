@@ -1,4 +1,4 @@
-"""Writes docs/run-db.md and docs/events.md from the code, which alone is to be changed."""
+"""Writes docs/run-db.md and docs/events.md from the code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import msgspec
 from engine.learning import events
 from engine.runs import schema
 
-EVENTS = (
-    "worlds World, points Update, metrics Metric, evaluations Evaluation, episodes Episode, "
-    "policies Policy, notes Note, tunes Tuned, groups Group, per_agent PerAgent, ratings Pair, "
-    "ratings Preference, live Live"
-)
+EVENTS = """
+worlds World, points Update, metrics Metric, evaluations Evaluation, episodes Episode, live Live,
+policies Policy, notes Note, tunes Tuned, groups Group, per_agent PerAgent, ratings Pair,
+ratings Preference"""
 """Which tables keep which events."""
 
 
@@ -25,7 +24,7 @@ def run_db() -> str:
     text = start("engine/runs/schema.py", schema) + f"\nSchema version {schema.SCHEMA_VERSION}.\n"
     for sql in schema.SCHEMA.strip().split("\n\n"):
         table = re.findall(r"CREATE TABLE (\w+)", sql)[0]
-        kept = [name for key, name in (pair.split() for pair in EVENTS.split(", ")) if key == table]
+        kept = [name for key, name in (pair.split() for pair in EVENTS.split(",")) if key == table]
         links = " and ".join(f"[{name}](events.md#{name.lower()})" for name in kept)
         wrapped = re.sub(r"(last_(?:metrics|policies|groups) [^,]*,) ", r"\1\n  ", sql)
         text += f"\n## {table}\n\n" + (f"Keeps {links}.\n\n" if links else "")
@@ -42,9 +41,10 @@ def event_structs() -> str:
         for field in msgspec.structs.fields(kind):
             empty = {dict: " = {}", list: " = []"}.get(field.default_factory, "")
             default = empty if field.default is msgspec.NODEFAULT else f" = {field.default!r}"
-            text += f"{field.name}: {own[field.name]}{default}\n" if field.name in own else ""
+            if field.name in own:
+                text += f"{field.name}: {own[field.name]}{default}\n"
         text += "```\n"
-    return text
+    return re.sub(r"(?<!\w)'(\w*)'", r'"\1"', text)  # as ruff wants it
 
 
 def start(file: str, module: object) -> str:

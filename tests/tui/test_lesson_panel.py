@@ -100,6 +100,7 @@ def solver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_figures, "exact_figures", lambda wanted: dict.fromkeys(wanted, 0.774))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (50, 46)])
 async def test_the_whole_way(size: tuple[int, int]) -> None:
     app = PanelApp()
@@ -190,6 +191,7 @@ async def third_page(app: PanelApp, pilot: Pilot[Any]) -> None:
     await settle(pilot)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["n", "enter", "space", "tab", "right", "o", "N", "1", *LETTERS])
 async def test_no_single_key_finishes_a_lesson(key: str) -> None:
     app = PanelApp()
@@ -201,6 +203,7 @@ async def test_no_single_key_finishes_a_lesson(key: str) -> None:
         assert app.panel.state.page_number == 0
 
 
+@pytest.mark.slow
 async def test_a_number_is_told_after_three_tries() -> None:
     app = PanelApp()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -246,6 +249,7 @@ async def test_a_whole_figure_is_written_without_decimals(
         assert "Right. The figure is 94." in words(app)
 
 
+@pytest.mark.slow
 async def test_a_run_that_ended_without_is_told() -> None:
     app = PanelApp()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -79,6 +79,7 @@ def test_every_shipped_preset_has_a_form_with_its_own_values(name: str) -> None:
         assert setting.meaning and "environment step" not in setting.meaning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_form_of_a_language_model_fits_its_screen(size: tuple[int, int]) -> None:
     app = HostApp(StartForm(presets.parse(action())))
@@ -93,6 +94,7 @@ async def test_the_form_of_a_language_model_fits_its_screen(size: tuple[int, int
             assert area.region.right <= size[0]
 
 
+@pytest.mark.slow
 async def test_typed_values_of_a_language_model_start_it() -> None:
     app = HostApp(StartForm(presets.parse(action())))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -106,6 +108,7 @@ async def test_typed_values_of_a_language_model_start_it() -> None:
         assert app.result == expected
 
 
+@pytest.mark.slow
 async def test_what_does_not_go_together_is_said_on_the_form() -> None:
     app = HostApp(StartForm(presets.parse(action())))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -116,6 +119,7 @@ async def test_what_does_not_go_together_is_said_on_the_form() -> None:
         assert "expected a multiple of algorithm.group_size, 7" in " ".join(shown(app).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", PLAN])
 async def test_tuning_a_language_model_offers_what_may_change(more: str) -> None:
     preset = presets.parse(action(more))
