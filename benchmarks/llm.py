@@ -35,12 +35,12 @@ import numpy as np
 import torch
 from llm_action import action
 from llm_measure import learner_of
-from llm_plan import plan
+from llm_routes import routes
 
 from engine.core.errors import UserError
 from engine.learning.events import Evaluation
-from engine.llm import device as devices
-from engine.llm.action_learner import ActionLearner
+from engine.llm.learner import LlmLearner
+from engine.llm.models import device as devices
 
 SUCCESS, UPDATES_BAR, SECONDS_BAR = 0.95, 30, 60.0
 SEEDS = (0, 1, 2)
@@ -51,7 +51,7 @@ def solve(quantization: str) -> bool:
     print(f"\nuntil the exact success is {SUCCESS:g}")
     found: list[tuple[float, float]] = []
     for seed in SEEDS:
-        learner: ActionLearner = learner_of(quantization, [f"run.seed={seed}"])
+        learner: LlmLearner = learner_of(quantization, [f"run.seed={seed}"])
         started, reached = time.perf_counter(), False
         events = learner.begin()
         while not reached and not learner.done:
@@ -63,8 +63,8 @@ def solve(quantization: str) -> bool:
             )
         seconds = time.perf_counter() - started
         end = "" if reached else " without success"
-        print(f"  seed {seed}: {learner.clock} updates, {seconds:.1f} s{end}")
-        found.append((learner.clock, seconds) if reached else (np.inf, np.inf))
+        print(f"  seed {seed}: {learner.run.clock} updates, {seconds:.1f} s{end}")
+        found.append((learner.run.clock, seconds) if reached else (np.inf, np.inf))
     updates, seconds = (statistics.median(values) for values in zip(*found, strict=True))
     print(
         f"  median: {updates:g} updates (bar at most {UPDATES_BAR}), "
@@ -75,7 +75,7 @@ def solve(quantization: str) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["plan", "action", "solve"])
+    parser.add_argument("--only", choices=["route", "action", "solve"])
     parser.add_argument("--rounds", type=int, default=3, help="one more warms up")
     parser.add_argument("--quantization", choices=["nf4", "none"], default="nf4")
     parser.add_argument(
@@ -84,9 +84,9 @@ def main() -> int:
     wanted = parser.parse_args()
     if wanted.rounds < 1 or not 1 <= wanted.episodes <= 64:
         parser.error("--rounds must be at least 1, and --episodes 1 to 64")
-    if wanted.only in (None, "plan") and importlib.util.find_spec("trl") is None:
+    if wanted.only in (None, "route") and importlib.util.find_spec("trl") is None:
         parser.error(
-            "TRL is not installed, so there is nothing to compare plan policies with; "
+            "TRL is not installed, so there is nothing to compare route policies with; "
             "pip install -e '.[llm,bench]', or leave them out with --only action (or solve)."
         )
     packages = ("torch", "transformers", "peft", "bitsandbytes", "trl")
@@ -99,8 +99,8 @@ def main() -> int:
     )
     held = True
     try:
-        if wanted.only in (None, "plan"):
-            held &= plan(wanted.rounds, wanted.quantization)
+        if wanted.only in (None, "route"):
+            held &= routes(wanted.rounds, wanted.quantization)
         if wanted.only in (None, "action"):
             held &= action(wanted.rounds, wanted.quantization, wanted.episodes)
         if wanted.only in (None, "solve"):

@@ -19,14 +19,14 @@ from llm_measure import (
 )
 from torch import Tensor
 
-from engine.llm import judging
-from engine.llm.action_learner import ActionLearner
-from engine.llm.action_policy import TOLERANCE, ActionPolicy
-from engine.llm.advantages import sequence_weights
-from engine.llm.attention import evaluating, plain_hidden
-from engine.llm.judging import Played
-from engine.llm.look import Look
-from engine.llm.output_head import OutputHead
+from engine.llm.forward.attention import evaluating, plain_hidden
+from engine.llm.forward.cell_policy import CellPolicy
+from engine.llm.forward.output_head import OutputHead
+from engine.llm.forward.packing import TOLERANCE
+from engine.llm.learner import LlmLearner
+from engine.llm.tasks.cells.batch import RolloutBatch
+from engine.llm.tasks.cells.policy_table import PolicyTable
+from engine.llm.tasks.cells.task import CellsTask
 
 PER_STEP_BAR, BATCHED_BAR = 50.0, 3.0
 PACKED, ONCE, BATCHED, PER_STEP = (
@@ -43,11 +43,21 @@ EPISODES_AT_ONCE = 4
 class Lake(NamedTuple):
     """One update of an action policy, to be done in several ways."""
 
-    learner: ActionLearner
-    look: Look
-    played: Played  # the episodes that every way plays
+    learner: LlmLearner
+    batch: RolloutBatch  # the episodes that every way plays
     fresh: dict[str, Any]  # the learner's state before the update
-    padded: ActionPolicy  # the same policy, nothing shared
+    padded: CellPolicy  # the same policy, nothing shared
+
+    @property
+    def task(self) -> CellsTask:
+        """The learner's task."""
+        assert isinstance(self.learner.task, CellsTask)
+        return self.learner.task
+
+    @property
+    def table(self) -> PolicyTable:
+        """The policy before the update."""
+        return self.batch.table
 
     def begin(self) -> None:
         """Back to before the update; the packed policy is known, as after any other update."""
@@ -55,28 +65,26 @@ class Lake(NamedTuple):
         self.learner.begin()
 
     def step(self) -> None:
-        settings: Any = self.learner.settings
-        self.learner.optimizer.step(self.learner.rate, settings.max_grad_norm)
+        run = self.learner.run
+        self.learner.optimizers.policy.step(run.learning_rate, run.settings.max_grad_norm)
 
     def moments(self) -> dict[str, Any]:
         """Adam's first moments: after one step a tenth of the gradient."""
-        state = self.learner.optimizer.state("policy")
+        state = self.learner.optimizers.policy.state("policy")
         return {name: value for name, value in state.items() if name.endswith(".exp_avg")}
 
     def row(self, episode: Any, t: int) -> Any:
-        """Which prompts of `look` some episodes [n] are asked at step t."""
-        rollouts = self.played.rollouts
-        return self.look.place[rollouts.world[episode], rollouts.observation[episode, t]]
+        """Which prompts of `table` some episodes [n] are asked at step t."""
+        rollouts = self.batch.rollouts
+        return self.table.prompt_row[rollouts.world[episode], rollouts.observation[episode, t]]
 
 
 def make_lake(quantization: str) -> Lake:
-    learner: ActionLearner = learner_of(quantization, [*AS_AGREED, *EPISODES])
+    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *EPISODES])
     fresh = learner.state()
     learner.begin()
-    look = learner.look(learner.batch, learner.train, keep_graph=False)
-    played = judging.play(learner, look)
-    padded = ActionPolicy(learner.on.model, packed=False, token_budget=1 << 30)
-    return Lake(learner, look, played, fresh, padded)
+    padded = CellPolicy(learner.model.model, packed=False, token_budget=1 << 30)
+    return Lake(learner, learner.task.collect(), fresh, padded)
 
 
 def packed(lake: Lake) -> None:
@@ -86,29 +94,30 @@ def packed(lake: Lake) -> None:
 
 def once(lake: Lake) -> float:
     """The packed policy's way without packing: a padded batch of all states, used twice."""
-    return fit(lake, np.arange(len(lake.look.rows)))
+    return fit(lake, np.arange(len(lake.table.rows)))
 
 
 def batched(lake: Lake) -> float:
     """At every step a padded batch of the distinct states the episodes are in; then of all met."""
-    rollouts, gap = lake.played.rollouts, 0.0
+    rollouts, gap = lake.batch.rollouts, 0.0
     met = np.empty(0, int)
     for t in range(rollouts.mask.shape[1]):
         rows = np.unique(lake.row(np.flatnonzero(rollouts.mask[:, t]), t))
         met = np.union1d(met, rows)
-        log_pi = lake.padded.log_probs(lake.learner.prompts, [lake.look.rows[r] for r in rows])
-        gap = max(gap, float((log_pi.cpu() - lake.look.log_pi[rows]).abs().max()))
+        log_pi = lake.padded.log_probs(lake.task.model.prompts, [lake.table.rows[r] for r in rows])
+        gap = max(gap, float((log_pi.cpu() - lake.table.log_pi[rows]).abs().max()))
     return max(gap, fit(lake, met))
 
 
 def fit(lake: Lake, rows: np.ndarray[Any, Any]) -> float:
     """The gradient pass over a padded batch of states, and the step; the largest |Δ log π|."""
-    learner = lake.learner
-    log_pi = lake.padded.forward(learner.prompts, [lake.look.rows[r] for r in rows]).log_probs
-    objective = judging.objective(learner, lake.look, lake.played, None)
-    objective.loss(log_pi.double().cpu(), rows.tolist()).loss.backward()
+    log_pi = lake.padded.forward(
+        lake.task.model.prompts, [lake.table.rows[r] for r in rows]
+    ).log_probs
+    objective = lake.task.score(lake.batch)
+    objective.of_table.loss(log_pi.double().cpu(), rows.tolist()).loss.backward()
     lake.step()
-    return float((log_pi.detach().cpu() - lake.look.log_pi[rows]).abs().max())
+    return float((log_pi.detach().cpu() - lake.table.log_pi[rows]).abs().max())
 
 
 class Story(NamedTuple):
@@ -127,16 +136,17 @@ class Story(NamedTuple):
 
 def stories(lake: Lake) -> list[Story]:
     """All episodes, the shortest first."""
-    learner, rollouts = lake.learner, lake.played.rollouts
-    prompts, tokenizer = learner.prompts, learner.on.tokenizer
-    longest = learner.train.mdps[0].max_steps
-    weights = sequence_weights(learner.algorithm.weighting, rollouts.length, longest)
+    learner, rollouts = lake.learner, lake.batch.rollouts
+    prompts, tokenizer = lake.task.model.prompts, learner.model.tokenizer
+    longest = learner.run.train.mdps[0].max_steps
+    advantages = lake.task.score(lake.batch).scores.advantages
+    weights = learner.algorithm.normaliser(rollouts.length, longest)
     told = []
     for e, length in enumerate(rollouts.length):
         tokens: list[int] = []
         before = []
         for t in range(length):
-            prompt = lake.look.rows[int(lake.row(e, t))]
+            prompt = lake.table.rows[int(lake.row(e, t))]
             if t == 0:
                 tokens += prompts.tokens[prompt]
             else:  # its last line only: the rules and the map have been told
@@ -144,7 +154,7 @@ def stories(lake: Lake) -> list[Story]:
                 tokens += tokenizer.encode(f".\n{place}", add_special_tokens=False)
             before.append(len(tokens))
             tokens.append(prompts.action_tokens[int(rollouts.action[e, t])])
-        scale = lake.played.advantages[e, :length] * weights[e]
+        scale = advantages[e, :length] * weights[e]
         told.append(
             Story(tokens[:-1], before, rollouts.action[e, :length].tolist(), scale.tolist())
         )
@@ -153,30 +163,32 @@ def stories(lake: Lake) -> list[Story]:
 
 def per_step(lake: Lake, told: list[Story]) -> float:
     """At every step of every episode the whole history anew; then the episodes, whole."""
-    on = lake.learner.on
-    head = OutputHead(on.model, lake.padded.temperature, lake.learner.prompts.action_tokens)
+    loaded = lake.learner.model
+    head = OutputHead(loaded.model, lake.padded.temperature, lake.task.model.prompts.action_tokens)
     drawn: list[list[Tensor]] = [[] for _ in told]
     for t in range(max(len(story.before) for story in told)):
         going = [n for n, story in enumerate(told) if t < len(story.before)]
-        with evaluating(on.model):
-            hidden = plain_hidden(on.model, [told[n].tokens[: told[n].before[t]] for n in going])
-            last = torch.tensor([told[n].before[t] - 1 for n in going], device=on.device)
+        with evaluating(loaded.model):
+            hidden = plain_hidden(
+                loaded.model, [told[n].tokens[: told[n].before[t]] for n in going]
+            )
+            last = torch.tensor([told[n].before[t] - 1 for n in going], device=loaded.device)
             log_pi = head.logits(hidden[torch.arange(len(going)), last]).log_softmax(-1)
         for n, row in zip(going, log_pi, strict=True):
             drawn[n].append(row)
-    first = lake.look.log_pi[int(lake.row(0, 0))]
+    first = lake.table.log_pi[int(lake.row(0, 0))]
     gap = max(float((rows[0].cpu() - first).abs().max()) for rows in drawn)
     for i in range(0, len(told), EPISODES_AT_ONCE):
         some = told[i : i + EPISODES_AT_ONCE]
-        hidden = plain_hidden(on.model, [story.tokens for story in some])
-        loss = torch.zeros((), device=on.device)
+        hidden = plain_hidden(loaded.model, [story.tokens for story in some])
+        loss = torch.zeros((), device=loaded.device)
         for n, story in enumerate(some):
-            at = torch.tensor(story.before, device=on.device) - 1
+            at = torch.tensor(story.before, device=loaded.device) - 1
             log_pi = head.logits(hidden[n, at]).log_softmax(-1)
             gap = max(gap, float((log_pi.detach() - torch.stack(drawn[i + n])).abs().max()))
             taken = log_pi[torch.arange(len(at)), story.actions]
             ratio = (taken - taken.detach()).exp()
-            loss = loss - (ratio * torch.tensor(story.scale, device=on.device)).sum()
+            loss = loss - (ratio * torch.tensor(story.scale, device=loaded.device)).sum()
         loss.backward()  # type: ignore[no-untyped-call]
     lake.step()
     return gap
@@ -186,7 +198,7 @@ def action(rounds: int, quantization: str, episodes: int) -> bool:
     """Seconds and tokens of 64 episodes and one update, in four ways."""
     lake = make_lake(quantization)
     told = stories(lake)
-    lengths = lake.played.rollouts.length
+    lengths = lake.batch.rollouts.length
     picked = [told[int((i + 0.5) * len(told) / episodes)] for i in range(episodes)]
     scale = sum(story.cost for story in told) / sum(story.cost for story in picked)
     ways: dict[str, Callable[[Lake], float | None]] = {
@@ -199,7 +211,7 @@ def action(rounds: int, quantization: str, episodes: int) -> bool:
         f"\naction policy: {len(lengths)} episodes of {lengths.min()} to {lengths.max()} moves, "
         f"{lengths.sum()} in all, and one update"
     )
-    meter = Meter(lake.learner.on.model)
+    meter = Meter(lake.learner.model.model)
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     expected: dict[str, Any] = {}
     for number in range(rounds + 1):  # the first one warms up, and is checked
@@ -215,9 +227,9 @@ def action(rounds: int, quantization: str, episodes: int) -> bool:
                 continue
             expected = expected or lake.moments()
             if gap is not None:
-                check(f"log π, {name},", gap, lake.learner.on, TOLERANCE)
+                check(f"log π, {name},", gap, lake.learner.model, TOLERANCE)
             if way in (once, batched):
                 off = gradient_gap(lake.moments(), expected)
-                check(f"the gradient, {name},", off, lake.learner.on, GRADIENT_TOLERANCE)
+                check(f"the gradient, {name},", off, lake.learner.model, GRADIENT_TOLERANCE)
     print(f"  {PER_STEP}: {episodes} of the episodes measured, times {scale:.1f}")
     return report(costs, {BATCHED: BATCHED_BAR, PER_STEP: PER_STEP_BAR})

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from engine import factory, presets
-from engine.llm import loading
-from engine.llm.attention import decoder_of
+from engine.llm.forward.attention import decoder_of
+from engine.llm.models import loading
 
 PRESET = "llm-grpo-maze"
 AS_AGREED = [

@@ -15,7 +15,7 @@ from engine.config.preset import Preset
 from engine.core.errors import UserError, nearest
 from engine.learning.algorithm import Algorithm
 from engine.learning.custom_file import OWN
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.base import LlmAlgorithm
 from engine.tabular.custom import loading as own
 
 A = TypeVar("A", bound=Algorithm)
@@ -75,7 +75,7 @@ TABLES: Registry[Algorithm] = Registry(
         "grpo": "grpo",
     },
 )
-LANGUAGE_MODELS: Registry[LlmAlgorithm] = Registry(
+LANGUAGE_MODELS: Registry[LlmAlgorithm[LlmSettings]] = Registry(
     "engine.llm.algorithms",
     " for language models",
     {
@@ -84,6 +84,8 @@ LANGUAGE_MODELS: Registry[LlmAlgorithm] = Registry(
         "grpo": "grpo",
         "dr-grpo": "dr_grpo",
         "dapo": "dapo",
+        "gspo": "gspo",
+        "cispo": "cispo",
         "ppo": "ppo",
         "mpo": "mpo",
     },

@@ -5,7 +5,7 @@ Plain data, read by the screens too: nothing here imports torch. Schedules count
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -55,17 +55,17 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(description="how the frozen base is stored: 4 bits, 8 bits, or as it is"),
     ] = "nf4"
     policy: Annotated[
-        Literal["action", "plan", "text"],
+        Literal["action", "route", "text"],
         Meta(
             description="action: the distribution over the action words is π(·|s), asked in every "
-            "cell; plan: one completion is the whole route; text: free text, with a [text] table"
+            "cell; route: one completion is the whole route; text: free text, with a [text] table"
         ),
     ] = "action"
     observation_text: Annotated[
         Literal["map", "local", "map+local"],
         Meta(
             description="what the model is told: the rows of the map; its four neighbours and "
-            "where the prize lies (plan policies: those of the start); or both"
+            "where the prize lies (route policies: those of the start); or both"
         ),
     ] = "map"
     device: Annotated[
@@ -84,12 +84,12 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         | None
     ) = None
     max_tokens: Annotated[
-        int, Meta(ge=1, le=4096, description="plan and text policies: most tokens of a completion")
+        int, Meta(ge=1, le=4096, description="route and text policies: most tokens of a completion")
     ] = 24
     words: Annotated[
         Literal["moves", "any"],
         Meta(
-            description="plan policies: which tokens may be written; moves are the move words and "
+            description="route policies: which tokens may be written; moves are the move words and "
             "the end"
         ),
     ] = "moves"
@@ -99,13 +99,21 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.token_budget or TOKEN_BUDGET[device]
 
 
+def with_new_names(data: dict[str, Any]) -> dict[str, Any]:
+    """A preset's data in today's words: what was `model.policy = "plan"` is "route"."""
+    model = data.get("model")
+    if not isinstance(model, dict) or model.get("policy") != "plan":
+        return data
+    return {**data, "model": {**model, "policy": "route"}}
+
+
 class Warmup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `[warmup]` table: supervised updates on optimal moves before the first RL update."""
 
     updates: Annotated[int, Meta(ge=1, description="how many supervised updates")]
     learning_rate: Annotated[float, Meta(gt=0.0, description="Adam's step size for them")] = 3e-4
     routes: Annotated[
-        int, Meta(ge=1, description="plan policies: how many optimal routes an update shows")
+        int, Meta(ge=1, description="route policies: how many optimal routes an update shows")
     ] = 16
 
 
@@ -203,3 +211,13 @@ class ClippedGroupSettings(GroupSettings, frozen=True, kw_only=True):
 
     clip_low: ClipLow = 0.2
     clip_high: ClipHigh = 0.2
+
+
+def scheduled(value: float | Schedule, update: int) -> float:
+    """The value of a setting at an update count."""
+    if not isinstance(value, Schedule):
+        return float(value)
+    part = min(1.0, update / value.steps)
+    if value.shape == "exponential" and value.start > 0 and value.end > 0:
+        return float(value.start * (value.end / value.start) ** part)
+    return float(value.start + (value.end - value.start) * part)

@@ -110,7 +110,7 @@ class LlmPreset(Preset, frozen=True, kw_only=True):
         Warmup | None, Meta(description="supervised updates on optimal moves before RL")
     ] = None
     reward: Annotated[
-        PlanRewards, Meta(description="plan policies: what each part of a route's reward weighs")
+        PlanRewards, Meta(description="route policies: what each part of a route's reward weighs")
     ] = PlanRewards()
     text: Annotated[
         TextTask | None,

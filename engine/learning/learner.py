@@ -102,7 +102,7 @@ class HeavyLearner(Protocol):
     yielded: bool
     """Whether the last `advance` put a step off."""
 
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
     """How it tells what takes long while it prepares; set by who drives it."""
 
     def export(self, folder: Path) -> None:

@@ -1,16 +1,21 @@
-"""What learners of action policies and of plan policies have in common.
+"""The learner of language models: one loop for all tasks, whatever the model is trained to do.
 
-The clock counts updates: one update samples a batch of episodes with the current policy and learns
-from it, in `epochs` passes. Everything a learner draws comes from one explicit generator, and all
-it needs to go on is in `state()`: adapters, Adam's moments, generator, estimates, best adapters.
+The clock counts updates. An update is: collect (sample episodes or completions with the current
+policy), score (compare them: advantages, or a value head's), `epochs` passes over all micro-batches
+with one step of Adam after each, report. What a batch is, and what it is compared by, is the task's
+(`engine.llm.tasks`); which objective follows, the algorithm's (`engine.llm.algorithms`).
+
+Everything a learner draws comes from one explicit generator or from streams numbered by the clock,
+and all it needs to go on is in `state()`: adapters, Adam's moments, generator, the task's own, best
+adapters.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,75 +25,61 @@ import torch
 
 from engine.config.llm import LlmSettings
 from engine.config.preset import LlmPreset
-from engine.core.arrays import Array
-from engine.core.errors import UserError
-from engine.learning.events import (
-    AnyEvent,
-    Evaluation,
-    Live,
-    Metric,
-    Note,
-    Policy,
-    Step,
-    Tuned,
-    Update,
-)
+from engine.learning.events import AnyEvent, Episode, Live, Note, Policy, Step, Tuned
 from engine.learning.learner import Counters, State
 from engine.learning.tuning import tuned_settings
-from engine.llm import loading
-from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.diagnosis import Diagnosis
-from engine.llm.memory import words
-from engine.llm.memory_use import gpu_memory_limit, memory_metrics
-from engine.llm.optimizer import Optimizer, named, scheduled
-from engine.llm.state import from_json, to_json, under, weights_under
-from engine.llm.worlds import FIGURES, SPLITS, Split, WorldSet, make_sets, mean_of
-
-GOOD_IN_A_ROW = 3
-"""Evaluations that must reach `budget.success_rate` one after the other."""
-TIMED = (
-    "seconds_per_update",
-    "seconds_sampling",
-    "seconds_training",
-    "tokens_per_second",
-    "memory_gib",
-    "gpu_memory_gib",
-)
-"""Metrics that depend on the machine and its load; all others depend on preset and seed alone."""
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.diagnosis.monitor import Diagnosis
+from engine.llm.evaluator import Evaluator
+from engine.llm.forward.interruption import Interrupted, PutOffError
+from engine.llm.memory_guard import MemoryGuard
+from engine.llm.models import adapters, loading
+from engine.llm.models.memory_use import gpu_memory_limit, memory_metrics
+from engine.llm.optimizer import Optimizers
+from engine.llm.preparation import prepare
+from engine.llm.state import from_json, to_json, weights_under
+from engine.llm.tasks.base import AnyTask, Objective, PartFigures, RunState
+from engine.llm.tasks.recorded import update_event
+from engine.llm.worlds import make_sets
 
 
-class LlmLearner(ABC):
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """An update that was made, of which nothing has been reported yet."""
+
+    objective: Objective[Any]
+    metrics: dict[str, float]
+    seconds_training: float
+
+
+class LlmLearner:
     """Trains the adapters of one language model. See `engine.learning.learner.Learner`."""
 
-    def __init__(self, preset: LlmPreset, algorithm: LlmAlgorithm) -> None:
+    optimizers: Optimizers
+
+    def __init__(
+        self,
+        preset: LlmPreset,
+        algorithm: LlmAlgorithm[LlmSettings],
+        task: type[AnyTask],
+    ) -> None:
         settings = preset.algorithm
         assert isinstance(settings, LlmSettings)
         self.preset, self.algorithm = preset, algorithm
-        self.settings: Any = settings
-        self.train, self.test = make_sets(preset.maze, settings.gamma)
-        self.rng = np.random.default_rng(np.random.SeedSequence(preset.run.seed))
-        self.clock = 0
-        self.env_steps = 0
-        self.episodes = 0
-        self.good_in_a_row = 0
-        self.tokens = 0
-        """Tokens computed in this update: forward passes, backward counted twice."""
-        self.best: dict[str, torch.Tensor] = {}
-        self.best_figures: dict[str, Array] = {}
-        self.frozen: dict[str, torch.Tensor] = {}
-        """The adapters as they were when the map last changed, where those are the reference."""
-        self.diagnosis = Diagnosis(preset, lambda: self.here)
-        self.interrupted: Callable[[], bool] = lambda: False
-        """Asked between micro-batches: whether somebody waits for the update to be put off."""
+        train, test = make_sets(preset.maze, settings.gamma)
+        rng = np.random.default_rng(np.random.SeedSequence(preset.run.seed))
+        self.run = RunState(preset, algorithm, settings, train, test, rng)
+        self.task = task(self.run)
+        self.diagnosis = Diagnosis(preset, algorithm, self.run.optimum, self.task.rules)
+        self.evaluator = Evaluator(self.run, self.task, self.diagnosis)
+        self.memory = MemoryGuard(self.task.halve_micro_batches, lambda: self.run.clock)
         self.yielded = False
-        self.owed: list[Split] = []
-        """Sets of mazes whose figures are due at this update and not computed yet."""
-        self.say: Callable[[str], None] = lambda text: None
-        self._stage = ""
+        self.notify: Callable[[str], None] = lambda text: None
+        self.loaded: loading.Loaded | None = None
+        self._learned: Learned | None = None
+        self._pending_state: State | None = None
         self._live_steps: tuple[Step, ...] = ()
         self._live_policy: Policy | None = None
-        self._pending: State | None = None
-        self.loaded: loading.Loaded | None = None
 
     # ------------------------------------------------------------ the model
 
@@ -98,350 +89,307 @@ class LlmLearner(ABC):
 
     def prepare(self) -> None:
         if self.loaded is None:
-            model = self.preset.model
-            lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
-            try:
-                self.loaded = loading.load_model(
-                    model.name,
-                    model.quantization,
-                    model.device,
-                    lora,
-                    seed=self.preset.run.seed,
-                    progress=self._prepared_so_far,
-                )
-                weights = named(list(self.loaded.model.named_parameters()))
-                self.optimizer = Optimizer(weights, scheduled(self.settings.learning_rate, 0))
-                self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
-                self.ready()
-            except torch.cuda.OutOfMemoryError as error:
-                raise UserError(
-                    f"The GPU's memory does not hold {model.name} ({model.quantization}); expected "
-                    "a smaller model.name, model.quantization = 'nf4' or model.device = 'cpu'. "
-                    f"`icemaze models` shows what fits. ({error})"
-                ) from error
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            self.load_model_state(pending)
-
-    def _prepared_so_far(self, stage: str, done: int, total: int) -> None:
-        """Say each stage of fetching once; how far it is changes too often."""
-        if stage != self._stage and not stage.startswith("Loading"):
-            self.say(f"{stage} ({words(total)})." if total > 1e6 else f"{stage}.")
-        self._stage = stage
+            self.loaded, self.optimizers = prepare(self.run, self.task, self.notify)
+            self.evaluator.loaded = self.loaded
+            self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
+        if self._pending_state is not None:
+            self.optimizers.load(self._pending_state)
+            self._pending_state = None
 
     @property
-    def on(self) -> loading.Loaded:
+    def model(self) -> loading.Loaded:
         """The model, once it is loaded."""
         assert self.loaded is not None, "prepare() comes first"
         return self.loaded
 
-    @abstractmethod
-    def ready(self) -> None:
-        """Build what needs the model."""
-
     # ------------------------------------------------------------ how far
+
+    @property
+    def interrupted(self) -> Interrupted:
+        """Asked between micro-batches: whether somebody waits for the update to be put off."""
+        return self.run.interrupted
+
+    @interrupted.setter
+    def interrupted(self, asked: Interrupted) -> None:
+        self.run.interrupted = asked
 
     @property
     def counters(self) -> Counters:
         return Counters(
-            step=self.clock,
-            env_steps=self.env_steps,
-            episodes=self.episodes,
-            updates=self.clock,
-            total_env_steps=self.env_steps,
+            step=self.run.clock,
+            env_steps=self.run.env_steps,
+            episodes=self.run.episodes,
+            updates=self.run.clock,
+            total_env_steps=self.run.env_steps,
         )
+
+    @property
+    def waiting(self) -> int:
+        """For how many answers it waits."""
+        return self.task.waiting
 
     @property
     def done(self) -> bool:
-        limit = self.preset.budget.updates
-        changes_to_come = any(step > self.clock for step in self.train.from_steps)
-        return (limit is not None and self.clock >= limit) or (
-            self.preset.budget.success_rate is not None
-            and self.good_in_a_row >= GOOD_IN_A_ROW
-            and not changes_to_come
+        if self.waiting:
+            return False
+        budget, clock = self.preset.budget, self.run.clock
+        changes_to_come = any(step > clock for step in self.run.train.from_steps)
+        return (budget.updates is not None and clock >= budget.updates) or (
+            self.evaluator.good_enough and not changes_to_come
         )
 
     @property
-    def here(self) -> WorldSet:
-        """The training mazes the figures are about: the set, or the one maze that holds now."""
-        if not self.train.from_steps:
-            return self.train
-        return self.train.only(self.train.current(self.clock))
-
-    @property
     def watched_episodes(self) -> int:
-        return self.clock
-
-    @property
-    def token_budget(self) -> int:
-        """Most tokens of one forward pass."""
-        return self.preset.model.tokens_at_once(self.on.device.type)
-
-    @property
-    def warming_up(self) -> bool:
-        """Whether the next update is a supervised one."""
-        return self.preset.warmup is not None and self.clock < self.preset.warmup.updates
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the next update."""
-        return self._rate_at(self.clock)
-
-    @property
-    def last_rate(self) -> float:
-        """The learning rate of the update just made."""
-        return self._rate_at(self.clock - 1)
-
-    def _rate_at(self, clock: int) -> float:
-        warmup = self.preset.warmup
-        if warmup is not None and clock < warmup.updates:
-            return warmup.learning_rate
-        return scheduled(self.settings.learning_rate, clock)
+        return self.run.clock
 
     # ------------------------------------------------------------ going on
 
     def begin(self) -> list[AnyEvent]:
-        events: list[AnyEvent] = [*self.train.events()]
-        if self.test is not None:
-            events += self.test.events()
-        events.append(Note(step=0, level="info", text=self.on.reason, term="device"))
-        return [*events, *self._guarded(self.first_look)]
+        events: list[AnyEvent] = [*self.run.train.events()]
+        if self.run.test is not None:
+            events += self.run.test.events()
+        events.append(Note(step=0, level="info", text=self.model.reason, term="device"))
+        self.task.begin()
+        return self._shown([*events, *self._guarded(self.initial_report)])
 
     def conclude(self) -> list[AnyEvent]:
-        return self._guarded(self.last_look)
-
-    @abstractmethod
-    def first_look(self) -> list[AnyEvent]:
-        """What is to be said of the policy before the first update."""
-
-    @abstractmethod
-    def last_look(self) -> list[AnyEvent]:
-        """What is to be said of the policy as the run's last word. It can be repeated."""
+        return self._shown(self._guarded(self.final_report))
 
     def advance(self, limit: int) -> list[AnyEvent]:
         events: list[AnyEvent] = []
-        until = self.clock + limit
+        until = self.run.clock + limit
         self.yielded = False
-        while (self.owed or self.clock < until) and not self.done and not self.yielded:
-            if self.owed:
-                events += self._guarded(self.pay)
+        while not self.done and not self.yielded:
+            if self.evaluator.pending:
+                events += self._guarded(self.evaluator.run_pending)
+            elif self.run.clock < until:
+                self.run.tokens, self.run.seconds_sampling = 0, 0.0
+                events += self._guarded(partial(self.update, time.perf_counter()))
             else:
-                started, self.tokens = time.perf_counter(), 0
-                events += self._guarded(partial(self.update, started))
-        return events
+                break
+        return self._shown(events)
 
     def _guarded(self, step: Callable[[], list[AnyEvent]]) -> list[AnyEvent]:
-        """One step; when a GPU runs out of memory, once more with smaller micro-batches.
+        """The events of a step; nothing when somebody waits, for whom it is put off."""
 
-        A step that raises has undone what it did.
-        """
-        try:
-            return step()
-        except torch.cuda.OutOfMemoryError as error:
-            note = self.make_room(error)
-        try:
-            return [note, *step()]
-        except torch.cuda.OutOfMemoryError as error:
-            raise self._too_large(error) from error
+        def attempt() -> list[AnyEvent]:
+            try:
+                return step()
+            except PutOffError:
+                self.yielded = True
+                return []
 
-    def make_room(self, error: BaseException) -> Note:
-        """Halve the micro-batches and say so. Raises UserError when that was done before."""
-        torch.cuda.empty_cache()
-        if not self.shrink():
-            raise self._too_large(error) from error
-        text = "The GPU ran out of memory: micro-batches are half as large from here on."
-        return Note(step=self.clock, level="warning", text=text, term="micro-batch")
+        return self.memory.run(attempt)
 
-    def _too_large(self, error: BaseException) -> UserError:
-        return UserError(
-            f"The GPU ran out of memory after update {self.clock}, even with micro-batches of "
-            "half the size; lower model.token_budget, algorithm.episodes or model.lora.rank, or "
-            f"set model.quantization to 'nf4'. The last checkpoint is kept. ({error})"
-        )
+    # ------------------------------------------------------------ an update
 
-    @abstractmethod
     def update(self, started: float) -> list[AnyEvent]:
-        """One update and what is to be said of it, or nothing when `yielded`.
+        """One update: collect, score, epochs × micro-batches, report.
 
-        When memory runs out it raises, and has undone what it did.
+        It happens wholly or not at all: put off or out of memory, it raises and has left no trace.
+        If memory ends while it is reported, only the report is made again.
         """
+        run, task = self.run, self.task
+        if self._learned is None:
+            with self._all_or_nothing():
+                batch = None if run.warming_up else task.collect()
+                sampled = time.perf_counter()
+                objective = task.warm_start() if batch is None else task.score(batch)
+                parts = list(enumerate(objective.parts()))
+                for epoch in range(objective.epochs):
+                    figures = [self._backward(objective, part, epoch, n) for n, part in parts]
+                    gradient_norm = self.optimizers.step(
+                        run.learning_rate, run.settings.max_grad_norm, run.value_learning_rate
+                    )
+            seconds = time.perf_counter() - sampled
+            self._learned = Learned(objective, objective.metrics(figures, gradient_norm), seconds)
+            self._move_on(objective)
+        events = self._report(self._learned, started)
+        self._learned = None
+        return events
 
-    def pay(self) -> list[AnyEvent]:
-        """The first evaluation that is owed, or nothing when `yielded`."""
-        raise NotImplementedError
+    def _backward(
+        self, objective: Objective[Any], part: list[int], epoch: int, n: int
+    ) -> PartFigures:
+        """Forward and backward through micro-batch `n`; gradients gather in the parameters."""
+        if epoch or n:
+            self.run.give_way()
+        self._seed_dropout(epoch, n)
+        loss = objective.loss(part)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        return loss.detached()
 
-    @abstractmethod
-    def shrink(self) -> bool:
-        """Halve the token budget; False when that was done before."""
-
-    # ------------------------------------------------------------ saying what happened
-
-    def update_event(self, metrics: dict[str, float], started: float) -> Update:
-        """The update's own figures; those of one model have no band."""
-        seconds = time.perf_counter() - started
-        metrics = {
-            **metrics,
-            "learning_rate": self.last_rate,
-            "seconds_per_update": seconds,
-            "tokens_per_second": self.tokens / seconds,
-            **memory_metrics(self.on.device),
-        }
-        return Update(
-            step=self.clock,
-            updates=self.clock,
-            episodes=self.episodes,
-            total_env_steps=self.env_steps,
-            metrics={
-                name: Metric(value, value, value, 0 if math.isnan(value) else 1)
-                for name, value in metrics.items()
-            },
-        )
-
-    def judged(
-        self,
-        worlds: WorldSet,
-        figures: dict[str, Array],
-        kind: Any = "exact",
-        stderr: float = 0.0,
-        more: dict[str, Metric] | None = None,
-    ) -> Evaluation:
-        """An evaluation on the training mazes: keeps the best adapters, counts towards the end."""
-        success = mean_of(figures, "success_rate")
-        if self._is_best(figures):
-            self.best_figures = figures
-            self.best = loading.copied_adapter(self.on.model)
-        wanted = self.preset.budget.success_rate
-        if wanted is not None:
-            self.good_in_a_row = self.good_in_a_row + 1 if success >= wanted else 0
-        shown = {**self._best_so_far(), **(more or {})}
-        return worlds.evaluation(self.clock, figures, shown, kind, stderr)
-
-    def _is_best(self, figures: dict[str, Array]) -> bool:
-        if not self.best_figures:
-            return True
-
-        def rank(of: dict[str, Array]) -> tuple[float, float]:
-            return mean_of(of, "success_rate"), mean_of(of, "expected_return")
-
-        return rank(figures) > rank(self.best_figures)
-
-    def _best_so_far(self) -> dict[str, Metric]:
-        from engine.learning.summary import summarise
-
-        return {f"best_{name}": summarise(self.best_figures[name]) for name in FIGURES}
-
-    def seed_dropout(self, *place: int) -> None:
+    def _seed_dropout(self, epoch: int, n: int) -> None:
         """Make torch's own random numbers, which only dropout draws, a function of the place in the
         run: a resumed run drops the same."""
-        entropy = np.random.SeedSequence([self.preset.run.seed, self.clock, *place])
+        entropy = np.random.SeedSequence([self.run.seed, self.run.clock, epoch, n])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
 
-    def diagnosed(self, told: dict[str, float], success: float | None) -> list[Note]:
-        """What there is to say about an update's metrics, with causes and remedies."""
-        return self.diagnosis.notes(self.clock, {**told, **memory_metrics(self.on.device)}, success)
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Inside, an update that is put off or runs out of memory is undone, and raises."""
+        numbers = self.run.rng.bit_generator.state
+        # With one pass the weights change at its very end, and need no copy.
+        weights = self.optimizers.state() if self.run.settings.epochs > 1 else {}
+        try:
+            yield
+        except (PutOffError, torch.cuda.OutOfMemoryError):
+            self.optimizers.zero()
+            if weights:
+                self.optimizers.load(weights)
+            self.run.rng.bit_generator.state = numbers
+            self.task.undo()
+            raise
+
+    def _move_on(self, objective: Objective[Any]) -> None:
+        """The update is made."""
+        run = self.run
+        run.clock += 1
+        if objective.batch is not None:
+            run.episodes += objective.batch.episodes
+            run.env_steps += objective.batch.env_steps
+        steps = run.train.from_steps
+        if steps and run.train.current(run.clock) != run.train.current(run.clock - 1):
+            self._change_map()
+        self.task.accept(objective)
+
+    # ------------------------------------------------------------ reporting
+
+    def initial_report(self) -> list[AnyEvent]:
+        """The policy before the first update. It can be repeated."""
+        self.task.refresh()
+        notes = self.task.notes()
+        if self.task.note:
+            packing = Note(step=0, level="info", text=self.task.note, term="packed-pass")
+            notes = [packing, *notes]
+        return [*notes, *self.evaluator.evaluate(), *self.task.initial_events()]
+
+    def _report(self, learned: Learned, started: float) -> list[AnyEvent]:
+        """What the update did, what the policy has become, and what there is to say about it."""
+        run, task, memory = self.run, self.task, memory_metrics(self.model.device)
+        task.refresh()
+        evaluations, asked = self.evaluator.evaluate(), task.ask()
+        seconds = time.perf_counter() - started
+        metrics = {
+            **learned.metrics,
+            "seconds_sampling": run.seconds_sampling,
+            "seconds_training": learned.seconds_training,
+        }
+        speed = {
+            "learning_rate": run.last_learning_rate,
+            "seconds_per_update": seconds,
+            "tokens_per_second": run.tokens / seconds,
+        }
+        success = [e.figures["success_rate"].mean for e in evaluations if e.split == "train"]
+        watched = {**metrics, **task.base_figures, **memory}
+        return [
+            update_event(run, {**metrics, **speed, **memory}),
+            *evaluations,
+            *task.events(learned.objective),
+            *self.diagnosis.notes(run.clock, watched, success[-1] if success else None),
+            *asked,
+        ]
+
+    def final_report(self) -> list[AnyEvent]:
+        """The run's last word. It can be repeated."""
+        return [*self.evaluator.compare(), *self.task.final_events()]
+
+    # ------------------------------------------------------------ what is shown live
+
+    def _shown(self, events: list[AnyEvent]) -> list[AnyEvent]:
+        """The same, of which the newest policy and episode are what is shown live."""
+        for event in events:
+            if isinstance(event, Policy):
+                self._live_policy = event
+            elif isinstance(event, Episode):
+                self._live_steps = event.steps
+        return events
 
     def live(self, since: int) -> Live:
         counters = self.counters
         return Live(
-            step=self.clock,
+            step=counters.step,
             updates=counters.updates,
             episodes=counters.episodes,
             total_env_steps=counters.total_env_steps,
-            steps=self._live_steps if self.clock > since or self.clock == 0 else (),
+            steps=self._live_steps if counters.step > since or counters.step == 0 else (),
             policy=self._live_policy,
         )
 
     # ------------------------------------------------------------ changing
 
     def tune(self, key: str, value: Any) -> list[AnyEvent]:
-        self.settings, shown = tuned_settings(self.settings, key, value)
-        self.diagnosis.settings = self.settings
-        return [Tuned(step=self.clock, key=key, value=shown)]
+        settings, shown = tuned_settings(self.run.settings, key, value)
+        assert isinstance(settings, LlmSettings)
+        self.run.settings = self.diagnosis.settings = settings
+        return [Tuned(step=self.run.clock, key=key, value=shown)]
 
     def edit(self, rows: list[str]) -> list[AnyEvent]:
-        if not self.train.from_steps:
-            raise UserError(
-                "This run learns on a set of random mazes (maze.train), none of which is the one "
-                "to edit; only the map of a run with a single maze can be changed while it runs."
-            )
-        if self.train.mazes[0].observation != "cell":
-            raise UserError(
-                "This maze cannot be edited while it runs: the agent sees only its neighbourhood, "
-                "and a new map would bring observations the run has not numbered."
-            )
-        self.train = self.train.edited(rows, self.clock)
-        return [self.train.event(len(self.train) - 1), *self.map_changed()]
+        self.task.check_edit()
+        train = self.run.train = self.run.train.edited(rows, self.run.clock)
+        return self._shown([train.event(len(train) - 1), *self._change_map()])
 
-    def map_changed(self) -> list[AnyEvent]:
+    def _change_map(self) -> list[AnyEvent]:
         """Another map holds from here on: what was best on the last one is no measure for it."""
-        if self.settings.kl_reference == "last_map":
-            self.frozen = loading.copied_adapter(self.on.model)
-        self.best, self.best_figures = {}, {}
-        self.good_in_a_row = 0
+        if self.run.settings.kl_reference == "last_map":
+            self.run.reference = adapters.copied_adapter(self.model.model)
+        self.evaluator.forget()
         self.diagnosis.new_map()
-        return []
+        return self.task.map_changed()
+
+    def prefer(self, pair: int, choice: str) -> list[AnyEvent]:
+        """Take an answer about a pair. Raises UserError."""
+        return self.task.answer(pair, choice)
+
+    def score(self, pair: int, scores: tuple[float, float]) -> list[AnyEvent]:
+        """Take an answer typed as two marks. Raises UserError."""
+        first, second = scores
+        choice = "tie" if first == second else "first" if first > second else "second"
+        return self.task.answer(pair, choice, scores)
 
     # ------------------------------------------------------------ saving
 
     def state(self) -> State:
-        numbers = [self.clock, self.env_steps, self.episodes, self.good_in_a_row]
-        state: State = {
+        run = self.run
+        numbers = [run.clock, run.env_steps, run.episodes, self.evaluator.good_in_a_row]
+        return {
             "counters": np.array(numbers, np.int64),
-            "settings": to_json(self.settings),
-            "rng": to_json(self.rng.bit_generator.state),
+            "settings": to_json(run.settings),
+            "rng": to_json(run.rng.bit_generator.state),
             "diagnosis": self.diagnosis.save(),
-            "owed": np.array([SPLITS.index(split) for split in self.owed], np.int64),
-            **self.optimizer.state("policy"),
-            **{f"best.{name}": weight.numpy() for name, weight in self.best.items()},
-            **{f"best_figures.{name}": values for name, values in self.best_figures.items()},
-            **{f"frozen.{name}": weight.numpy() for name, weight in self.frozen.items()},
+            **self.optimizers.state(),
+            **self.evaluator.state(),
+            **{f"frozen.{name}": weight.numpy() for name, weight in run.reference.items()},
+            **({"worlds": run.train.save()} if run.train.from_steps else {}),
+            **self.task.state(),
         }
-        if self.train.from_steps:
-            state["worlds"] = self.train.save()
-        return {**state, **self.own_state()}
 
     def load(self, state: State) -> None:
-        self.clock, self.env_steps, self.episodes, self.good_in_a_row = (
+        run = self.run
+        run.clock, run.env_steps, run.episodes, self.evaluator.good_in_a_row = (
             int(n) for n in state["counters"]
         )
-        self.settings = from_json(state["settings"], type(self.settings))
-        self.rng.bit_generator.state = from_json(state["rng"], dict)
+        run.settings = from_json(state["settings"], type(run.settings))
+        run.rng.bit_generator.state = from_json(state["rng"], dict)
+        run.reference = weights_under(state, "frozen.")
         self.diagnosis.load(state["diagnosis"])
-        self.diagnosis.settings = self.settings
-        # Checkpoints of older versions owe nothing.
-        self.owed = [SPLITS[n] for n in state.get("owed", ())]
-        self.best, self.frozen = (weights_under(state, prefix) for prefix in ("best.", "frozen."))
+        self.diagnosis.settings = run.settings
+        self.evaluator.load(state)
         # Checkpoints of older versions have no worlds: theirs are those of the preset.
-        if "worlds" in state and not np.array_equal(state["worlds"], self.train.save()):
-            self.train = self.train.loaded(state["worlds"])
-            self.use_worlds()
-        self.best_figures = under(state, "best_figures.")
-        self._pending = state
+        if "worlds" in state and not np.array_equal(state["worlds"], run.train.save()):
+            run.train = run.train.loaded(state["worlds"])
+            self._live_policy = None
+            if self.loaded is not None:
+                self.task.reload_worlds()
+        self.task.load(state)
+        self._learned = None
+        self._pending_state = state
         if self.loaded is not None:
             self.prepare()
-
-    def load_model_state(self, state: State) -> None:
-        """What of a checkpoint belongs to the model."""
-        self.optimizer.load(state, "policy")
-        self.load_own_state(state)
-
-    def use_worlds(self) -> None:
-        """Make anew what depends on the training worlds, after those of a checkpoint came."""
-        self._live_policy = None
-
-    @abstractmethod
-    def own_state(self) -> State:
-        """What the policy form needs besides."""
-
-    @abstractmethod
-    def load_own_state(self, state: State) -> None:
-        """The inverse of `own_state`."""
 
     def export(self, folder: Path) -> None:
         """Write the best adapters (before the first evaluation, those there are) as a standard PEFT
         folder."""
-        loading.save_adapter(self.on, folder, self.best or None, self.algorithm.name)
-
-    def with_best(self) -> Any:
-        """Inside, the model has its best adapters."""
-        return loading.exchanged(self.on.model, self.best)
+        adapters.save_adapter(
+            self.model, folder, self.evaluator.best.weights or None, self.algorithm.name
+        )

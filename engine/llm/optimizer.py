@@ -1,22 +1,23 @@
-"""Adam on the adapters, and its state as plain arrays."""
+"""Adam on the adapters and the value head, and its state as plain arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
-from engine.config.algorithm import Schedule
-from engine.core.arrays import Array
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Optimizer:
     """Adam (Kingma and Ba 2015) on named parameters, with clipping of the gradient's norm."""
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], rate: float) -> None:
+    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
         self.parameters = dict(parameters)
-        self.adam = torch.optim.Adam(list(self.parameters.values()), lr=rate)
+        self.adam = torch.optim.Adam(list(self.parameters.values()))
 
     def zero(self) -> None:
         """Forget the gradients."""
@@ -73,16 +74,42 @@ class Optimizer:
         return {"step": step, **parts}
 
 
-def scheduled(value: float | Schedule, update: int) -> float:
-    """The value of a setting at an update count."""
-    if not isinstance(value, Schedule):
-        return float(value)
-    part = min(1.0, update / value.steps)
-    if value.shape == "exponential" and value.start > 0 and value.end > 0:
-        return float(value.start * (value.end / value.start) ** part)
-    return float(value.start + (value.end - value.start) * part)
+class Optimizers:
+    """Adam on the adapters of a model and, where there is one, on its value head."""
+
+    def __init__(self, model: torch.nn.Module, value_head: torch.nn.Module | None) -> None:
+        self.policy = Optimizer(_trainable(model))
+        self.value = None if value_head is None else Optimizer(_trainable(value_head))
+
+    def zero(self) -> None:
+        """Forget the gradients."""
+        for _, one in self._all():
+            one.zero()
+
+    def step(self, rate: float, max_norm: float, value_rate: float) -> float:
+        """One step each; gives the norm of the policy's gradient before clipping."""
+        norm = self.policy.step(rate, max_norm)
+        if self.value is not None:
+            self.value.step(value_rate, math.inf)
+        return norm
+
+    def state(self) -> dict[str, Array]:
+        """Weights and moments by name."""
+        arrays: dict[str, Array] = {}
+        for prefix, one in self._all():
+            arrays |= one.state(prefix)
+        return arrays
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """The inverse of `state`. Raises KeyError or ValueError for another model's."""
+        for prefix, one in self._all():
+            one.load(state, prefix)
+
+    def _all(self) -> Iterator[tuple[str, Optimizer]]:
+        yield "policy", self.policy
+        if self.value is not None:
+            yield "value", self.value
 
 
-def named(parameters: Sequence[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The trainable ones by name."""
-    return {name: parameter for name, parameter in parameters if parameter.requires_grad}
+def _trainable(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}

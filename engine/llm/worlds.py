@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from engine.core.arrays import Array, Floats
+from engine.core.arrays import Floats
 from engine.core.errors import UserError
 from engine.env.build_maze import build_mazes, edit_map
 from engine.env.build_mdp import build_mdps
@@ -27,6 +27,7 @@ from engine.exact.evaluate import OptimalFigures, evaluate, greedy, optimal_figu
 from engine.learning.events import Evaluation, Metric, World
 from engine.learning.summary import summarise
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 

@@ -16,10 +16,11 @@ import msgspec
 
 from engine.algorithms import registry
 from engine.config import shipped
+from engine.config.llm import LlmSettings
 from engine.config.shipped import shipped_files
 from engine.core.errors import UserError, nearest
 from engine.learning.algorithm import Algorithm
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.base import LlmAlgorithm
 
 Kind = Literal["tabular", "llm"]
 
@@ -174,7 +175,7 @@ def _of_shelf(algorithm: Algorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
     return _entry(algorithm, "tabular", branch_of(algorithm), tuple(used_by), shown)
 
 
-def _for_llms(algorithm: LlmAlgorithm, shown: dict[str, tuple[str, ...]]) -> Entry:
+def _for_llms(algorithm: LlmAlgorithm[LlmSettings], shown: dict[str, tuple[str, ...]]) -> Entry:
     comes_from = (name for name in algorithm.comes_from if name in registry.TABLES.names)
     return _entry(algorithm, "llm", "llm", tuple(comes_from), shown)
 

@@ -10,8 +10,8 @@ from engine.env.build_mdp import build_mdp
 from engine.env.mdp import MDP
 from engine.env.random_sets import held_out_mazes, train_mazes
 from engine.learning.algorithm import Algorithm
-from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.routes import is_deterministic
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.tasks.route_search import is_deterministic
 from engine.presets.text_checks import check_text
 
 
@@ -23,7 +23,7 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
     if (preset.text is None) == (model.policy == "text"):
         raise UserError(
             f"model.policy is {model.policy!r}; with a [text] table (and without [maze]) expected "
-            '"text", without one "action" or "plan".'
+            '"text", without one "action" or "route".'
         )
     if preset.run.agents != 1:
         raise UserError(
@@ -36,7 +36,7 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
                 f"algorithm.episodes is {settings.episodes}; expected a multiple of "
                 f"algorithm.group_size, {settings.group_size}."
             )
-        if settings.credit == "state" and model.policy == "plan":
+        if settings.credit == "state" and model.policy == "route":
             raise UserError(
                 'algorithm.credit = "state" compares moves made in the same state, which only '
                 'action policies make; set it to "episode".'
@@ -44,11 +44,12 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
     if preset.text is not None:
         check_text(preset, algorithm)
     elif model.policy not in algorithm.policies:
+        why = f": {algorithm.why_not}" if algorithm.why_not else ""
         raise UserError(
             f"model.policy: {algorithm.name} trains {' and '.join(algorithm.policies)} policies "
-            f"only, not {model.policy!r}."
+            f"only, not {model.policy!r}{why}."
         )
-    if model.policy == "plan":
+    if model.policy == "route":
         _check_plan(preset, settings)
     if maze.revisit and maze.train is not None:
         raise UserError(
@@ -84,25 +85,25 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
 def _check_plan(preset: LlmPreset, settings: LlmSettings) -> None:
     if preset.maze.gymnasium is not None:
         raise UserError(
-            'model.policy = "plan" writes routes through a map; with maze.gymnasium use "action".'
+            'model.policy = "route" writes routes through a map; with maze.gymnasium use "action".'
         )
     if preset.maze.changes or preset.maze.revisit:
         key = "changes" if preset.maze.changes else "revisit"
-        raise UserError(f'maze.{key} is for action policies: remove it, or model.policy = "plan".')
+        raise UserError(f'maze.{key} is for action policies: remove it, or model.policy = "route".')
     if settings.kl_reference != "base":
         raise UserError(
-            f"algorithm.kl_reference is {settings.kl_reference!r}, but the map of a plan policy "
+            f"algorithm.kl_reference is {settings.kl_reference!r}, but the map of a route policy "
             'never changes; expected "base".'
         )
     for key in ("random_starts", "uniform"):
         if getattr(settings, key):
             raise UserError(
-                f'algorithm.{key} is for action policies: remove it, or model.policy = "plan".'
+                f'algorithm.{key} is for action policies: remove it, or model.policy = "route".'
             )
     if preset.warmup is not None and not all(is_deterministic(mdp) for mdp in _mdps(preset)):
         raise UserError(
-            "warmup: a plan policy is shown shortest routes, which there are only where every move "
-            "does what it says; set maze.slip to 0, or remove [warmup]."
+            "warmup: a route policy is shown shortest routes, which there are only where every "
+            "move does what it says; set maze.slip to 0, or remove [warmup]."
         )
 
 

@@ -18,6 +18,7 @@ from engine.algorithms import registry
 from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
+from engine.config.llm import with_new_names
 from engine.config.preset import LlmPreset, Preset
 from engine.config.shipped import find_preset, shipped_files
 from engine.config.text import without_maze
@@ -139,6 +140,8 @@ def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = N
     kind = preset_type()
     try:
         check_numbers(data)
+        data = with_new_names(data)
+        data = with_new_names(data)
         if data.get("text") is not None:
             data = without_maze(data)
         names = registry.LANGUAGE_MODELS.names if "model" in data else registry.TABLES.names

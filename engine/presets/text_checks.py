@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from engine.algorithms.registry import LANGUAGE_MODELS
 from engine.config.llm import GroupSettings, LlmSettings
 from engine.config.preset import LlmPreset
 from engine.config.rewards import PlanRewards
 from engine.core.errors import UserError
-from engine.llm.algorithm import LlmAlgorithm
-from engine.llm.text_features import words
-
-ALGORITHMS = ("rloo", "grpo", "dr-grpo", "reinforce")
-"""Those that need nothing but one reward a completion."""
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.tasks.text.features import words
 
 
-def check_text(preset: LlmPreset, algorithm: LlmAlgorithm) -> None:
+def check_text(preset: LlmPreset, algorithm: LlmAlgorithm[LlmSettings]) -> None:
     """Raise UserError, naming the key, for settings that cannot go together."""
     task, settings = preset.text, preset.algorithm
     assert task is not None and isinstance(settings, LlmSettings)
-    if algorithm.name not in ALGORITHMS:
+    if "text" not in algorithm.policies:
+        able = [one.name for one in LANGUAGE_MODELS.all() if "text" in one.policies]
         raise UserError(
             f"algorithm.name: {algorithm.name} does not train on preferences; expected one of "
-            f"{', '.join(ALGORITHMS)}."
+            f"{', '.join(able)}."
         )
     for key in ("random_starts", "uniform"):
         if getattr(settings, key):

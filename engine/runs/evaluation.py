@@ -165,11 +165,12 @@ def _evaluate_adapters(
     splits = _splits(reader, overrides)
     preset = reader.info().preset
     assert isinstance(preset, LlmPreset)
-    sampled = preset.model.policy == "plan"
+    sampled = preset.model.policy == "route"
     if sampled:
-        from engine.llm.evaluation import ask_routes
+        from engine.llm.evaluation.ask import ask_routes  # start-up time
 
-        answers = ask_routes(reader.path, [split.mazes for split in splits], progress)
+        mazes = [split.mazes for split in splits]
+        answers = ask_routes(reader.path, preset, mazes, progress)
         found = [
             _split_figures(split, {k: np.array(v) for k, v in a.figures.items()}, a.stderr)
             for split, a in zip(splits, answers, strict=True)
@@ -205,9 +206,12 @@ def _policies(
     reader: RunReader, splits: list[WorldSet], progress: Progress
 ) -> list[tuple[WorldSet, Array]]:
     """Each split with the saved adapters' policies [W, O, A] in it."""
-    from engine.llm.evaluation import ask_policies
+    from engine.llm.evaluation.ask import ask_policies
 
-    asked = ask_policies(reader.path, [m for split in splits for m in split.mazes], progress)
+    preset = reader.info().preset
+    assert isinstance(preset, LlmPreset)
+    mazes = [maze for split in splits for maze in split.mazes]
+    asked = ask_policies(reader.path, preset, mazes, progress)
     cuts = np.cumsum([len(split) for split in splits])[:-1]
     return list(zip(splits, np.split(asked, cuts), strict=True))
 

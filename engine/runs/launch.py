@@ -25,7 +25,7 @@ from engine import presets
 from engine.config.preset import Budget, LlmPreset, Preset
 from engine.core.errors import INSTALL_LLM, UserError
 from engine.core.files import replace_file
-from engine.llm.catalog import resolve
+from engine.llm.models.catalog import resolve
 from engine.runs import custom_algorithm, library, schema
 from engine.runs.lock import RunLock
 from engine.runs.outcome import last_log_line

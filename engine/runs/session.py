@@ -112,7 +112,7 @@ class Session:
         self.learner = learner
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
-            learner.say = self._say_at_once
+            learner.notify = self._say_at_once
         self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:

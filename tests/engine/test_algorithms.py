@@ -14,7 +14,7 @@ from engine.core.errors import UserError
 from engine.learning.algorithm import Algorithm
 from engine.presets import algorithm_map
 
-DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "ppo", "mpo"]
+DESIGNED_FOR_LLMS = ["reinforce", "rloo", "grpo", "dr-grpo", "dapo", "gspo", "cispo", "ppo", "mpo"]
 LONGEST = 160
 
 

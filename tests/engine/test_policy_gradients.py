@@ -9,7 +9,7 @@ import torch
 
 from engine import factory, presets
 from engine.learning.events import Step
-from engine.llm.advantages import grpo_advantages
+from engine.llm.algorithms.advantages import grpo_advantages
 from engine.tabular.algorithms import grpo, ppo
 from engine.tabular.kernels import policy_table
 from engine.tabular.kernels import surrogate as clipped_surrogate

@@ -35,9 +35,9 @@ ASKED_FOR = """
     token; tokenizer; prompt; completion; chat template; language model; LoRA; LoRA rank;
     quantization; NF4; int8; adapter; base model; reference policy; KL divergence; k3 estimator;
     clip; clip fraction; ratio; group; group size; advantage within the group; all-equal group;
-    RLOO; GRPO; Dr. GRPO; DAPO; clip-higher; dynamic sampling; overlong shaping; MPO; E-step;
-    M-step; η; value head; GAE(λ); entropy bonus; packed pass; shared prefix; action policy;
-    plan policy;
+    RLOO; GRPO; Dr. GRPO; DAPO; GSPO; CISPO; clip-higher; dynamic sampling; overlong shaping; MPO;
+    E-step; M-step; η; value head; GAE(λ); entropy bonus; packed pass; shared prefix; action policy;
+    route policy;
     token budget; micro-batch; temperature; warm start; SFT; verifiable reward; reward parts;
     truncated completion; unreadable completion; reward hacking; held-out mazes; generalization gap;
     epochs; gradient norm; gradient clipping; tokens per second; log-probability; importance weight;
@@ -113,13 +113,13 @@ def empty(run: Snapshot) -> Snapshot:
     return replace(run, policy=None, evaluation=None, held_out=None, curves={}, steps=())
 
 
-PLAN = ('model.policy="plan"', "algorithm.credit='episode'")
+PLAN = ('model.policy="route"', "algorithm.credit='episode'")
 RUNS = {
     "action": (),
-    "plan": PLAN,
+    "route": PLAN,
     "ppo": ('algorithm={name="ppo"}',),
     "mpo": ('algorithm={name="mpo", eta=0.4}', 'model.quantization="int8"'),
-    "dapo": ('algorithm={name="dapo", overlong=4}', 'model.policy="plan"'),
+    "dapo": ('algorithm={name="dapo", overlong=4}', 'model.policy="route"'),
     "reinforce": ('algorithm={name="reinforce"}', "maze.test.count=4", 'model.quantization="none"'),
 }
 
@@ -157,7 +157,8 @@ def literals(file: str) -> set[str]:
 
 
 def test_every_metric_of_an_update_has_an_entry() -> None:
-    metrics = literals("engine/llm/losses.py") | literals("engine/llm/memory_use.py")
+    metrics = literals("engine/llm/algorithms/losses.py")
+    metrics |= literals("engine/llm/models/memory_use.py")
     metrics |= {"loss", "value_loss", "gradient_norm", "warmup_loss", "learning_rate", "entropy"}
     metrics |= {f"reward_{name}" for name in PlanRewards.__struct_fields__}
     metrics |= {"equal_groups", "advantage_std", "group_draws", "completion_tokens"}
@@ -230,7 +231,7 @@ def test_values_say_what_the_run_says() -> None:
     assert said("memory-use", run) == "GiB of the worker 1.25, of the GPU 6.5"
     assert said("sampled-success", run) == "not in this run: its success is exact"
     assert said("completion", run).startswith("not with action policies")
-    assert said("plan-policy", run) == "not in this run: it has action policies"
+    assert said("route-policy", run) == "not in this run: it has action policies"
 
 
 def test_values_of_routes_and_of_other_algorithms() -> None:

@@ -36,6 +36,8 @@ WITHOUT_VALUE = {
     "rloo",
     "dr-grpo",
     "dapo",
+    "gspo",
+    "cispo",
     "mpo",
     # the lab: about no single run
     "challenge-lab",

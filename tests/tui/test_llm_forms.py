@@ -71,7 +71,7 @@ def test_every_shipped_preset_has_a_form_with_its_own_values(name: str) -> None:
     assert sorted(first["model.quantization"].choices) == ["int8", "nf4", "none"]
     assert "run.agents" not in first and "run.agents" not in folded
     both = folded | first.keys()
-    assert ("model.words" in both) == ("reward.prize" in both) == (preset.model.policy == "plan")
+    assert ("model.words" in both) == ("reward.prize" in both) == (preset.model.policy == "route")
     assert ("algorithm.random_starts" in both) == (preset.model.policy == "action")
     assert ("algorithm.kl_reference" in both) == (preset.model.policy == "action")
     assert "model.observation_text" in both

@@ -14,8 +14,8 @@ from tui.cli.options import Json
 from tui.cli.output import complain, emit, on_terminal, say, table
 
 if TYPE_CHECKING:
-    from engine.llm.catalog import Known, Shape
-    from engine.llm.memory import Machine
+    from engine.llm.models.catalog import Known, Shape
+    from engine.llm.models.memory import Machine
 
 EXTRA = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf")
 """What the `llm` extra brings."""
@@ -36,7 +36,7 @@ def models(ctx: typer.Context) -> None:
 def list_models(as_json: Json = False) -> None:
     """List the models with an alias: what is here, what each costs, what can be trained here."""
     # start-up time
-    from engine.llm import catalog, memory
+    from engine.llm.models import catalog, memory
 
     require_llm_extra()
     machine = memory.this_machine()
@@ -70,7 +70,7 @@ def list_models(as_json: Json = False) -> None:
 
 def _describe(known: Known, machine: Machine) -> dict[str, Any]:
     # start-up time
-    from engine.llm import catalog, fetch, memory
+    from engine.llm.models import catalog, fetch, memory
 
     folder = fetch.find(catalog.resolve(known.alias))
     verdict = memory.verdict(known.shape, machine)
@@ -92,7 +92,7 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
 def _costs(shape: Shape, machine: Machine) -> dict[str, dict[str, int]]:
     """Bytes at each quantization: the weights alone, and all that training takes."""
     # start-up time
-    from engine.llm import memory
+    from engine.llm.models import memory
 
     costs = {way: memory.estimate(shape, way, machine.where) for way in memory.QUANTIZATIONS}
     return {way: {"weights": cost.base, "total": cost.total} for way, cost in costs.items()}
@@ -107,7 +107,7 @@ def get_model(
 ) -> None:
     """Fetch a model, unless it is here already, and say what it costs to train."""
     # start-up time
-    from engine.llm import catalog, fetch, memory
+    from engine.llm.models import catalog, fetch, memory
 
     require_llm_extra()
     source = catalog.resolve(name)

@@ -172,7 +172,7 @@ def _check_lab(
 
 def _wants_gpu(preset: Preset) -> bool:
     """Whether a preset needs a GPU, and there is none here."""
-    from engine.llm.memory import this_machine
+    from engine.llm.models.memory import this_machine
 
     return kinds.of(preset).needs_gpu and not this_machine().gpus
 

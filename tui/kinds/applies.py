@@ -21,7 +21,7 @@ ACTION_ONLY = frozenset(
         "algorithm.uniform",
         "algorithm.random_starts",
         "algorithm.credit",
-        "algorithm.kl_reference",  # the map of a plan policy never changes
+        "algorithm.kl_reference",  # the map of a route policy never changes
         "maze.revisit",
     }
 )

@@ -22,7 +22,7 @@ TABULAR: dict[str, type[Kind]] = {
 """By the family of the algorithm."""
 LANGUAGE_MODELS: dict[str, type[Kind]] = {
     "action": CellsKind,
-    "plan": RoutesKind,
+    "route": RoutesKind,
     "text": TextKind,
 }
 """By what the model is asked for."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.algorithms.registry import LANGUAGE_MODELS, Registry
+from engine.config.llm import LlmSettings
 from engine.config.preset import LlmPreset
 from engine.learning.events import Step
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.base import LlmAlgorithm
 from tui.kinds import llm_words
 from tui.kinds.base import Hints, Kind
 from tui.kinds.clock import UPDATES, Clock
@@ -136,7 +137,7 @@ class LlmKind(Kind):
     )
     """With the chance the model gave each move, before and after its update."""
     story = LlmStory
-    registry: ClassVar[Registry[LlmAlgorithm]] = LANGUAGE_MODELS
+    registry: ClassVar[Registry[LlmAlgorithm[LlmSettings]]] = LANGUAGE_MODELS
     hints = Hints(
         over="It is over. Space replays it, u shows groups, m other curves, q leaves.",
         paused="Space goes on, . does one update; Enter explains the move, u shows its group.",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from engine.llm.preference_judge import in_words
+from engine.llm.tasks.text.preference_judge import in_words
 from tui.kinds.llm import LlmKind
 from tui.kinds.views import Figure, Level, View, from_zero
 from tui.model.snapshot import Snapshot

@@ -109,7 +109,7 @@ def _shares_key(glyphs: Glyphs) -> list[Piece]:
     return [
         (glyphs.solid[2], "legend", ""),
         (" ", "", ""),
-        ("share of the moves made here", "term", "plan-policy"),
+        ("share of the moves made here", "term", "route-policy"),
     ]
 
 

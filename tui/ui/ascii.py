@@ -11,8 +11,9 @@ from tui.ui import glyphs
 
 Result = TypeVar("Result")
 
-LINES = {"frame": "round", "frame-chosen": "heavy", "rule": "solid"}
-"""Kinds of border, as style sheets name them: `border: $frame $accent`."""
+UNICODE = {"frame": "round", "frame-chosen": "heavy", "rule": "solid", "cut": "ellipsis"}
+ASCII = {"frame": "ascii", "frame-chosen": "ascii", "rule": "ascii", "cut": "clip"}
+"""Kinds of border, and the end of a text that is cut, as style sheets name them: `$frame`."""
 
 CSS = """
 GlyphApp.-ascii {
@@ -45,9 +46,8 @@ class GlyphApp(App[Result], Generic[Result]):
     CSS = CSS
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """The kinds of border, for the style sheets."""
-        ascii_only = glyphs.current().ascii
-        return dict.fromkeys(LINES, "ascii") if ascii_only else LINES
+        """What the style sheets name."""
+        return ASCII if glyphs.current().ascii else UNICODE
 
     def on_mount(self) -> None:
         """Have what Textual itself draws drawn alike."""

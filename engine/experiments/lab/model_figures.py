@@ -16,8 +16,8 @@ from pathlib import Path
 from engine.config.llm import ModelSettings
 from engine.config.preset import LlmPreset, Preset
 from engine.core.errors import UserError
-from engine.llm import fetch
-from engine.llm.catalog import Shape, resolve, shape_of
+from engine.llm.models import fetch
+from engine.llm.models.catalog import Shape, resolve, shape_of
 from engine.runs.library import run_folders
 from engine.runs.reader import RunReader
 
@@ -101,10 +101,10 @@ def writing_model(preset: Preset) -> ModelSettings:
             f"{preset.title!r} trains no language model; expected a preset with a [model] table."
         )
     model = preset.model
-    if model.policy == "action" or (model.policy == "plan" and model.words == "moves"):
+    if model.policy == "action" or (model.policy == "route" and model.words == "moves"):
         raise UserError(
             f"{preset.title!r}: its language model only says moves, so that its vocabulary is not "
-            'what it chooses from; expected model.policy = "text", or "plan" with words = "any".'
+            'what it chooses from; expected model.policy = "text", or "route" with words = "any".'
         )
     return model
 

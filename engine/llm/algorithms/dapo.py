@@ -9,15 +9,18 @@ the length limit cost something.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 from numpy.typing import ArrayLike
 
 from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import grpo_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import grpo_advantages
+from engine.llm.algorithms.base import GroupAlgorithm
+from engine.llm.algorithms.normalisers import PER_TOKEN
+from engine.llm.algorithms.ratios import TOKEN
+from engine.llm.algorithms.surrogates import Clip, ClippedRatio, Surrogate
 
 
 class LlmDapoSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="dapo"):
@@ -44,9 +47,8 @@ class LlmDapoSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="dapo
     ] = 0
 
 
-class Dapo(LlmAlgorithm):
+class Dapo(GroupAlgorithm[LlmDapoSettings]):
     name = "dapo"
-    weighting = "dapo"
     title = "DAPO"
     settings = LlmDapoSettings
     comes_from = ("grpo",)
@@ -59,8 +61,20 @@ class Dapo(LlmAlgorithm):
     )
     chosen_when = "Answers are long, and entropy collapses under GRPO."
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    normaliser = PER_TOKEN  # 1/Σ|o_i| Σ_i Σ_t
+    ratio = TOKEN
+
+    def advantages(self, returns: ArrayLike, settings: LlmDapoSettings) -> Floats:
         return grpo_advantages(returns)  # Â = (r − mean) / std
+
+    def surrogate(self, settings: LlmDapoSettings) -> Surrogate:
+        return ClippedRatio(Clip(settings.clip_low, settings.clip_high))
+
+    def draws(self, settings: LlmDapoSettings) -> int:
+        return settings.draws
+
+    def overlong(self, settings: LlmDapoSettings) -> int:
+        return settings.overlong
 
 
 ALGORITHM = Dapo()

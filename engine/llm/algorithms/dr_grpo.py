@@ -8,23 +8,23 @@ solved, and its division by each completion's length favours long wrong answers;
 
 from __future__ import annotations
 
-from typing import Any
-
 from numpy.typing import ArrayLike
 
 from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import dr_grpo_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import dr_grpo_advantages
+from engine.llm.algorithms.base import GroupAlgorithm
+from engine.llm.algorithms.normalisers import PER_LENGTH_LIMIT
+from engine.llm.algorithms.ratios import TOKEN
+from engine.llm.algorithms.surrogates import Clip, ClippedRatio, Surrogate
 
 
 class LlmDrGrpoSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="dr-grpo"):
     """Dr. GRPO: GRPO without the two normalisations that bias it."""
 
 
-class DrGrpo(LlmAlgorithm):
+class DrGrpo(GroupAlgorithm[LlmDrGrpoSettings]):
     name = "dr-grpo"
-    weighting = "dr-grpo"
     title = "Dr. GRPO"
     settings = LlmDrGrpoSettings
     comes_from = ("grpo",)
@@ -34,8 +34,15 @@ class DrGrpo(LlmAlgorithm):
     needs = "Several completions of the same prompt, and a reward for each."
     chosen_when = "GRPO makes wrong answers longer and longer."
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    policies = ("action", "route", "text")
+    normaliser = PER_LENGTH_LIMIT  # 1/(B L) Σ_i Σ_t
+    ratio = TOKEN
+
+    def advantages(self, returns: ArrayLike, settings: LlmDrGrpoSettings) -> Floats:
         return dr_grpo_advantages(returns)  # A = r − mean
+
+    def surrogate(self, settings: LlmDrGrpoSettings) -> Surrogate:
+        return ClippedRatio(Clip(settings.clip_low, settings.clip_high))
 
 
 ALGORITHM = DrGrpo()

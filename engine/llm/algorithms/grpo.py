@@ -5,33 +5,25 @@ maximise 1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k3
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from msgspec import Meta
 from numpy.typing import ArrayLike
 
 from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import grpo_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import StdFloor, grpo_advantages
+from engine.llm.algorithms.base import GroupAlgorithm
+from engine.llm.algorithms.normalisers import PER_SEQUENCE
+from engine.llm.algorithms.ratios import TOKEN
+from engine.llm.algorithms.surrogates import Clip, ClippedRatio, Surrogate
 
 
 class LlmGrpoSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="grpo"):
     """GRPO: each episode is compared with its group, over the group's standard deviation."""
 
-    std_floor: Annotated[
-        float,
-        Meta(
-            ge=0.0,
-            description="least standard deviation divided by: groups that hardly differ are not "
-            "blown up",
-        ),
-    ] = 0.0
+    std_floor: StdFloor = 0.0
 
 
-class Grpo(LlmAlgorithm):
+class Grpo(GroupAlgorithm[LlmGrpoSettings]):
     name = "grpo"
-    weighting = "grpo"
     title = "GRPO"
     settings = LlmGrpoSettings
     comes_from = ("grpo",)
@@ -44,8 +36,16 @@ class Grpo(LlmAlgorithm):
     )
     chosen_when = "Answers can be checked (mathematics, code, mazes) and memory is short."
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    policies = ("action", "route", "text")
+    normaliser = PER_SEQUENCE  # 1/G Σ_i 1/|o_i| Σ_t
+    ratio = TOKEN
+    group_centred = True
+
+    def advantages(self, returns: ArrayLike, settings: LlmGrpoSettings) -> Floats:
         return grpo_advantages(returns, settings.std_floor)  # Â = (r − mean) / std
+
+    def surrogate(self, settings: LlmGrpoSettings) -> Surrogate:
+        return ClippedRatio(Clip(settings.clip_low, settings.clip_high))
 
 
 ALGORITHM = Grpo()

@@ -12,7 +12,7 @@ of π and not of b (Retrace, Munos et al. 2016), or exploring would frighten the
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from msgspec import Meta
 from numpy.typing import ArrayLike
@@ -20,8 +20,10 @@ from numpy.typing import ArrayLike
 from engine.config.algorithm import TUNABLE, Schedule
 from engine.config.llm import Decay, LlmSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import reinforce_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import reinforce_advantages
+from engine.llm.algorithms.base import Improvement, LlmAlgorithm, Scale, StateCredit
+from engine.llm.algorithms.normalisers import PER_TOKEN
+from engine.llm.algorithms.ratios import TOKEN
 
 
 class LlmMpoSettings(LlmSettings, frozen=True, kw_only=True, tag="mpo"):
@@ -47,30 +49,41 @@ class LlmMpoSettings(LlmSettings, frozen=True, kw_only=True, tag="mpo"):
     ] = 0.0
     decay: Decay = 0.6
     scale: Annotated[
-        Literal["none", "global", "state"],
+        Scale,
         Meta(
             description="advantages over their root mean square: of all moves, or of each state's"
         ),
     ] = "state"
 
 
-class Mpo(LlmAlgorithm):
+class Mpo(LlmAlgorithm[LlmMpoSettings]):
     name = "mpo"
-    weighting = "dapo"
     title = "MPO"
     settings = LlmMpoSettings
     policy_type = "off-policy"
     comes_from = ("policy-iteration",)
-    fits_table = True
-    policies = ("action",)
     source = "Abdolmaleki et al. 2018"
     formula = "fit π to softmax( ln π_old + A/η )"
     idea = "Policy iteration in soft steps: compute a better policy, then fit the model to it."
     needs = "Advantages for all actions of a state, such as running means of returns."
     chosen_when = "Moves are few and luck is large: gradients from samples are too noisy."
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    policies = ("action",)
+    normaliser = PER_TOKEN
+    ratio = TOKEN
+    fits_table = True
+
+    def advantages(self, returns: ArrayLike, settings: LlmMpoSettings) -> Floats:
         return reinforce_advantages(returns)  # what the trajectory log compares episodes by
+
+    def clip(self, settings: LlmMpoSettings) -> None:
+        return None
+
+    def state_credit(self, settings: LlmMpoSettings) -> StateCredit:
+        return StateCredit(settings.decay, settings.scale)
+
+    def improvement(self, settings: LlmMpoSettings) -> Improvement:
+        return Improvement(settings.eta, settings.floor)
 
 
 ALGORITHM = Mpo()

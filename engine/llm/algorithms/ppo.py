@@ -9,7 +9,7 @@ loss here, as in GRPO, where the exact KL of every state is known.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 from numpy.typing import ArrayLike
@@ -17,8 +17,11 @@ from numpy.typing import ArrayLike
 from engine.config.algorithm import TUNABLE
 from engine.config.llm import ClipHigh, ClipLow, LlmSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import reinforce_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import reinforce_advantages
+from engine.llm.algorithms.base import Critic, LlmAlgorithm
+from engine.llm.algorithms.normalisers import PER_TOKEN
+from engine.llm.algorithms.ratios import TOKEN
+from engine.llm.algorithms.surrogates import Clip, ClippedRatio, Surrogate
 
 
 class LlmPpoSettings(LlmSettings, frozen=True, kw_only=True, tag="ppo"):
@@ -42,21 +45,29 @@ class LlmPpoSettings(LlmSettings, frozen=True, kw_only=True, tag="ppo"):
     ] = 0.2
 
 
-class Ppo(LlmAlgorithm):
+class Ppo(LlmAlgorithm[LlmPpoSettings]):
     name = "ppo"
-    weighting = "ppo"
     title = "PPO"
     settings = LlmPpoSettings
     comes_from = ("ppo", "actor-critic")
-    has_critic = True
     source = "Schulman et al. 2017; for language models Ouyang et al. 2022"
     formula = "min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ), ρ and Â for each token, Â by GAE"
     idea = "Several careful steps on the same samples, judged token by token by a value model."
     needs = "Completions sampled from the model now, and a reward for each; a value head."
     chosen_when = "Rewards come along the way, and there is something to learn a value from."
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    normaliser = PER_TOKEN  # E_t: all tokens alike
+    ratio = TOKEN
+    has_critic = True
+
+    def advantages(self, returns: ArrayLike, settings: LlmPpoSettings) -> Floats:
         return reinforce_advantages(returns)  # what the trajectory log compares episodes by
+
+    def surrogate(self, settings: LlmPpoSettings) -> Surrogate:
+        return ClippedRatio(Clip(settings.clip_low, settings.clip_high))
+
+    def critic(self, settings: LlmPpoSettings) -> Critic:
+        return Critic(settings.gae_lambda, settings.value_learning_rate, settings.value_clip)
 
 
 ALGORITHM = Ppo()

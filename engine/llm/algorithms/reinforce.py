@@ -7,23 +7,23 @@ The whole answer (or episode) is one action; its log-probability is the sum over
 
 from __future__ import annotations
 
-from typing import Any
-
 from numpy.typing import ArrayLike
 
 from engine.config.llm import LlmSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import reinforce_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import reinforce_advantages
+from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.algorithms.normalisers import PER_EPISODE
+from engine.llm.algorithms.ratios import TOKEN
+from engine.llm.algorithms.surrogates import LogProbability, Surrogate
 
 
 class LlmReinforceSettings(LlmSettings, frozen=True, kw_only=True, tag="reinforce"):
     """REINFORCE: episodes that earned more than the batch become more likely."""
 
 
-class Reinforce(LlmAlgorithm):
+class Reinforce(LlmAlgorithm[LlmReinforceSettings]):
     name = "reinforce"
-    weighting = "reinforce"
     title = "REINFORCE"
     settings = LlmReinforceSettings
     comes_from = ("reinforce",)
@@ -32,9 +32,15 @@ class Reinforce(LlmAlgorithm):
     idea = "Make whole completions that earned more than usual more likely."
     needs = "Completions sampled from the model now, and a reward for each; their mean as baseline."
     chosen_when = "The simplest thing that works is wanted; the reward comes once at the end."
+    policies = ("action", "route", "text")
+    normaliser = PER_EPISODE  # 1/B Σ_i Σ_t, which is log π of the whole answer
+    ratio = TOKEN  # of which the metrics tell; the loss has none
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    def advantages(self, returns: ArrayLike, settings: LlmReinforceSettings) -> Floats:
         return reinforce_advantages(returns)  # A = R − mean of the batch
+
+    def surrogate(self, settings: LlmReinforceSettings) -> Surrogate:
+        return LogProbability()
 
 
 ALGORITHM = Reinforce()

@@ -5,23 +5,23 @@ A_i = r_i − 1/(G−1) Σ_{j≠i} r_j
 
 from __future__ import annotations
 
-from typing import Any
-
 from numpy.typing import ArrayLike
 
 from engine.config.llm import ClippedGroupSettings
 from engine.core.arrays import Floats
-from engine.llm.advantages import rloo_advantages
-from engine.llm.algorithm import LlmAlgorithm
+from engine.llm.algorithms.advantages import rloo_advantages
+from engine.llm.algorithms.base import GroupAlgorithm
+from engine.llm.algorithms.normalisers import PER_EPISODE
+from engine.llm.algorithms.ratios import SEQUENCE
+from engine.llm.algorithms.surrogates import Clip, ClippedRatio, Surrogate
 
 
 class LlmRlooSettings(ClippedGroupSettings, frozen=True, kw_only=True, tag="rloo"):
     """RLOO: each episode is compared with the mean of the others of its group."""
 
 
-class Rloo(LlmAlgorithm):
+class Rloo(GroupAlgorithm[LlmRlooSettings]):
     name = "rloo"
-    weighting = "rloo"
     title = "RLOO"
     settings = LlmRlooSettings
     comes_from = ("reinforce",)
@@ -31,8 +31,16 @@ class Rloo(LlmAlgorithm):
     needs = "Several completions of the same prompt, and a reward for each."
     chosen_when = "A baseline without bias and without a value model is wanted."
 
-    def advantages(self, returns: ArrayLike, settings: Any) -> Floats:
+    policies = ("action", "route", "text")
+    normaliser = PER_EPISODE  # 1/B Σ_i Σ_t, which is log π of the whole answer
+    ratio = SEQUENCE  # the whole answer is one action
+
+    def advantages(self, returns: ArrayLike, settings: LlmRlooSettings) -> Floats:
         return rloo_advantages(returns)  # A_i = r_i − mean of the others
+
+    def surrogate(self, settings: LlmRlooSettings) -> Surrogate:
+        # Clipped, so that several passes over a batch are possible.
+        return ClippedRatio(Clip(settings.clip_low, settings.clip_high))
 
 
 ALGORITHM = Rloo()

@@ -2,8 +2,8 @@
 
 Generalized advantage estimation: Schulman et al. 2016, equation 16 (equation 11 in the PPO paper).
 Group-relative advantages: Shao et al. 2024, section 4.1.2, with TRL's sample standard deviation and
-1e-4, as for language models (`engine.llm.advantages`). R = steps of a rollout, which may hold
-several episodes and end in the middle of one; G = episodes of a group.
+1e-4, as for language models (`engine.llm.algorithms.advantages`). R = steps of a rollout, which may
+hold several episodes and end in the middle of one; G = episodes of a group.
 """
 
 from __future__ import annotations

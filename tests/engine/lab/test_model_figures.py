@@ -13,8 +13,8 @@ from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.experiments.lab import exact_figures, model_figures
 from engine.experiments.lab.exact_figures import exact_figures as figures_of
-from engine.llm import fetch
-from engine.llm.catalog import KNOWN
+from engine.llm.models import fetch
+from engine.llm.models.catalog import KNOWN
 
 TEXT = """
 title = "Words"

@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 import torch
 
-from engine.llm import fetch
+from engine.llm.models import fetch
 
 
 @pytest.fixture(scope="session", autouse=True)

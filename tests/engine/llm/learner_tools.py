@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from engine import factory, presets
-from engine.config.preset import LlmPreset
 from engine.learning.events import AnyEvent, Update
-from engine.llm.learner import TIMED, LlmLearner
+from engine.llm.learner import LlmLearner
+from engine.llm.tasks.recorded import TIMED
 
 PRESET = """
 title = "tiny"
@@ -40,11 +40,11 @@ seed = 3
 
 def preset(
     folder: Path, algorithm: str = "grpo", more: str = "", overrides: list[str] | None = None
-) -> LlmPreset:
+) -> presets.LlmPreset:
     """A preset that trains a tiny model on two by two cells."""
     text = PRESET.format(folder=folder, algorithm=algorithm, more=more)
     made = presets.parse(text, overrides=overrides)
-    assert isinstance(made, LlmPreset)
+    assert isinstance(made, presets.LlmPreset)
     return made
 
 
@@ -58,9 +58,9 @@ def learner(*args: Any, **kwargs: Any) -> LlmLearner:
 
 def train(made: LlmLearner, updates: int | None = None) -> list[AnyEvent]:
     """All events of so many updates, or of the whole budget; from the beginning if need be."""
-    events = made.begin() if made.clock == 0 else []
-    until = made.clock + updates if updates is not None else 10**9
-    while made.clock < until and not made.done:
+    events = made.begin() if made.run.clock == 0 else []
+    until = made.run.clock + updates if updates is not None else 10**9
+    while made.run.clock < until and not made.done:
         events += made.advance(1)
     return events
 

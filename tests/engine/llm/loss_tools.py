@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from engine.llm.advantages import sequence_weights
-from engine.llm.losses import Clip, TokenBatch
+from engine.algorithms.registry import LANGUAGE_MODELS
+from engine.llm.algorithms.losses import Loss, TokenBatch
+from engine.llm.algorithms.surrogates import Clip
 
 B, T, LONGEST = 6, 9, 12
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -27,7 +28,21 @@ def tokens(algorithm: str, seed: int = 0, per_token: bool = False, gap: float = 
         log_p_old=tensor(log_p + gap * rng.normal(size=(B, T))),
         advantages=torch.tensor(rng.normal(size=(B, T) if per_token else B)),
         mask=torch.tensor(mask),
-        weights=torch.tensor(sequence_weights(algorithm, lengths, LONGEST)),
+        weights=torch.tensor(LANGUAGE_MODELS.get(algorithm).normaliser(lengths, LONGEST)),
         log_p_ref=tensor(log_p + 0.3 * rng.normal(size=(B, T))),
         entropy=tensor(rng.random((B, T))).requires_grad_(),
     )
+
+
+def loss_of(
+    algorithm: str,
+    batch: TokenBatch,
+    clip: Clip | None = None,
+    kl: float = 0.0,
+    entropy: float = 0.0,
+) -> Loss:
+    """The loss an algorithm makes of completions, with its own clip or, where it has one, this."""
+    made = LANGUAGE_MODELS.get(algorithm)
+    own = clip is not None and "clip_low" in made.settings.__struct_fields__
+    bounds = {"clip_low": clip.low, "clip_high": clip.high} if own else {}
+    return made.token_loss(batch, made.settings(kl=kl, **bounds), entropy)

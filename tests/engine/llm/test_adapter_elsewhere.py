@@ -25,11 +25,12 @@ from run_tools import run_here
 
 from engine import factory
 from engine.env.build_mdp import build_mdp
-from engine.llm.action_policy import ActionPolicy
-from engine.llm.catalog import WHEEL
-from engine.llm.device import Quantization
-from engine.llm.loading import Loaded, LoraSettings, load_model, save_adapter
-from engine.llm.prompts import NO_PROMPT, ActionPrompts, action_prompts
+from engine.llm.forward.cell_policy import CellPolicy
+from engine.llm.forward.prompts import NO_PROMPT, CellPrompts, cell_prompts
+from engine.llm.models.adapters import save_adapter
+from engine.llm.models.catalog import WHEEL
+from engine.llm.models.device import Quantization
+from engine.llm.models.loading import Loaded, LoraSettings, load_model
 from engine.runs import launch
 from engine.runs.evaluation import played_worlds
 from engine.runs.reader import RunReader
@@ -83,15 +84,15 @@ def with_adapters(name: str, quantization: Quantization, scale: float) -> Loaded
     return loaded
 
 
-def prompts_of(loaded: Loaded) -> ActionPrompts:
-    return action_prompts(worlds(MAPS[0]), loaded.tokenizer)
+def prompts_of(loaded: Loaded) -> CellPrompts:
+    return cell_prompts(worlds(MAPS[0]), loaded.tokenizer)
 
 
 def assert_the_same_elsewhere(loaded: Loaded, folder: Path, rows: Sequence[int]) -> None:
     """The folder's README leads to the same π at some prompts; the base alone says another."""
     prompts = prompts_of(loaded)
     save_adapter(loaded, folder)
-    policy = ActionPolicy(loaded.model)
+    policy = CellPolicy(loaded.model)
     own = policy.log_probs(prompts, rows).exp().numpy()
     base = policy.reference_log_probs(prompts, rows).exp().numpy()
     found = asked_elsewhere(folder, [prompts.tokens[row] for row in rows], prompts.action_tokens)
@@ -113,7 +114,7 @@ def test_the_adapters_of_a_quantized_run(tiny_model: Tiny, tmp_path: Path) -> No
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model("llama"))
-    prompts = action_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
+    prompts = cell_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
     found = asked_elsewhere(run_dir / "adapter", prompts.tokens, prompts.action_tokens)
     row = prompts.row[0]
     decided = row != NO_PROMPT

@@ -5,8 +5,8 @@ import statistics
 import numpy as np
 import pytest
 
-from engine.algorithms import registry
-from engine.llm import advantages
+from engine.algorithms.registry import LANGUAGE_MODELS
+from engine.llm.algorithms import advantages
 
 RNG = np.random.default_rng(3)
 RETURNS = RNG.normal(size=(5, 8)) * np.array([[1.0], [0.01], [100.0], [1.0], [1.0]])
@@ -55,11 +55,11 @@ def test_a_floor_under_the_spread_tames_groups_that_hardly_differ() -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(registry.LANGUAGE_MODELS.names))
+@pytest.mark.parametrize("name", sorted(LANGUAGE_MODELS.names))
 def test_equal_returns_have_advantage_exactly_zero(name: str) -> None:
     returns = np.full((1, 7), 0.1)
     assert returns.mean() != 0.1  # rounding: a plain r − mean would not be 0
-    algorithm = registry.LANGUAGE_MODELS.get(name)
+    algorithm = LANGUAGE_MODELS.get(name)
     found = algorithm.advantages(returns, algorithm.settings())
     np.testing.assert_array_equal(found, np.zeros((1, 7)))
 
@@ -162,21 +162,21 @@ def test_standardised_looks_at_the_mask_only() -> None:
     np.testing.assert_array_equal(advantages.standardised(values, mask * 0), np.zeros((2, 3)))
 
 
-def test_sequence_weights_are_the_papers_means() -> None:
+def test_normalisers_are_the_papers_means() -> None:
     lengths, longest = np.array([2, 5, 1]), 6
     terms = [RNG.normal(size=n) for n in lengths]
     everything = np.concatenate(terms)
     expected = {
         "grpo": np.mean([t.mean() for t in terms]),
+        "gspo": np.mean([t.mean() for t in terms]),
         "dapo": everything.mean(),
+        "cispo": everything.mean(),
         "ppo": everything.mean(),
         "dr-grpo": everything.sum() / (3 * longest),
         "reinforce": np.mean([t.sum() for t in terms]),
         "rloo": np.mean([t.sum() for t in terms]),
     }
     for name, mean in expected.items():
-        weights = advantages.sequence_weights(name, lengths, longest)
+        weights = LANGUAGE_MODELS.get(name).normaliser(lengths, longest)
         found = sum(w * t.sum() for w, t in zip(weights, terms, strict=True))
         assert found == pytest.approx(mean, rel=1e-12), name
-    with pytest.raises(ValueError, match="'sarsa'"):
-        advantages.sequence_weights("sarsa", lengths, longest)

@@ -6,12 +6,19 @@ Everything is float64; gradients are autograd's on both sides, through an indepe
 import numpy as np
 import pytest
 import torch
-from loss_tools import DAPO, EXACT, LONGEST, B, tokens
+from loss_tools import DAPO, EXACT, LONGEST, B, loss_of, tokens
 
-from engine.llm import losses
-from engine.llm.advantages import sequence_weights
-from engine.llm.losses import Clip, TableBatch, TokenBatch, ValueBatch
-from engine.llm.rollouts import mixed_with_uniform
+from engine.algorithms.registry import LANGUAGE_MODELS
+from engine.llm.algorithms import losses, ratios, surrogates
+from engine.llm.algorithms.losses import TableBatch, TokenBatch, ValueBatch
+from engine.llm.algorithms.surrogates import (
+    Clip,
+    ClippedRatio,
+    ClippedWeight,
+    LogProbability,
+    Surrogate,
+)
+from engine.llm.tasks.cells.rollouts import mixed_with_uniform
 
 STATES, A = 7, 4
 
@@ -24,17 +31,23 @@ def by_loops(
     for i in range(B):
         terms = []
         n = int(batch.mask[i].sum())
-        whole = (batch.log_p[i, :n] - batch.log_p_old[i, :n]).sum().exp()
+        whole = batch.log_p[i, :n].exp().prod() / batch.log_p_old[i, :n].exp().prod()
         for t in range(n):
             log_p, old = batch.log_p[i, t], batch.log_p_old[i, t]
             a = batch.advantages[i] if batch.advantages.dim() == 1 else batch.advantages[i, t]
-            ratio = whole if algorithm == "rloo" else log_p.exp() / old.exp()
+            ratio = log_p.exp() / old.exp()
+            if algorithm == "rloo":
+                ratio = whole
+            if algorithm == "gspo":
+                ratio = whole ** (1 / n)
             bounded = min(
                 max(ratio, 1 - clip.low), torch.tensor(1 + clip.high, dtype=torch.float64)
             )
             term = min(ratio * a, bounded * a)
             if algorithm == "reinforce":
                 term = a * log_p
+            if algorithm == "cispo":
+                term = float(bounded) * a * log_p
             if algorithm == "rloo":
                 term = term / n  # one term an answer
             r = (batch.log_p_ref[i, t] - log_p).exp()
@@ -42,7 +55,7 @@ def by_loops(
             terms.append(term)
         answers.append(torch.stack(terms))
     everything = torch.cat(answers)
-    if algorithm == "grpo":
+    if algorithm in ("grpo", "gspo"):  # of GSPO's equal terms the mean is one
         return -torch.stack([answer.mean() for answer in answers]).mean()
     if algorithm == "dr-grpo":
         return -everything.sum() / (B * LONGEST)
@@ -51,15 +64,25 @@ def by_loops(
     return -everything.mean()
 
 
-ALGORITHMS = ("reinforce", "rloo", "grpo", "dr-grpo", "dapo", "ppo")
+ALGORITHMS = tuple(
+    name for name in LANGUAGE_MODELS.names if not LANGUAGE_MODELS.get(name).fits_table
+)
+CLIPS = {
+    "rloo": Clip(), "grpo": Clip(), "dr-grpo": Clip(), "ppo": Clip(), "dapo": DAPO,
+    "gspo": Clip(3e-4, 4e-4), "cispo": Clip(1.0, 4.0),
+}  # fmt: skip
+"""The papers' own, which are the defaults; for CISPO see its file."""
+TIGHT = {"gspo": Clip(0.05, 0.05)}
+"""Under which the random completions are clipped on both sides; else DAPO's."""
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("seed", range(3))
-def test_token_losses_are_the_papers(algorithm: str, seed: int) -> None:
+@pytest.mark.parametrize("tight", [False, True])
+def test_token_losses_are_the_papers(algorithm: str, seed: int, tight: bool) -> None:
     batch = tokens(algorithm, seed, per_token=algorithm == "ppo")
-    clip = DAPO if algorithm == "dapo" else Clip()
-    found = losses.token_loss(algorithm, batch, clip, kl=0.07, entropy=0.03).loss
+    clip = TIGHT.get(algorithm, DAPO) if tight else CLIPS.get(algorithm, Clip())
+    found = loss_of(algorithm, batch, clip if tight else None, kl=0.07, entropy=0.03).loss
     expected = by_loops(algorithm, batch, clip, kl=0.07, entropy=0.03)
     torch.testing.assert_close(found, expected, **EXACT)
     inputs = (batch.log_p, batch.entropy)
@@ -68,8 +91,53 @@ def test_token_losses_are_the_papers(algorithm: str, seed: int) -> None:
     ):
         torch.testing.assert_close(ours, theirs, **EXACT)
     assert bool((torch.autograd.grad(
-        losses.token_loss(algorithm, batch, clip).loss, batch.log_p
+        loss_of(algorithm, batch, clip).loss, batch.log_p
     )[0] != 0).any())  # fmt: skip
+
+
+def test_every_clip_has_a_reference() -> None:
+    clipped = [
+        n
+        for n in ALGORITHMS
+        if LANGUAGE_MODELS.get(n).clip(LANGUAGE_MODELS.get(n).settings()) is not None
+    ]
+    assert sorted(clipped) == sorted(CLIPS)
+
+
+def test_gspo_follows_or_leaves_out_an_answer_as_one() -> None:
+    batch = tokens("gspo", 3)
+    clip = TIGHT["gspo"]
+    gradient = torch.autograd.grad(loss_of("gspo", batch, clip).loss, batch.log_p)[0]
+    moved = torch.where(batch.mask, batch.log_p - batch.log_p_old, 0.0).sum(1)
+    n = batch.mask.sum(1)
+    s, a = (moved / n).exp().detach(), batch.advantages
+    followed = torch.where(a > 0, s <= 1 + clip.high, s >= 1 - clip.low)
+    assert bool(followed.any()) and not bool(followed.all())
+    expected = -(followed * s * a / n / B)[:, None] * batch.mask  # eq. 10: s A · mean of ∇ log π
+    torch.testing.assert_close(gradient, expected, **EXACT)
+
+
+def test_cispo_never_silences_a_token() -> None:
+    batch = tokens("cispo", 3)
+    clip = Clip(0.2, 0.28)
+    found = loss_of("cispo", batch, clip)
+    assert found.sums.clipped_low > 0 and found.sums.clipped_high > 0
+    gradient = torch.autograd.grad(found.loss, batch.log_p)[0]
+    assert bool((gradient[batch.mask] != 0).all())
+    most = (1 + clip.high) * batch.advantages.abs() / batch.mask.sum()
+    assert bool((gradient.abs() <= most[:, None] + 1e-12).all())
+    silent = torch.autograd.grad(loss_of("dapo", batch, clip).loss, batch.log_p)[0]
+    assert bool((silent[batch.mask] == 0).any())
+
+
+def test_a_name_is_no_part_of_a_loss() -> None:
+    batch = tokens("grpo")
+    with pytest.raises(TypeError, match="ratio is 'sequence'"):
+        losses.token_loss(batch, ClippedRatio(Clip()), "sequence")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="surrogate is 'grpo'"):
+        losses.token_loss(batch, "grpo", ratios.TOKEN)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="surrogate is None"):
+        losses.table_loss(Steps(0).batch(), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -80,7 +148,7 @@ def test_micro_batches_add_up_to_the_batch(algorithm: str) -> None:
         return TokenBatch(*(part[which] for part in batch))
 
     def figures(split: list[list[int]]) -> tuple[float, torch.Tensor, dict[str, float]]:
-        pieces = [losses.token_loss(algorithm, rows(w), DAPO, 0.1, 0.01) for w in split]
+        pieces = [loss_of(algorithm, rows(w), TIGHT.get(algorithm, DAPO), 0.1, 0.01) for w in split]
         loss = sum(piece.loss for piece in pieces)
         gradient = torch.autograd.grad(loss, batch.log_p, retain_graph=True)[0]
         return loss.item(), gradient, losses.metrics([piece.sums for piece in pieces])
@@ -95,19 +163,19 @@ def test_micro_batches_add_up_to_the_batch(algorithm: str) -> None:
         assert told == pytest.approx(whole[2], rel=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "dr-grpo", "dapo", "ppo", "rloo"])
+@pytest.mark.parametrize("algorithm", sorted(CLIPS))
 def test_on_the_first_pass_nothing_is_clipped_and_the_gradient_is_reinforces(
     algorithm: str,
 ) -> None:
     batch = tokens(algorithm, 1, gap=0.0)
-    found = losses.token_loss(algorithm, batch)
+    found = loss_of(algorithm, batch)
     told = losses.metrics([found.sums])
     assert told["clip_fraction"] == 0 and told["ratio_mean"] == told["ratio_max"] == 1
     assert told["approx_kl"] == 0
     weights = batch.weights
     if algorithm == "rloo":  # one term an answer: the gradient reaches all of its tokens
-        weights = torch.tensor(sequence_weights("rloo", batch.mask.sum(1), LONGEST))
-    plain = losses.token_loss("reinforce", batch._replace(weights=weights)).loss
+        weights = torch.tensor(LANGUAGE_MODELS.get("rloo").normaliser(batch.mask.sum(1), LONGEST))
+    plain = loss_of("reinforce", batch._replace(weights=weights)).loss
     torch.testing.assert_close(
         torch.autograd.grad(found.loss, batch.log_p)[0],
         torch.autograd.grad(plain, batch.log_p)[0],
@@ -124,7 +192,7 @@ def test_metrics_count_what_is_clipped() -> None:
         mask=torch.ones_like(log_p),
         weights=torch.tensor([0.25], dtype=torch.float64),
     )
-    told = losses.metrics([losses.token_loss("dapo", batch, DAPO).sums])
+    told = losses.metrics([loss_of("dapo", batch, DAPO).sums])
     assert told["clip_fraction_high"] == told["clip_fraction_low"] == 0.25
     assert told["clip_fraction"] == 0.5
     assert told["ratio_max"] == pytest.approx(np.exp(0.5))
@@ -136,14 +204,14 @@ def test_a_huge_ratio_stays_finite() -> None:
     batch = TokenBatch(
         log_p, torch.tensor([[-500.0]]), torch.tensor([-1.0]), torch.ones(1, 1), torch.ones(1)
     )
-    found = losses.token_loss("grpo", batch)
+    found = loss_of("grpo", batch)
     assert bool(torch.isfinite(found.loss))
     assert bool(torch.isfinite(torch.autograd.grad(found.loss, log_p)[0]).all())
 
 
 def test_an_entropy_bonus_without_entropies_is_refused() -> None:
     with pytest.raises(ValueError, match="needs the entropy"):
-        losses.token_loss("grpo", tokens("grpo")._replace(entropy=None), entropy=0.1)
+        loss_of("grpo", tokens("grpo")._replace(entropy=None), entropy=0.1)
 
 
 # ------------------------------------------------------------------------------------- the table
@@ -184,37 +252,75 @@ class Steps:
             log_pi_ref=self.log_ref,
         )
 
-    def one_term_per_step(self, clip: Clip | None, kl: float, entropy: float) -> torch.Tensor:
+    def one_term_per_step(self, what: Surrogate, kl: float, entropy: float) -> torch.Tensor:
         log_pi = torch.log_softmax(self.logits, -1)
         total = torch.zeros(())
         for o, a, advantage, w in zip(self.o, self.a, self.advantage, self.weight, strict=True):
             ratio = (log_pi[o, a] - self.log_old[o, a]).exp()
-            if clip is None:
-                gain = advantage * log_pi[o, a]
-            else:
-                bounded = ratio.clamp(1 - clip.low, 1 + clip.high)
-                gain = torch.minimum(ratio * advantage, bounded * advantage)
+            gain = advantage * log_pi[o, a]
+            if what.clip is not None:
+                bounded = ratio.clamp(1 - what.clip.low, 1 + what.clip.high)
+                if isinstance(what, ClippedWeight):
+                    gain = bounded.detach() * gain
+                else:
+                    gain = torch.minimum(ratio * advantage, bounded * advantage)
             pi = log_pi[o].exp()
             divergence = (pi * (log_pi[o] - self.log_ref[o])).sum()
             h = -(pi * log_pi[o]).sum()
             total = total - w * (gain - kl * divergence + entropy * h)
         return total
 
+    def clipped(self, what: Surrogate) -> tuple[float, float]:
+        """The shares of the steps that teach which are held at the lower bound and at the upper."""
+        assert what.clip is not None
+        pi = torch.softmax(self.logits.detach(), -1).numpy()
+        ratio = pi[self.o, self.a] / self.log_old.exp().numpy()[self.o, self.a]
+        low, high = ratio < 1 - what.clip.low, ratio > 1 + what.clip.high
+        taught = self.advantage != 0
+        if isinstance(what, ClippedRatio):
+            low, high = low & (self.advantage < 0), high & (self.advantage > 0)
+        return (low & taught).sum() / taught.sum(), (high & taught).sum() / taught.sum()
 
-@pytest.mark.parametrize("clip", [Clip(), DAPO, Clip(0.05, 0.01), None])
+
+SURROGATES = [
+    ClippedRatio(Clip()), ClippedRatio(DAPO), ClippedRatio(Clip(0.05, 0.01)), LogProbability(),
+    ClippedWeight(DAPO), ClippedWeight(Clip(1.0, 0.5)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
 @pytest.mark.parametrize("mixture", [0.0, 0.3])
-def test_the_table_equals_one_term_per_step(clip: Clip | None, mixture: float) -> None:
+def test_the_table_equals_one_term_per_step(surrogate: Surrogate, mixture: float) -> None:
     steps = Steps(seed=2, mixture=mixture)
-    found = losses.table_loss(steps.batch(), clip, kl=0.05, entropy=0.02)
-    expected = steps.one_term_per_step(clip, kl=0.05, entropy=0.02)
+    found = losses.table_loss(steps.batch(), surrogate, kl=0.05, entropy=0.02)
+    expected = steps.one_term_per_step(surrogate, kl=0.05, entropy=0.02)
     torch.testing.assert_close(found.loss, expected, **EXACT)
     ours = torch.autograd.grad(found.loss, steps.logits)[0]
     theirs = torch.autograd.grad(expected, steps.logits)[0]
     torch.testing.assert_close(ours, theirs, **EXACT)
     assert float(ours[:-1].abs().max()) > 1e-3
     told = losses.metrics([found.sums])
-    if clip is not None:
-        assert told["clip_fraction_low"] > 0 and told["clip_fraction_high"] > 0
+    if surrogate.clip is None:
+        assert told["clip_fraction"] == 0
+        return
+    assert (told["clip_fraction_low"], told["clip_fraction_high"]) == pytest.approx(
+        steps.clipped(surrogate)
+    )
+    assert told["clip_fraction_high"] > 0
+    assert (told["clip_fraction_low"] > 0) == (surrogate.clip.low < 1)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_table_loss_of_an_algorithm_is_its_surrogates(name: str) -> None:
+    algorithm, batch = LANGUAGE_MODELS.get(name), Steps(3).batch()
+    settings = algorithm.settings(kl=0.05)
+    found = algorithm.table_loss(batch, settings, 0.02)
+    expected = losses.table_loss(batch, algorithm.surrogate(settings), 0.05, 0.02)
+    assert found.loss.item() == expected.loss.item()
+
+
+def test_all_surrogates_are_tested() -> None:
+    assert {type(one) for one in SURROGATES} == set(surrogates.Surrogate.__subclasses__())
 
 
 def test_adding_signs_up_first_would_be_wrong() -> None:
@@ -223,19 +329,21 @@ def test_adding_signs_up_first_would_be_wrong() -> None:
     batch = steps.batch()
     net = batch.positive + batch.negative
     netted = batch._replace(positive=net.clamp(min=0), negative=net.clamp(max=0))
+    plain = ClippedRatio(Clip())
     right, wrong = (
-        torch.autograd.grad(losses.table_loss(b).loss, steps.logits, retain_graph=True)[0]
+        torch.autograd.grad(losses.table_loss(b, plain).loss, steps.logits, retain_graph=True)[0]
         for b in (batch, netted)
     )
     assert float((right - wrong).abs().max()) > 0.1 * float(right.abs().max())
 
 
-def test_states_in_micro_batches_add_up() -> None:
+@pytest.mark.parametrize("surrogate", [ClippedRatio(DAPO), ClippedWeight(DAPO)], ids=str)
+def test_states_in_micro_batches_add_up(surrogate: Surrogate) -> None:
     steps = Steps(seed=4)
     batch = steps.batch()
-    whole = losses.table_loss(batch, DAPO, 0.1, 0.01)
+    whole = losses.table_loss(batch, surrogate, 0.1, 0.01)
     pieces = [
-        losses.table_loss(TableBatch(*(part[rows] for part in batch)), DAPO, 0.1, 0.01)
+        losses.table_loss(TableBatch(*(part[rows] for part in batch)), surrogate, 0.1, 0.01)
         for rows in ([0, 3], [1], [2, 4, 5, 6])
     ]
     torch.testing.assert_close(sum(piece.loss for piece in pieces), whole.loss, **EXACT)

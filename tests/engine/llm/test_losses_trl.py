@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from loss_tools import DAPO, EXACT, LONGEST, tokens
+from loss_tools import DAPO, EXACT, LONGEST, loss_of, tokens
 
-from engine.llm import losses
-from engine.llm.losses import Clip, TokenBatch
+from engine.llm.algorithms.losses import TokenBatch
+from engine.llm.algorithms.surrogates import Clip
 
 
 def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.Tensor:
@@ -27,10 +27,11 @@ def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.
         ),
         accelerator=quiet,
         model=types.SimpleNamespace(training=True),
-        loss_type=algorithm.replace("-", "_"),
-        importance_sampling_level="token",
+        loss_type="grpo" if algorithm == "gspo" else algorithm.replace("-", "_"),
+        importance_sampling_level="sequence" if algorithm == "gspo" else "token",
         epsilon_low=clip.low,
-        epsilon_high=clip.high,
+        # For CISPO TRL's is the largest weight itself, and there is none below.
+        epsilon_high=1 + clip.high if algorithm == "cispo" else clip.high,
         beta=kl,
         max_completion_length=LONGEST,
         current_gradient_accumulation_steps=1,
@@ -65,12 +66,19 @@ def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.
     return loss
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "dr-grpo", "dapo", "rloo"])
+CLIPS = {"rloo": Clip(0.1, 0.1), "gspo": Clip(0.03, 0.04), "cispo": Clip(1.0, 0.1)}
+"""Those under which some of the terms are clipped and some are not; else DAPO's."""
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dr-grpo", "dapo", "rloo", "gspo", "cispo"])
 def test_losses_equal_trls(algorithm: str) -> None:
     batch = tokens(algorithm, 11, gap=0.2)
+    clip = CLIPS.get(algorithm, DAPO)
     kl = 0.0 if algorithm == "rloo" else 0.04  # TRL's RLOO has the KL in the reward
-    theirs = trl_loss(algorithm, batch, DAPO, kl)
-    ours = losses.token_loss(algorithm, batch, DAPO, kl).loss
+    theirs = trl_loss(algorithm, batch, clip, kl)
+    found = loss_of(algorithm, batch, clip, kl)
+    ours = found.loss
+    assert 0 < found.sums.clipped_low + found.sums.clipped_high < batch.mask.sum()
     torch.testing.assert_close(ours, theirs, **EXACT)
     torch.testing.assert_close(
         torch.autograd.grad(ours, batch.log_p)[0],

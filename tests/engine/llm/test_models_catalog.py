@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import UserError
-from engine.llm import catalog, memory
+from engine.llm.models import catalog, memory
 
 PUBLISHED = {
     "smollm2-135m": 134_515_008,

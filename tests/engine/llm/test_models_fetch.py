@@ -19,9 +19,9 @@ import tiny_models
 import torch
 
 from engine.core.errors import UserError
-from engine.llm import fetch, hub, wheel
-from engine.llm.catalog import resolve
-from engine.llm.gguf_to_safetensors import convert
+from engine.llm.models import fetch, hub, wheel
+from engine.llm.models.catalog import resolve
+from engine.llm.models.gguf_to_safetensors import convert
 
 WEIGHTS_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
 

@@ -14,17 +14,11 @@ import tiny_models
 import torch
 
 from engine.core.errors import UserError
-from engine.llm import device, memory
-from engine.llm.attention import adapter_off, unpacked
-from engine.llm.catalog import resolve, shape_of
-from engine.llm.loading import (
-    Loaded,
-    LoraSettings,
-    adapter_weights,
-    load_adapter,
-    load_model,
-    save_adapter,
-)
+from engine.llm.forward.attention import adapter_off, unpacked
+from engine.llm.models import device, memory
+from engine.llm.models.adapters import adapter_weights, load_adapter, save_adapter
+from engine.llm.models.catalog import resolve, shape_of
+from engine.llm.models.loading import Loaded, LoraSettings, load_model
 
 TinyModel = Callable[[str], Path]
 QUANTIZATIONS = ("nf4", "int8", "none")
@@ -85,7 +79,7 @@ def test_an_evaluation_does_not_cost_later_gradients(
     quantization: device.Quantization,
     no_gradients: Callable[[], torch.no_grad],
 ) -> None:
-    """Without `engine.llm.quantized.steady`, NF4 loses them on processors with AVX512-BF16."""
+    """Without `models.quantized.steady`, NF4 loses them on processors with AVX512-BF16."""
     loaded = load_model(str(tiny_model(architecture)), quantization, "cpu")
     shake_adapters(loaded)
     before, trained_with = gradients(loaded), logits(loaded)

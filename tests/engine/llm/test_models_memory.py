@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.llm import memory
-from engine.llm.catalog import Shape, resolve, shape_of
+from engine.llm.models import memory
+from engine.llm.models.catalog import Shape, resolve, shape_of
 
 RUN = """
 import json, resource, sys
 import torch
 from engine import factory, presets
-from engine.llm.packing import TokenTree
+from engine.llm.forward.packing import TokenTree
 
 torch.set_num_threads(1)
 learner = factory.make_learner(presets.load("llm-generalize", overrides=sys.argv[1:]))

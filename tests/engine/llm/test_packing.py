@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.llm.packing import TokenTree, split_by_budget
+from engine.llm.forward.packing import TokenTree, split_by_budget
 
 SEQUENCES = [[5, 6, 7, 1], [5, 6, 7, 2, 3], [5, 6], [5, 6, 8, 2, 3], [9, 6, 7]]
 

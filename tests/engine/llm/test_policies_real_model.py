@@ -4,11 +4,12 @@ import pytest
 import torch
 from policy_tools import MAPS, clipped, gradients, relative, worlds
 
-from engine.llm.action_policy import TOLERANCE, ActionPolicy
-from engine.llm.loading import load_model
-from engine.llm.plan_policy import PlanPolicy, move_words
-from engine.llm.prompts import action_prompts, plan_prompt
-from engine.llm.sampling import end_tokens
+from engine.llm.forward.cell_policy import CellPolicy
+from engine.llm.forward.completion_policy import CompletionPolicy, move_words
+from engine.llm.forward.packing import TOLERANCE
+from engine.llm.forward.prompts import cell_prompts, route_prompt
+from engine.llm.forward.sampling import end_tokens
+from engine.llm.models.loading import load_model
 
 
 @pytest.fixture(scope="module", params=["none", "nf4"])
@@ -25,16 +26,16 @@ def real(request, smollm):
 
 def test_action_policy(real):
     model, tokenizer = real
-    prompts = action_prompts(worlds(MAPS[0]), tokenizer)
+    prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
     rows = [0, 4, 10]
-    policy = ActionPolicy(model)
+    policy = CellPolicy(model)
     assert policy.packed and policy.verify(prompts, rows) <= TOLERANCE
     generator = torch.Generator().manual_seed(0)
     old = policy.log_probs(prompts, rows) + 0.3 * torch.randn((3, 4), generator=generator)
     advantages = torch.randn((3, 4), generator=generator)
     plain, packed = (
         gradients(model, clipped(each.forward(prompts, rows).log_probs, old, advantages))
-        for each in (ActionPolicy(model, packed=False), policy)
+        for each in (CellPolicy(model, packed=False), policy)
     )
     assert plain.abs().max() > 0
     assert relative(packed - plain, plain) <= 1e-3
@@ -43,9 +44,9 @@ def test_action_policy(real):
 def test_plan_policy(real):
     model, tokenizer = real
     [(maze, mdp)] = worlds(MAPS[0])
-    prompt = plan_prompt(maze, mdp, tokenizer, 0)
+    prompt = route_prompt(maze, mdp, tokenizer, 0)
     words = move_words(prompt, end_tokens(model, tokenizer))
-    policy = PlanPolicy(model, tokenizer, max_tokens=5, words=words)
+    policy = CompletionPolicy(model, tokenizer, max_tokens=5, words=words)
     drawn = policy.sample([prompt.tokens], 3, torch.Generator().manual_seed(0))
     owners, routes = [prompt.tokens] * 3, drawn.rows()
     assert (policy.log_probs(owners, routes) - drawn.log_probs).abs().max() <= TOLERANCE

@@ -9,11 +9,11 @@ import torch
 from engine.config.text import TextTask
 from engine.core.errors import UserError
 from engine.learning.events import Pair
-from engine.llm.preference_diagnosis import overoptimised
-from engine.llm.preference_judge import in_words, ruled, scored_target, true_score
-from engine.llm.preference_model import RewardModel, Scale, fit, gradient, loss, sigmoid
-from engine.llm.preference_rounds import Rounds, agreement
-from engine.llm.text_features import MEANING, NAMES, distinct, readable, words
+from engine.llm.diagnosis.preferences import overoptimised
+from engine.llm.tasks.text.features import MEANING, NAMES, distinct, readable, words
+from engine.llm.tasks.text.preference_judge import in_words, ruled, scored_target, true_score
+from engine.llm.tasks.text.preference_model import RewardModel, Scale, fit, gradient, loss, sigmoid
+from engine.llm.tasks.text.preference_rounds import Rounds, agreement
 
 
 def drawn(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

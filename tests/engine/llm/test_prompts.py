@@ -10,13 +10,8 @@ from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.env.maze import Maze
 from engine.env.settings import MazeSettings
-from engine.llm.packing import TokenTree
-from engine.llm.prompts import (
-    NO_PROMPT,
-    action_prompts,
-    deciding_states,
-    plan_prompt,
-)
+from engine.llm.forward.packing import TokenTree
+from engine.llm.forward.prompts import NO_PROMPT, cell_prompts, deciding_states, route_prompt
 
 AROUND = "ice left, ice below, hole right, ice above, prize 1 down 1 right"
 STATES = [0, 1, 2, 3, 4, 6, 8, 9, 10, 13, 14]  # ice of MAPS[0]
@@ -28,7 +23,7 @@ def tokenizer():
 
 
 def test_every_state_with_something_to_decide_has_a_prompt(tokenizer):
-    prompts = action_prompts(worlds(MAPS[0]), tokenizer)
+    prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
     assert np.flatnonzero(prompts.row[0] != NO_PROMPT).tolist() == STATES
     assert len(prompts) == len(STATES)
     assert [tokenizer.decode([token]) for token in prompts.action_tokens] == list(prompts.words)
@@ -53,7 +48,7 @@ def test_a_hole_that_sends_you_back_is_no_place_to_decide():
     ],
 )
 def test_the_three_ways_to_be_told(tokenizer, told, end, has_map):
-    prompts = action_prompts(worlds(MAPS[0]), tokenizer, told)
+    prompts = cell_prompts(worlds(MAPS[0]), tokenizer, told)
     text = prompts.texts[prompts.row[0, 10]]
     assert text.endswith("<|im_start|>assistant\n" + end)
     assert ("\nF F F H\n" in text) == has_map
@@ -62,7 +57,7 @@ def test_the_three_ways_to_be_told(tokenizer, told, end, has_map):
 
 def test_a_partial_observation_tells_neither_cell_nor_prize(tokenizer):
     maze = Maze(rows=MAPS[0], observation="neighbourhood")
-    prompts = action_prompts([(maze, build_mdp(maze))], tokenizer, "local")
+    prompts = cell_prompts([(maze, build_mdp(maze))], tokenizer, "local")
     ends = {text.rpartition("\n")[2] for text in prompts.texts}
     assert "With wall left, ice below, ice right, wall above I move" in ends
     assert not any("prize 1" in end or "row" in end for end in ends)
@@ -70,25 +65,25 @@ def test_a_partial_observation_tells_neither_cell_nor_prize(tokenizer):
 
 
 def test_the_same_view_in_two_mazes_is_one_prompt(tokenizer):
-    local = action_prompts(worlds(), tokenizer, "local")
+    local = cell_prompts(worlds(), tokenizer, "local")
     assert len(local) < (local.row != NO_PROMPT).sum()
     shared = {int(row) for row in local.row[0]} & {int(row) for row in local.row[1]} - {NO_PROMPT}
     assert shared
-    told_maps = action_prompts(worlds(), tokenizer, "map")
+    told_maps = cell_prompts(worlds(), tokenizer, "map")
     assert len(told_maps) == (told_maps.row != NO_PROMPT).sum()
 
 
 def test_the_tree_shares_instructions_map_and_row(tokenizer):
-    prompts = action_prompts(worlds(), tokenizer)
+    prompts = cell_prompts(worlds(), tokenizer)
     tree = TokenTree.build(prompts.tokens)
-    single = TokenTree.build(action_prompts(worlds(MAPS[0]), tokenizer).tokens)
+    single = TokenTree.build(cell_prompts(worlds(MAPS[0]), tokenizer).tokens)
     longest = max(len(tokens) for tokens in prompts.tokens)
     assert len(single) < longest + 12 * len(STATES)  # a few tokens a state
     assert len(tree) < 2 * len(single) - 20  # the instructions once
 
 
 def test_prompts_are_tokenised_whole(tokenizer):
-    prompts = action_prompts(worlds(MAPS[0]), tokenizer, "map+local")
+    prompts = cell_prompts(worlds(MAPS[0]), tokenizer, "map+local")
     for text, tokens in zip(prompts.texts, prompts.tokens, strict=True):
         assert list(tokens) == tokenizer.encode(text, add_special_tokens=False)
         after = tokenizer.encode(text + " left", add_special_tokens=False)
@@ -96,14 +91,14 @@ def test_prompts_are_tokenised_whole(tokenizer):
 
 
 def test_slippery_ice_is_told(tokenizer):
-    text = action_prompts(worlds(MAPS[0], slip=2 / 3), tokenizer).texts[0]
+    text = cell_prompts(worlds(MAPS[0], slip=2 / 3), tokenizer).texts[0]
     assert "67%" in text
-    assert "slippery" not in action_prompts(worlds(MAPS[0]), tokenizer).texts[0]
+    assert "slippery" not in cell_prompts(worlds(MAPS[0]), tokenizer).texts[0]
 
 
 def test_actions_that_begin_alike_become_letters(tokenizer):
     maze = Maze(rows=MAPS[0], actions=("walk left", "walk down", "walk right", "walk up"))
-    prompts = action_prompts([(maze, build_mdp(maze))], tokenizer)
+    prompts = cell_prompts([(maze, build_mdp(maze))], tokenizer)
     assert len(set(prompts.action_tokens)) == 4
     assert prompts.words[0].strip() == "A"
     assert "A for walk left" in prompts.texts[0]
@@ -112,7 +107,7 @@ def test_actions_that_begin_alike_become_letters(tokenizer):
 def test_gymnasium_worlds_without_a_map_have_prompts_too(tokenizer):
     [(_, maze)] = build_mazes(MazeSettings(gymnasium="Taxi-v4"))
     mdp = build_mdp(maze)
-    prompts = action_prompts([(maze, mdp)], tokenizer, "map+local")
+    prompts = cell_prompts([(maze, mdp)], tokenizer, "map+local")
     assert len(prompts) == len(deciding_states(mdp)) > 300
     assert len(set(prompts.action_tokens)) == 6
     assert prompts.texts[prompts.row[0, 1]].endswith("In state 1 I choose")
@@ -126,13 +121,13 @@ def test_a_tokenizer_that_cannot_tell_actions_apart_is_refused():
             return [7] * len(text)
 
     with pytest.raises(UserError, match=r"model\.name.*cannot tell the actions left, down"):
-        action_prompts(worlds(MAPS[0]), Blind())
+        cell_prompts(worlds(MAPS[0]), Blind())
 
 
 def test_without_a_chat_template_plain_text_is_used(tokenizer):
     plain = build_tokenizer()
     plain.chat_template = None
-    text = action_prompts(worlds(MAPS[0]), plain).texts[0]
+    text = cell_prompts(worlds(MAPS[0]), plain).texts[0]
     assert "<|im_start|>" not in text and text.startswith("You walk on ice")
 
 
@@ -155,7 +150,7 @@ ALWAYS_THINKING = "{% for message in messages %}[{{ message['content'] }}]{% end
 def test_templates_without_a_system_role_get_one_message(template):
     plain = build_tokenizer()
     plain.chat_template = template
-    text = action_prompts(worlds(MAPS[0]), plain).texts[0]
+    text = cell_prompts(worlds(MAPS[0]), plain).texts[0]
     assert text.count("[") == 1 and "You walk on ice" in text and "F H F H" in text
 
 
@@ -163,7 +158,7 @@ def test_templates_without_a_system_role_get_one_message(template):
 def test_thinking_is_off(template):
     plain = build_tokenizer()
     plain.chat_template = template
-    text = action_prompts(worlds(MAPS[0]), plain).texts[0]
+    text = cell_prompts(worlds(MAPS[0]), plain).texts[0]
     assert "<think>\n\n</think>\n\nAt row 1" in text
 
 
@@ -186,7 +181,7 @@ def test_thinking_is_off(template):
 )
 def test_a_plan_prompt_tells_what_it_is_to_tell(tokenizer, told, asked, has_map):
     maze = Maze(rows=("SFFF", "FHFH", "FFFH", "HFFG"))
-    prompt = plan_prompt(maze, build_mdp(maze), tokenizer, 6, told)
+    prompt = route_prompt(maze, build_mdp(maze), tokenizer, 6, told)
     assert prompt.text.endswith(asked)
     assert ("\nF H F H\n" in prompt.text) == has_map
     assert "Write the whole route" in prompt.text
@@ -195,7 +190,7 @@ def test_a_plan_prompt_tells_what_it_is_to_tell(tokenizer, told, asked, has_map)
 def test_keys_and_doors_are_told(tokenizer):
     maze = Maze(rows=("SkD", "HgG"))
     mdp = build_mdp(maze)
-    prompts = action_prompts([(maze, mdp)], tokenizer, "map+local")
+    prompts = cell_prompts([(maze, mdp)], tokenizer, "map+local")
     before, after = (
         prompts.texts[prompts.row[0, mdp.observation[state]]] for state in (0, maze.n_cells + 1)
     )
@@ -203,14 +198,14 @@ def test_keys_and_doors_are_told(tokenizer):
     assert "k key" in before and "D door" in before and "g lesser prize" in before
     assert "no key held" in before and "key right" in before
     assert "the key held" in after and "ice right" in after and "lesser prize below" in after
-    local = action_prompts([(maze, mdp)], tokenizer, "local")
+    local = cell_prompts([(maze, mdp)], tokenizer, "local")
     assert len(local) == len(prompts)  # what is held is told, or two states would read alike
     assert any("no key held" in text for text in local.texts)
 
 
 def test_a_plan_prompt_asks_for_the_route(tokenizer):
     [(maze, mdp)] = worlds(MAPS[0])
-    prompt = plan_prompt(maze, mdp, tokenizer, 0)
+    prompt = route_prompt(maze, mdp, tokenizer, 0)
     assert prompt.text.endswith("From row 1, column 1 to the prize:")
     assert "moves separated by spaces" in prompt.text
     assert "F F F H" in prompt.text
@@ -232,4 +227,4 @@ def test_a_tokenizer_that_melts_words_is_refused_for_plans():
 
     [(maze, mdp)] = worlds(MAPS[0])
     with pytest.raises(UserError, match=r"routes cannot be asked for.*' left' melts"):
-        plan_prompt(maze, mdp, Melting(), 0)
+        route_prompt(maze, mdp, Melting(), 0)

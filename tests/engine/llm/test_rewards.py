@@ -7,9 +7,9 @@ from engine.config.rewards import PlanRewards
 from engine.env.build_mdp import build_mdp
 from engine.env.maze import Maze
 from engine.env.settings import Rewards
-from engine.llm import rewards
-from engine.llm.rewards import parse_moves
-from engine.llm.routes import distances
+from engine.llm.tasks.route_search import distances
+from engine.llm.tasks.routes import rewards
+from engine.llm.tasks.routes.rewards import parse_moves
 
 LEFT, DOWN, RIGHT, UP = range(4)
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
@@ -104,9 +104,9 @@ def test_slippery_walks_follow_the_transition_table() -> None:
     np.testing.assert_allclose(shares[[13, 8, 10]], [0.5, 0.25, 0.25], atol=0.03)
 
 
-def reward(text: str, cut_off: bool = False, mode: rewards.Mode = "exact") -> rewards.PlanReward:
+def reward(text: str, cut_off: bool = False, mode: rewards.Mode = "exact") -> rewards.RouteReward:
     parsed = parse_moves(text, mode)
-    return rewards.reward_plan(
+    return rewards.reward_route(
         MDP, parsed, walk(parsed.moves), distances(MDP), WEIGHTS, cut_off=cut_off
     )
 

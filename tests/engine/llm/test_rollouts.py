@@ -9,22 +9,22 @@ from engine.env.mdp import reachable
 from engine.env.settings import Rewards
 from engine.exact.evaluate import evaluate
 from engine.exact.solve import solve
-from engine.llm.rollouts import (
+from engine.llm.tasks.cells.rollouts import (
     Rollouts,
     at_steps,
     even_weights,
     gather,
     importance_weights,
-    make_worlds,
     mixed_with_uniform,
     sample_episodes,
+    stack_mdps,
 )
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 OTHER = ("FFFS", "HFHF", "HFFF", "GFFH")
 PAY = Rewards(step=-0.01, hole=-0.5, bump=-0.1)
 MDPS = build_mdps([Maze(rows=rows, slip=0.4, rewards=PAY, max_steps=25) for rows in (LAKE, OTHER)])
-WORLDS = make_worlds(MDPS)
+WORLDS = stack_mdps(MDPS)
 TABLE = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 16))
 
 
@@ -126,7 +126,7 @@ def test_a_certain_policy_is_followed_to_the_letter() -> None:
     """Probabilities of exactly 0 and 1: no rounding may let another action slip in."""
     mdp = build_mdp(Maze(rows=LAKE))
     policy = solve(mdp, 0.99).policy
-    r = sample_episodes(make_worlds([mdp]), policy, 500, 1, np.random.default_rng(0))
+    r = sample_episodes(stack_mdps([mdp]), policy, 500, 1, np.random.default_rng(0))
     assert r.success.all() and (r.length == 6).all() and not r.log_behaviour.any()
     assert (policy[r.observation[r.mask], r.action[r.mask]] == 1).all()
 
@@ -140,7 +140,7 @@ def test_one_table_serves_all_worlds() -> None:
 
 def test_worlds_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="different shapes"):
-        make_worlds([MDPS[0], build_mdp(Maze(rows=("SFG",), max_steps=25))])
+        stack_mdps([MDPS[0], build_mdp(Maze(rows=("SFG",), max_steps=25))])
 
 
 @pytest.mark.parametrize("per_step", [False, True])

@@ -24,10 +24,11 @@ from engine import factory
 from engine.config.preset import LlmPreset
 from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdp
-from engine.llm import evaluation as asking
-from engine.llm import loading, schedule
-from engine.llm.learner import TIMED
-from engine.llm.prompts import plan_prompt
+from engine.llm.evaluation import ask as asking
+from engine.llm.forward.prompts import route_prompt
+from engine.llm.models import adapters, loading
+from engine.llm.tasks import evaluation_schedule as schedule
+from engine.llm.tasks.recorded import TIMED
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run, played_worlds
 from engine.runs.reader import RunReader
@@ -247,14 +248,14 @@ print(json.dumps(rows))
 def test_the_adapters_work_where_there_is_no_ice_maze(finished: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from engine.llm.prompts import NO_PROMPT, action_prompts
+    from engine.llm.forward.prompts import NO_PROMPT, cell_prompts
 
     with RunReader(finished) as reader:
         (world,) = played_worlds(reader, [])
         made = reader.info().preset
     assert isinstance(made, LlmPreset)
     tokenizer = AutoTokenizer.from_pretrained(made.model.name)
-    prompts = action_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
+    prompts = cell_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
     done = subprocess.run(
         [sys.executable, "-c", PLAIN, str(finished / "adapter")],
         input=json.dumps([prompts.tokens, prompts.action_tokens]),
@@ -306,7 +307,7 @@ def test_what_takes_time_is_told(finished: Path) -> None:
 
 
 def test_routes_are_sampled_and_their_error_told(tiny_model: Tiny, tmp_path: Path) -> None:
-    overrides = ["model.policy=plan", "budget.updates=2", "model.max_tokens=6"]
+    overrides = ["model.policy=route", "budget.updates=2", "model.max_tokens=6"]
     run_dir = _finished(preset(tiny_model("llama"), more=EPOCHS, overrides=overrides), tmp_path)
     with RunReader(run_dir) as reader:
         found, again = evaluate_run(reader, []), evaluate_run(reader, [])
@@ -323,7 +324,7 @@ def test_a_policy_that_writes_routes_plays_by_planning_anew(
     tiny_model: Tiny, tmp_path: Path, words: str
 ) -> None:
     """What it does in a cell is the first move of a route from there, asked for in full."""
-    plan = ["model.policy=plan", "budget.updates=2", "model.max_tokens=6", f"model.words={words}"]
+    plan = ["model.policy=route", "budget.updates=2", "model.max_tokens=6", f"model.words={words}"]
     made = preset(
         tiny_model("llama"), more=EPOCHS, overrides=[*plan, "model.observation_text=map+local"]
     )
@@ -334,10 +335,10 @@ def test_a_policy_that_writes_routes_plays_by_planning_anew(
     np.testing.assert_array_equal(world.policy[3], 0.25)  # the prize: nothing is decided there
     assert len({tuple(row) for row in world.policy[:3].round(6)}) == 3
     loaded = loading.load_model(made.model.name, "none", "cpu", loading.LoraSettings(4, 8.0))
-    loading.load_adapter(loaded, run_dir / "adapter")
+    adapters.load_adapter(loaded, run_dir / "adapter")
     loaded.model.eval()
     for state in range(3):
-        prompt = plan_prompt(world.maze, world.mdp, loaded.tokenizer, state, "map+local")
+        prompt = route_prompt(world.maze, world.mdp, loaded.tokenizer, state, "map+local")
         total = []
         for word in prompt.word_tokens:
             ids = torch.tensor([[*prompt.tokens, *word]])

@@ -7,15 +7,15 @@ import torch
 from policy_tools import MAPS, naive_next, recurrent, tiny, worlds
 from tiny_models import ARCHITECTURES
 
-from engine.llm.attention import decoder_of
-from engine.llm.output_head import OutputHead
-from engine.llm.plan_policy import PlanPolicy, move_words
-from engine.llm.prompts import plan_prompt
-from engine.llm.sampling import end_tokens, sample
+from engine.llm.forward.attention import decoder_of
+from engine.llm.forward.completion_policy import CompletionPolicy, move_words
+from engine.llm.forward.output_head import OutputHead
+from engine.llm.forward.prompts import route_prompt
+from engine.llm.forward.sampling import end_tokens, sample
 
 
 def prompts_of(tokenizer, maps=MAPS):
-    return [plan_prompt(maze, mdp, tokenizer, 0) for maze, mdp in worlds(*maps)]
+    return [route_prompt(maze, mdp, tokenizer, 0) for maze, mdp in worlds(*maps)]
 
 
 def seeded(seed=0):
@@ -27,7 +27,7 @@ def setting(request):
     model, tokenizer = tiny(request.param)
     prompts = prompts_of(tokenizer)
     words = move_words(prompts[0], end_tokens(model, tokenizer))
-    policy = PlanPolicy(model, tokenizer, temperature=0.8, max_tokens=7, words=words)
+    policy = CompletionPolicy(model, tokenizer, temperature=0.8, max_tokens=7, words=words)
     return policy, [prompt.tokens for prompt in prompts]
 
 
@@ -99,7 +99,7 @@ def test_frequencies_are_the_distributions():
     """4,000 first tokens against π: within four standard errors of every word."""
     model, tokenizer = tiny("llama")
     prompt = prompts_of(tokenizer, MAPS[:1])[0].tokens
-    policy = PlanPolicy(model, tokenizer, temperature=1.5, max_tokens=1)
+    policy = CompletionPolicy(model, tokenizer, temperature=1.5, max_tokens=1)
     drawn = policy.sample([prompt], 4000, seeded(5))
     with torch.no_grad():
         pi = torch.softmax(naive_next(model, prompt)[-1] / 1.5, -1)
@@ -135,7 +135,7 @@ def test_the_models_sampling_defaults_are_not_used():
     configuration = model.get_base_model().generation_config
     assert configuration.top_k == 20  # would forbid most words
     prompt = prompts_of(tokenizer, MAPS[:1])[0].tokens
-    drawn = PlanPolicy(model, tokenizer, temperature=5.0, max_tokens=1).sample(
+    drawn = CompletionPolicy(model, tokenizer, temperature=5.0, max_tokens=1).sample(
         [prompt], 500, seeded()
     )
     assert len(set(drawn.tokens[:, 0].tolist())) > 50
@@ -143,7 +143,7 @@ def test_the_models_sampling_defaults_are_not_used():
 
 def test_one_row_of_work_for_rows_that_say_the_same(monkeypatch):
     """A sure policy: 16 rows cost one token a step."""
-    from engine.llm import sampling
+    from engine.llm.forward import sampling
 
     model, tokenizer = tiny("llama")
     prompt = prompts_of(tokenizer, MAPS[:1])[0].tokens
@@ -155,14 +155,14 @@ def test_one_row_of_work_for_rows_that_say_the_same(monkeypatch):
         return step(model, tokens, *rest)
 
     monkeypatch.setattr(sampling, "_step", counted)
-    policy = PlanPolicy(model, tokenizer, temperature=1e-4, max_tokens=6)
+    policy = CompletionPolicy(model, tokenizer, temperature=1e-4, max_tokens=6)
     policy.sample([prompt], 16, seeded())
     assert steps[0] == len(prompt) and set(steps[1:]) == {1}
 
 
 def test_a_recurrent_model_is_sampled_plainly():
     model, tokenizer = recurrent()
-    policy = PlanPolicy(model, tokenizer, max_tokens=4)
+    policy = CompletionPolicy(model, tokenizer, max_tokens=4)
     assert not policy.packed
     prompts = [prompt.tokens for prompt in prompts_of(tokenizer)]
     drawn = policy.sample(prompts, 3, seeded())

@@ -16,7 +16,7 @@ from run_tools import DEADLINE, ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
 from engine.core.errors import UserError
-from engine.llm.learner import TIMED
+from engine.llm.tasks.recorded import TIMED
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run, played_worlds
 from engine.runs.reader import RunReader

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import factory, presets
-from engine.config.preset import LlmPreset
-from engine.llm.text_learner import TextLearner
+from engine.llm.learner import LlmLearner
+from engine.llm.tasks.text.task import TextTask
 
 PRESET = """
 title = "tiny talk"
@@ -43,16 +43,16 @@ def text(folder: Path, judge: str = "rule", algorithm: str = "rloo", more: str =
 
 def text_preset(
     folder: Path, judge: str = "rule", *overrides: str, algorithm: str = "rloo", more: str = GROUPS
-) -> LlmPreset:
+) -> presets.LlmPreset:
     """The same, validated."""
     made = presets.parse(text(folder, judge, algorithm, more), overrides=list(overrides))
-    assert isinstance(made, LlmPreset)
+    assert isinstance(made, presets.LlmPreset)
     return made
 
 
-def text_learner(folder: Path, judge: str = "rule", *overrides: str, **kwargs: str) -> TextLearner:
+def text_learner(folder: Path, judge: str = "rule", *overrides: str, **kwargs: str) -> LlmLearner:
     """A learner with its model loaded, before the first look."""
     made = factory.make_learner(text_preset(folder, judge, *overrides, **kwargs))
     made.prepare()
-    assert isinstance(made, TextLearner)
+    assert isinstance(made, LlmLearner) and isinstance(made.task, TextTask)
     return made

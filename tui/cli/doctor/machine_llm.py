@@ -61,7 +61,7 @@ def _quantization(works: dict[str, Any]) -> Finding:
 def _models_folder() -> Finding:
     """Where the default model is kept, and whether it is there."""
     # start-up time
-    from engine.llm import catalog, fetch
+    from engine.llm.models import catalog, fetch
 
     folder = fetch.models_folder()
     name = catalog.DEFAULT
@@ -77,7 +77,7 @@ def _models_folder() -> Finding:
 def _fitting() -> Finding:
     """The biggest known model that this machine can train, and what keeps it from a bigger one."""
     # start-up time
-    from engine.llm import catalog, memory
+    from engine.llm.models import catalog, memory
 
     machine = memory.this_machine()
     verdicts = [(known.alias, memory.verdict(known.shape, machine)) for known in catalog.KNOWN]

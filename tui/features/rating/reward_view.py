@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.text import Text
 from textual.widget import Widget
 
-from engine.llm.text_features import MEANING, NAMES
+from engine.llm.tasks.text.features import MEANING, NAMES
 from tui.glossary.values.preferences import latest
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs

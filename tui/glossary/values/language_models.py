@@ -44,7 +44,7 @@ def of_preset(say: Callable[[LlmPreset], str | None]) -> Value:
 
 
 def of_plans(say: Callable[[LlmPreset], str]) -> Value:
-    """The same for plan policies; action policies have no such thing."""
+    """The same for route policies; action policies have no such thing."""
     return of_preset(
         lambda preset: say(preset) if kinds.of(preset).writes_routes else "not with action policies"
     )
@@ -100,7 +100,7 @@ def policy_form(form: str) -> Value:
     def say(snapshot: Snapshot, preset: LlmPreset) -> str:
         if preset.model.policy != form:
             return f"not in this run: it has {preset.model.policy} policies"
-        if form == "plan":
+        if form == "route":
             return f"this run's: at most {preset.model.max_tokens} tokens a route"
         if snapshot.policy is None:
             return "this run's"
@@ -250,7 +250,7 @@ VALUES: dict[str, Value] = {
     "temperature": either(of_llm(setting("temperature")), temperature),
     "token-probability": of_llm(token_probability),
     "action-policy": policy_form("action"),
-    "plan-policy": policy_form("plan"),
+    "route-policy": policy_form("route"),
     "observation-text": of_preset(lambda p: f"{p.model.observation_text}: {prompt(p)}"),
     "base-model": of_preset(lambda p: p.model.name),
     "lora": of_preset(lora),

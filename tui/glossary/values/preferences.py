@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.llm.text_features import MEANING, NAMES
+from engine.llm.tasks.text.features import MEANING, NAMES
 from tui import kinds
 from tui.glossary.values.words import Value, number
 from tui.ui.text import percent, signed

@@ -1,0 +1,1 @@
+"""A named model becomes one that can be trained: found, fetched, loaded, with adapters."""

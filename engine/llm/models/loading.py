@@ -1,0 +1,262 @@
+"""A named model becomes one that can be trained: quantized base, LoRA adapters, tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.core.errors import UserError
+from engine.llm.models import device as devices
+from engine.llm.models import fetch
+from engine.llm.models.catalog import read_config, resolve
+from engine.llm.models.device import DeviceSetting, Quantization
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+ADAPTER_DTYPE = torch.float32
+"""Format of the adapters, whatever the base computes in: updates are too small for 16 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Low-rank adapters on all linear layers (Hu et al. 2021): ΔW = alpha / rank · B A."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to be trained.
+
+    `model`: base frozen, adapters float32 and trainable, in training mode. `eos_ids`: every token
+    that ends an answer, sorted. `reason`: why this device and dtype, in words. `base`: what an
+    adapter folder names as its base (a hub id, or the absolute path of a folder).
+    """
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+    name: str
+    base: str
+    folder: Path
+    architecture: str
+    eos_ids: tuple[int, ...]
+    quantization: Quantization
+    lora: LoraSettings
+
+    def adapter_parameters(self) -> list[torch.nn.Parameter]:
+        """The parameters that are trained, in a fixed order."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+
+def load_model(
+    name: str,
+    quantization: Quantization = "nf4",
+    device: DeviceSetting = "auto",
+    lora: LoraSettings | None = None,
+    seed: int = 0,
+    progress: fetch.Progress = fetch.silent,
+    base_folder: Path | None = None,
+) -> Loaded:
+    """Load a model by alias, hub id or folder, fetching it first if need be.
+
+    seed: decides the adapters' first values (A random, B zero: the untrained adapter changes
+    nothing); torch's global random state is left as it was. base_folder: where a relative folder
+    in `name` starts. Raises UserError for everything the user can mend.
+    """
+    lora = lora or LoraSettings()
+    choice = devices.choose(device)
+    devices.check_quantization(quantization, choice.device)
+    source = resolve(name, base_folder)
+    folder = fetch.fetch(source, progress)
+    progress(f"Loading {name}", 0, 0)
+    with _quiet_transformers():
+        tokenizer = _load_tokenizer(folder)
+        base = _load_base(folder, quantization, choice)
+        base_name = source.location if source.kind == "hub" else str(folder)
+        model = _with_adapters(base, lora, seed, base_name)
+    eos_ids = _end_tokens(base, tokenizer)
+    _neutral_generation(base, tokenizer, eos_ids)
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        device=choice.device,
+        dtype=choice.dtype,
+        reason=choice.reason,
+        name=name,
+        base=base_name,
+        folder=folder,
+        architecture=str(base.config.model_type),
+        eos_ids=eos_ids,
+        quantization=quantization,
+        lora=lora,
+    )
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice) -> Any:
+    """The frozen base model, quantized while it is read; safetensors only, no foreign code."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    loader: Any = AutoModelForCausalLM
+    quantized = _quantized_module() if quantization != "none" else None
+    config = quantized.settings(quantization, choice.dtype) if quantized else None
+    try:
+        base, found = loader.from_pretrained(
+            folder,
+            dtype=choice.dtype,
+            quantization_config=config,
+            device_map={"": choice.device},
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        kind = read_config(folder).get("model_type", "unknown")
+        raise UserError(
+            f"{folder}: this model ({kind}) cannot be loaded as a causal language model: "
+            f"{first_line(error)}"
+        ) from error
+    if missing := sorted(found["missing_keys"]):  # transformers would fill them with random numbers
+        raise UserError(
+            f"{folder}: the weights do not belong to its config.json: {len(missing)} are missing, "
+            f"such as {missing[0]}. Save the model again with save_pretrained(folder)."
+        )
+    if quantized and not quantized.steady(base):
+        raise UserError(
+            f"{folder}: none of its layers could be quantized; set model.quantization to 'none'."
+        )
+    if quantized:
+        _leave_the_file(base)
+    base.config.use_cache = True
+    return base.requires_grad_(False)
+
+
+def _leave_the_file(base: torch.nn.Module) -> None:
+    """Copy the weights that were not quantized into memory of their own.
+
+    Those of a float32 file still lie in it, and keep all of it mapped: SmolLM2-135M in NF4 would
+    seem to use 430 MB more.
+    """
+    for weight in base.parameters():
+        if weight.device.type == "cpu" and weight.is_floating_point():
+            weight.data = weight.data.clone()
+
+
+def _quantized_module() -> Any:
+    try:
+        from engine.llm.models import quantized
+    except ImportError as error:
+        raise UserError(
+            f"model.quantization: bitsandbytes cannot be imported ({error}); set it to 'none', or "
+            "see `icemaze doctor`."
+        ) from error
+    return quantized
+
+
+def _with_adapters(base: Any, lora: LoraSettings, seed: int, base_name: str) -> PeftModel:
+    """LoRA on every linear layer but the output layer, in float32."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=_cuda_devices(base)):
+        torch.manual_seed(seed)
+        model: Any = get_peft_model(base, config)
+    written = model.peft_config["default"]
+    written.base_model_name_or_path = base_name
+    written.target_modules = sorted(written.target_modules)  # a set: no two files would be alike
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype != ADAPTER_DTYPE:
+            parameter.data = parameter.data.to(ADAPTER_DTYPE)
+    return model.train()  # type: ignore[no-any-return]
+
+
+def _cuda_devices(base: Any) -> list[torch.device]:
+    return [base.device] if base.device.type == "cuda" else []
+
+
+# ---------------------------------------------------------------- generation
+
+
+def _end_tokens(base: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every end-of-sequence id that the model, its generation defaults or its tokenizer name."""
+    found: set[int | None] = set()
+    for holder in (base.generation_config, base.config, tokenizer):
+        named: Any = getattr(holder, "eos_token_id", None)
+        found.update(named if isinstance(named, list | tuple) else [named])
+    return tuple(sorted(token for token in found if token is not None))
+
+
+def _neutral_generation(base: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
+    """Replace the model's sampling defaults: top-k, top-p or a repetition penalty would sample
+    from another distribution than the one whose log-probabilities are trained."""
+    import transformers
+
+    config: Any = transformers.GenerationConfig
+    base.generation_config = config(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        eos_token_id=list(eos_ids) or None,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+# ---------------------------------------------------------------- helpers
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No bars and no advice on stderr, which in a worker is a log file."""
+    from transformers import utils
+
+    logging: Any = utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, as a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0].rstrip(".") + "."

@@ -1,0 +1,81 @@
+"""How a run gets its model: loaded, with optimizers and a value head, and checked for packing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from engine.core.errors import UserError
+from engine.llm.forward.packing import TOLERANCE
+from engine.llm.forward.value_head import ValueHead
+from engine.llm.models import loading
+from engine.llm.models.memory import words
+from engine.llm.optimizer import Optimizers
+from engine.llm.tasks.base import AnyTask, RunState
+
+LOOSE_TOLERANCE = 0.25
+"""`packing.TOLERANCE` of models that compute in 16 bits."""
+
+
+class Prepared(NamedTuple):
+    """What is trained, and what trains it."""
+
+    loaded: loading.Loaded
+    optimizers: Optimizers
+
+
+def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prepared:
+    """Load the model, make the task ready for it, and see that both agree.
+
+    `notify` is told what takes long. Raises UserError.
+    """
+    model = run.preset.model
+    lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
+    try:
+        loaded = loading.load_model(
+            model.name,
+            model.quantization,
+            model.device,
+            lora,
+            seed=run.seed,
+            progress=_Stages(notify),
+        )
+        value_head = None
+        if run.algorithm.has_critic:
+            value_head = ValueHead(loaded.model, loaded.device)
+        optimizers = Optimizers(loaded.model, value_head)
+        task.ready(loaded, value_head)
+        _verify(model.name, task.packing_error(), loaded.dtype)
+    except torch.cuda.OutOfMemoryError as error:
+        raise UserError(
+            f"The GPU's memory does not hold {model.name} ({model.quantization}); expected "
+            "a smaller model.name, model.quantization = 'nf4' or model.device = 'cpu'. "
+            f"`icemaze models` shows what fits. ({error})"
+        ) from error
+    return Prepared(loaded, optimizers)
+
+
+def _verify(name: str, error: float, dtype: torch.dtype) -> None:
+    """Refuse to train when the packed pass does not say what the model says."""
+    limit = TOLERANCE if dtype == torch.float32 else LOOSE_TOLERANCE
+    if error > limit:
+        raise UserError(
+            f"{name}: the packed pass differs from the model's own forward "
+            f"pass by up to {error:.2g} in log π (allowed {limit:g}), so training would follow "
+            "wrong gradients; choose another model, or model.quantization = 'none'."
+        )
+
+
+class _Stages:
+    """Says each stage of fetching once; how far it is changes too often."""
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.notify = notify
+        self.stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self.stage and not stage.startswith("Loading"):
+            self.notify(f"{stage} ({words(total)})." if total > 1e6 else f"{stage}.")
+        self.stage = stage

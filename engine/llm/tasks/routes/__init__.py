@@ -1,0 +1,1 @@
+"""The model writes whole routes, which are walked and paid for."""
