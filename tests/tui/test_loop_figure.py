@@ -17,11 +17,12 @@ from tui.ui.terms import TermClicked
 LAKE_MAZE = Maze(rows=LAKE)
 
 
-def shot(actions: list[int], **changes: object) -> Snapshot:
+def shot(actions: list[int], *, algorithm: str = "q-learning", **changes: object) -> Snapshot:
     """The moment after `actions`, the last step changed by hand."""
     mdp, q = build_mdp(LAKE_MAZE), np.zeros((16, 4))
     q[:, RIGHT] = 0.5
-    return moment(LAKE_MAZE, q=q, steps=walk(mdp, actions, q, **changes))
+    steps = walk(mdp, actions, q, **changes)
+    return moment(LAKE_MAZE, q=q, steps=steps, algorithm=algorithm)
 
 
 async def test_before_the_first_step_the_labels_explain_the_loop() -> None:
@@ -70,7 +71,7 @@ async def test_exploiting_slipping_ending_and_being_cut_off_read_differently() -
 async def test_a_sweep_has_a_model_instead_of_an_environment() -> None:
     figure = LoopFigure()
     async with Stage(figure).run_test(size=(80, 10)):
-        figure.show(shot([RIGHT], kind="backup", episode=4))
+        figure.show(shot([RIGHT], algorithm="value-iteration", kind="backup", episode=4))
         drawn = "\n".join(lines(figure))
         assert "model" in drawn and "sweep 4" in drawn and "best action" in drawn
         assert "environment" not in drawn and "explored" not in drawn
