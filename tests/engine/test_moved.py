@@ -82,6 +82,7 @@ def trained(preset: Any) -> tuple[Any, Any]:
     return vars(learner)["tables"], [encode(event) for event in events]
 
 
+@pytest.mark.slow
 def test_an_old_file_learns_what_todays_learns(tmp_path: Path) -> None:
     now = shipped.FOLDER / "examples" / "my_q.py"
     texts = (OLD.read_text("utf-8"), now.read_text("utf-8"))

@@ -20,6 +20,8 @@ from tui.glossary.source_view import SourceView
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
 
+pytestmark = pytest.mark.slow
+
 NARROW = (40, 15)
 WIDE = (100, 30)
 PRESET = """
@@ -260,7 +262,6 @@ async def test_source_lines_are_numbered_marked_and_complete(size: tuple[int, in
         assert max(map(len, str(view.render()).split("\n"))) <= view.size.width
 
 
-@pytest.mark.slow
 async def test_wide_shows_the_list_beside_the_entry() -> None:
     app = Host()
     async with app.run_test(size=WIDE) as pilot:
@@ -278,7 +279,6 @@ async def test_wide_shows_the_list_beside_the_entry() -> None:
         assert matches.get_option_at_index(0).id == "wind"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [NARROW, (24, 8), WIDE])
 async def test_every_entry_can_be_shown_at_any_size(size: tuple[int, int]) -> None:
     app = Host()

@@ -200,6 +200,7 @@ def _state(screen: TrainerScreen) -> str:
     return screen.snapshot.head.state if screen.snapshot else ""
 
 
+@pytest.mark.slow
 async def test_a_live_run_is_paused_tuned_stepped_and_goes_on(tmp_path: Path) -> None:
     text = ACTION.format(model=tiny_model(tmp_path), more="").replace(
         "updates = 6", "updates = 100000"

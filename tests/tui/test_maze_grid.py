@@ -47,6 +47,7 @@ def drawn(grid: MazeGrid) -> str:
     return "\n".join(lines(grid))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("box", SIZES)
 async def test_the_agent_is_where_it_should_be_at_every_size(box: tuple[int, int]) -> None:
     grid = MazeGrid()
@@ -322,6 +323,7 @@ async def test_the_mouse_selects_cells_explains_them_and_opens_terms() -> None:
         assert ("state value V(s)", "state-value") in grid.terms()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ascii_look")
 @pytest.mark.parametrize("size", [(80, 24), (60, 15), (40, 7), (20, 7)])
 async def test_ascii_mode_is_ascii_in_every_layer(size: tuple[int, int]) -> None:

@@ -52,6 +52,7 @@ def test_columns_of_the_log() -> None:
     assert slugs <= KNOWN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["learning", "on-policy", "planning"])
 async def test_everything_the_trainer_shows(
     recordings: dict[str, Path], unicode_look: None, name: str

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def of(preset: Preset) -> Kind:
     """The kind of run that a preset describes."""
-    from tui.kinds.by_preset import (
-        kind_of,  # start-up time: the home screen opens without the engine
-    )
+    # Imported here for start-up time: the home screen opens without the engine.
+    from tui.kinds.by_preset import kind_of
 
     return kind_of(preset)
