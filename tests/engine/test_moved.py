@@ -126,6 +126,7 @@ def test_a_name_that_never_was_is_told_in_one_sentence(tmp_path: Path) -> None:
         preset_of(tmp_path, code)
 
 
+@pytest.mark.slow
 def test_gymnasium_finds_the_maze_by_the_import_the_readme_named() -> None:
     program = "import engine.gymnasium_env, gymnasium; print(gymnasium.make('IceMaze-v0').spec.id)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -121,6 +121,7 @@ def test_no_other_file_asks_what_kind_a_run_is() -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_the_package_is_light_until_it_is_asked() -> None:
     code = "import sys, tui.kinds; print([m for m in ('numpy', 'engine') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
