@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ env_steps = 400
 agents = 1
 """
 
+HELD_SECONDS = 0.3
 EPISODE_STEPS = 5
 
 
@@ -233,12 +235,14 @@ class FakeLearner:
 
 
 def _slow_learner(preset: Preset) -> FakeLearner:
-    """For real processes: a step takes FAKE_STEP_SECONDS; step FAKE_FAIL_AT raises."""
+    """For real processes: a step takes FAKE_STEP_SECONDS; step FAKE_FAIL_AT raises. Until the
+    file FAKE_WAIT_FOR is there, a step takes HELD_SECONDS."""
     seconds = float(os.environ.get("FAKE_STEP_SECONDS", "0.001"))
     fail_at = int(os.environ.get("FAKE_FAIL_AT", "-1"))
+    awaited = os.environ.get("FAKE_WAIT_FOR", "")
 
     def on_step(step: int) -> None:
-        time.sleep(seconds)
+        time.sleep(HELD_SECONDS if awaited and not Path(awaited).exists() else seconds)
         if step == fail_at:
             raise RuntimeError("the ice broke")
 

@@ -227,7 +227,8 @@ def test_stopped_in_between_it_goes_on_with_what_is_missing(
 def test_a_killed_sweep_finds_its_workers_and_resumes_the_dead(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_STEP_SECONDS", "0.005")
+    go_on = tmp_path / "go_on"  # until it is there, no run comes to its end
+    monkeypatch.setenv("FAKE_WAIT_FOR", str(go_on))
     runner = start(preset, tmp_path, "0-1", jobs=2)
     poll(runner, until="2")
     first, second = (job.run_dir for job in runner.jobs)
@@ -239,6 +240,7 @@ def test_a_killed_sweep_finds_its_workers_and_resumes_the_dead(
         wait_for(reader, lambda head: head.state == "dead")
     orphan = runner.folder / "20260101-000000-fake-aa"
     orphan.mkdir()
+    go_on.touch()
     with SweepRunner(runner.folder, runner.sweep, 2, program=FAKE_WORKER) as again:
         assert not orphan.exists()
         poll(again)

