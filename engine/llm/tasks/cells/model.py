@@ -48,9 +48,11 @@ class CellModel:
             mazes += zip(test.mazes, test.mdps, strict=True)
         told = self.run.preset.model.observation_text
         self.prompts = cell_prompts(mazes, self.loaded.tokenizer, told)
-        self._forget_reference()
+        self.forget_reference()
 
-    def _forget_reference(self) -> None:
+    def forget_reference(self) -> None:
+        """Compute log π of the reference policy anew: which prompts share a pass shows in the last
+        digits, and a resumed run must have the same."""
         self._reference_adapters = self.run.reference
         self._reference = torch.full((len(self.prompts), self.n_actions), math.nan)
 
@@ -119,7 +121,7 @@ class CellModel:
         others are NaN.
         """
         if self._reference_adapters is not self.run.reference:
-            self._forget_reference()
+            self.forget_reference()
         wanted = table.rows
         if not self.run.settings.kl:
             first = table.prompt_row[0]

@@ -259,6 +259,7 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
 
     def map_changed(self) -> list[AnyEvent]:
         if len(self.run.train) == len(self.estimates.total):  # a map that was planned
+            self.model.forget_reference()
             return []
         self.estimates = self.estimates.extended(len(self.run.train))
         self.model.write_prompts()
