@@ -184,14 +184,14 @@ class IceMazeApp(GlyphApp[None]):
     ) -> None:
         """Open the map editor on a maze of a run; `then` gets the rows to be sent, or None."""
         # start-up time
-        from tui.navigation import EditScreen
+        from tui.features.edit.screen import EditScreen
 
         self.push_screen(EditScreen(snapshot, maze), then)
 
     def show_groups(self, load: LoadsGroups, page: GroupPage, snapshot: Snapshot) -> None:
         """Show the groups that an update compared; `load` reads those of other updates."""
         # start-up time
-        from tui.navigation import GroupScreen
+        from tui.features.groups.screen import GroupScreen
 
         self.push_screen(GroupScreen(load, page, snapshot))
 

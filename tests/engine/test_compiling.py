@@ -14,8 +14,9 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import sys
-import engine.presets.reading
-engine.presets.schema.schema()
+from engine.algorithms import registry
+from engine.presets.schema import json_schema
+json_schema()
 for algorithm in registry.TABLES.all():
     assert callable(algorithm.kernel)
 print(*sorted(name for name in ("numba", "torch", "textual", "rich") if name in sys.modules))

@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from tui.ui import glyphs, text
-from tui.ui.terms import Term, unique
+from tui.ui.fact import Term
+from tui.ui.terms import unique
 
 ATTACKS = {
     "\x1b[31mred\x1b[0m": "red",

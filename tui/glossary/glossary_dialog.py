@@ -15,7 +15,8 @@ from tui.glossary.term_picker import TermPicker
 from tui.model.snapshot import Snapshot
 from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
-from tui.ui.terms import Term, TermClicked
+from tui.ui.fact import Term
+from tui.ui.terms import TermClicked
 
 
 class GlossaryDialog(Dialog[None]):

@@ -14,7 +14,8 @@ from tui.glossary.entries import load
 from tui.glossary.panel import spelled
 from tui.ui.bindings import key
 from tui.ui.dialog import Dialog
-from tui.ui.terms import Term, unique
+from tui.ui.fact import Term
+from tui.ui.terms import unique
 from tui.ui.text import clean
 
 SEARCH = ""

@@ -23,9 +23,8 @@ from tui.kinds.exploring import Exploring, exploring
 from tui.kinds.loop import Story
 from tui.kinds.views import View
 from tui.model.snapshot import Snapshot
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact, Term
 from tui.ui.glyphs import Glyphs
-from tui.ui.terms import Term
 
 FIXED = frozenset({"maze.map", "maze.gymnasium", "maze.success", "maze.size"})
 """Settings that a preset is about: with another value it would be another preset."""

@@ -36,9 +36,8 @@ from tui.kinds.step_facts import policy_ended
 from tui.kinds.views import View
 from tui.model.snapshot import Snapshot
 from tui.model.steps import arrow
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact, Term
 from tui.ui.glyphs import Glyphs
-from tui.ui.terms import Term
 from tui.ui.text import clean, duration, number, percent, si, signed
 
 CHOICE = Column("choice", "choice", "policy", 12)

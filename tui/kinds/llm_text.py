@@ -10,7 +10,7 @@ from engine.llm.tasks.text.preference_judge import in_words
 from tui.kinds.llm import LlmKind
 from tui.kinds.views import Figure, Level, View, from_zero
 from tui.model.snapshot import Snapshot
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact
 from tui.ui.text import clean, duration, percent, si, signed
 
 COIN = 0.5

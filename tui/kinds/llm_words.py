@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from engine.learning.events import Step
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact
 from tui.ui.glyphs import Glyphs
 from tui.ui.text import number, signed
 

@@ -24,7 +24,7 @@ from tui.kinds.loop import Piece, Pieces, Story, muted, term, tone
 from tui.kinds.step_facts import policy_ended, policy_learned
 from tui.kinds.tabular import TabularKind
 from tui.model.steps import arrow
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact
 from tui.ui.glyphs import Glyphs
 from tui.ui.text import number, signed
 

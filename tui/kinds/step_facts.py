@@ -7,7 +7,7 @@ import math
 from engine.learning.algorithm import Algorithm
 from engine.learning.events import Step
 from tui.model.steps import ending, not_learned_from
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact
 from tui.ui.glyphs import Glyphs
 from tui.ui.text import number, signed
 

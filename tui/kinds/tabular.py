@@ -16,9 +16,8 @@ from tui.kinds.step_facts import td_ended, td_learned
 from tui.kinds.tabular_views import TABULAR_VIEWS
 from tui.kinds.views import View
 from tui.model.snapshot import Snapshot
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact, Term
 from tui.ui.glyphs import Glyphs
-from tui.ui.terms import Term
 from tui.ui.text import duration, number, percent, si
 
 MAZE_FIRST = frozenset({"maze.slip", "maze.hole_density", "maze.seed"})

@@ -26,7 +26,7 @@ from tui.glossary.term_picker import TermPicker
 from tui.lesson.lesson_parts import LessonText, NumberField
 from tui.lesson.lesson_words import LETTERS, hint, page_markdown, read_number, spelled, waiting_for
 from tui.ui.bindings import key
-from tui.ui.terms import Term
+from tui.ui.fact import Term
 from tui.ui.text import clean
 
 BEGINS_NUMBER = "0123456789.-"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tui import kinds
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.ui import glyphs
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact
 from tui.ui.text import clean, duration, number, percent
 
 if TYPE_CHECKING:

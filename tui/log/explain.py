@@ -18,9 +18,9 @@ from tui import kinds
 from tui.kinds.base import Kind
 from tui.model.steps import action_name, arrow, place, result, without_noise
 from tui.ui import glyphs as glyph_sets
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact, Term
 from tui.ui.glyphs import Glyphs
-from tui.ui.terms import Term, post_term, term_style, unique
+from tui.ui.terms import post_term, term_style, unique
 from tui.ui.text import clean, signed
 
 if TYPE_CHECKING:

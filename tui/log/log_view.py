@@ -19,7 +19,8 @@ from tui.kinds.columns import Column
 from tui.log.log_columns import Cell, fitting, header, step_cells, titles
 from tui.log.log_entries import Entry, Key, Row, Rows, entries
 from tui.ui import glyphs as glyph_sets
-from tui.ui.terms import Term, term_style, unique
+from tui.ui.fact import Term
+from tui.ui.terms import term_style, unique
 
 if TYPE_CHECKING:
     from tui.model.snapshot import Snapshot

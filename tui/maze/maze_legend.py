@@ -16,8 +16,8 @@ from engine.learning.events import Policy
 from tui.maze.maze_layers import Layer, Picture
 from tui.maze.maze_paint import PART_OF
 from tui.model.steps import arrow, place
+from tui.ui.fact import Term
 from tui.ui.glyphs import Glyphs
-from tui.ui.terms import Term
 from tui.ui.text import number, si
 
 TILE_NAMES = {"S": "start", "F": "ice", ".": "ice", "H": "hole", "G": "prize", "#": "wall"} | {

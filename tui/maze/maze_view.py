@@ -18,7 +18,8 @@ from tui.maze.maze_legend import Piece, describe, fitted, layer_title, legend, l
 from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
 from tui.ui import glyphs as glyph_sets
 from tui.ui.canvas import Look
-from tui.ui.terms import Term, term_style, unique
+from tui.ui.fact import Term
+from tui.ui.terms import term_style, unique
 from tui.ui.text import fit
 
 if TYPE_CHECKING:

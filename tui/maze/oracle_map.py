@@ -17,7 +17,7 @@ from tui.maze.maze_layers import marks_of, shown_states
 from tui.model.snapshot import Snapshot
 from tui.model.steps import arrow
 from tui.ui import glyphs
-from tui.ui.terms import Term
+from tui.ui.fact import Term
 
 CELL = 3
 """Columns of a cell."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from rich.cells import cell_len
 from textual import events
 from textual.content import Content
@@ -12,15 +10,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 from tui.ui import glyphs
-from tui.ui.terms import Term, post_term
-
-
-class Fact(NamedTuple):
-    """One line: its label, the glossary entry the label belongs to (or ""), and the text."""
-
-    label: str
-    slug: str
-    text: str
+from tui.ui.fact import Fact, Term
+from tui.ui.terms import post_term
 
 
 class Facts(Widget):

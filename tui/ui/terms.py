@@ -7,19 +7,14 @@ widget for its `terms()`.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.widget import Widget
 
-
-class Term(NamedTuple):
-    """A label on screen and the glossary entry it belongs to."""
-
-    label: str
-    slug: str
+from tui.ui.fact import Term
 
 
 @runtime_checkable

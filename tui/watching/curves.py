@@ -22,7 +22,8 @@ from tui.plot.chart_plot import Reference, Series
 from tui.ui import glyphs
 from tui.ui.bindings import key, move
 from tui.ui.choice_bar import ChoiceBar
-from tui.ui.terms import Term, unique
+from tui.ui.fact import Term
+from tui.ui.terms import unique
 
 NOTHING = "No point recorded yet"
 

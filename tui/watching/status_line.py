@@ -15,7 +15,8 @@ from textual.widget import Widget
 from tui import kinds
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
-from tui.ui.terms import Term, post_term
+from tui.ui.fact import Term
+from tui.ui.terms import post_term
 from tui.ui.text import clean, fit, si
 
 WORDS = {"dead": "worker is gone"}

@@ -28,8 +28,8 @@ learner.begin()
 while not learner.done:
     learner.advance(1)
 learner.state()  # what a checkpoint copies
-prompts = learner.prompts
-parts = learner.policy.split(prompts)
+prompts = learner.task.model.prompts
+parts = learner.task.policy.split(prompts)
 longest = max(len(TokenTree.build([prompts.tokens[row] for row in part])) for part in parts)
 try:  # ru_maxrss would begin with the memory of the process that started this one
     status = open("/proc/self/status").read()

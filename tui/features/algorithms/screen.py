@@ -24,8 +24,9 @@ from tui.library.host import host_of
 from tui.library.lists import HomeList
 from tui.ui import glyphs
 from tui.ui.bindings import key
-from tui.ui.facts import Fact, Facts
-from tui.ui.terms import Term, TermClicked, unique
+from tui.ui.fact import Fact, Term
+from tui.ui.facts import Facts
+from tui.ui.terms import TermClicked, unique
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset

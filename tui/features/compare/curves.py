@@ -17,7 +17,8 @@ from tui.plot.chart import Chart
 from tui.plot.chart_plot import Reference, Series
 from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar
-from tui.ui.terms import Term, unique
+from tui.ui.fact import Term
+from tui.ui.terms import unique
 from tui.ui.text import number
 from tui.watching.curves import NOTHING
 

@@ -21,7 +21,8 @@ from tui.maze.maze_paint import BOXES
 from tui.maze.maze_view import FOOTER
 from tui.plot.chart_plot import ASCII_MARKERS, MARKERS
 from tui.ui import glyphs
-from tui.ui.terms import HasTerms, Term, post_term, unique
+from tui.ui.fact import Term
+from tui.ui.terms import HasTerms, post_term, unique
 from tui.ui.text import fit, number, percent, si
 
 NARROWEST = 36

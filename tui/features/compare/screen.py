@@ -27,8 +27,9 @@ from tui.lesson.lesson_panel import LessonPanel
 from tui.library.facts_of import symbol
 from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar
+from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
-from tui.ui.terms import HasTerms, Term, TermClicked
+from tui.ui.terms import HasTerms, TermClicked
 from tui.ui.text import clean
 from tui.watching.status_line import Fact, StatusLine, pace_text
 

@@ -18,7 +18,8 @@ from textual.strip import Strip
 from tui.features.compare.figures import Row
 from tui.ui import glyphs
 from tui.ui.bindings import key
-from tui.ui.terms import Term, post_term, term_style, unique
+from tui.ui.fact import Term
+from tui.ui.terms import post_term, term_style, unique
 from tui.ui.text import fit
 
 GAP = 2

@@ -19,7 +19,7 @@ from engine.learning.events import Member
 from tui.features.groups.members import ASCII_GRADES, GRADES, LEVELS, grade, outcome
 from tui.model.steps import arrow
 from tui.ui import glyphs as glyph_sets
-from tui.ui.terms import Term
+from tui.ui.fact import Term
 from tui.ui.text import clean, fit, number, percent, signed
 
 PREFIX = "member--"

@@ -28,8 +28,9 @@ from tui.model.source import GroupPage, LoadsGroups, ShownGroup
 from tui.model.steps import place
 from tui.ui import glyphs
 from tui.ui.bindings import key, move
+from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
-from tui.ui.terms import Term, unique
+from tui.ui.terms import unique
 from tui.ui.text import clean, fit, fit_number, number, signed
 
 LOOK_SECONDS = 1.0

@@ -14,7 +14,7 @@ from tui.library.lists import HomeList
 from tui.library.shelf import matches
 from tui.ui import glyphs
 from tui.ui.bindings import key
-from tui.ui.facts import Fact
+from tui.ui.fact import Fact
 
 STATES = {
     "not tried": ("○", "o", "$foreground 60%"),

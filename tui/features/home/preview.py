@@ -14,8 +14,8 @@ from tui.library.lab_shelf import LabCard
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.maze.map_preview import MapPreview
 from tui.ui import glyphs
+from tui.ui.fact import Term
 from tui.ui.facts import Facts
-from tui.ui.terms import Term
 
 BESIDE = 34
 """Columns that facts need to stand beside the map."""

@@ -27,7 +27,7 @@ from tui.library.lab_shelf import LabCard
 from tui.library.lists import PresetList, RunList
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
 from tui.ui import glyphs
-from tui.ui.terms import Term
+from tui.ui.fact import Term
 from tui.ui.text import clean
 from tui.ui.yes_no import YesNo
 

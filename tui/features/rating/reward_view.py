@@ -12,7 +12,7 @@ from engine.llm.tasks.text.features import MEANING, NAMES
 from tui.glossary.values.preferences import latest
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
-from tui.ui.terms import Term
+from tui.ui.fact import Term
 from tui.ui.text import fit, percent
 
 BAR = 6

@@ -41,8 +41,9 @@ from tui.library import facts_of
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
+from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
-from tui.ui.terms import Term, TermClicked, unique
+from tui.ui.terms import TermClicked, unique
 from tui.ui.text import fit
 from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen

@@ -19,7 +19,8 @@ from tui import kinds
 from tui.features.trainer.loop_layout import LoopLayout
 from tui.kinds.loop import Piece
 from tui.ui import glyphs as glyph_sets
-from tui.ui.terms import Term, post_term, term_style, unique
+from tui.ui.fact import Term
+from tui.ui.terms import post_term, term_style, unique
 
 if TYPE_CHECKING:
     from tui.model.snapshot import Snapshot

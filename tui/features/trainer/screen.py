@@ -29,8 +29,9 @@ from tui.maze.maze_grid import MazeGrid
 from tui.model.run_watch import Notice
 from tui.model.snapshot import Snapshot
 from tui.ui.choice_bar import ChoiceBar
+from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
-from tui.ui.terms import HasTerms, Term, TermClicked
+from tui.ui.terms import HasTerms, TermClicked
 from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen
