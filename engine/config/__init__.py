@@ -1,1 +1,1 @@
-"""config."""
+"""What a preset says, as typed data. Nothing here builds or trains anything."""

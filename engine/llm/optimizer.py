@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from engine.core.arrays import Array
 
 
 class Optimizer:

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import torch
 
+from engine.core.arrays import Array
 from engine.learning.learner import State
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Kind = TypeVar("Kind")
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
-from engine.core.arrays import Floats
+from engine.core.arrays import Array, Floats
 from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdps
 from engine.env.maze import Maze
@@ -31,7 +31,6 @@ from engine.learning.worlds import (
     to_bytes,
 )
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 

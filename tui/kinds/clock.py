@@ -17,11 +17,6 @@ class Clock(NamedTuple):
     paces: tuple[float, ...]
     """Units per second that the keys for the pace go through; the last is as fast as it goes."""
 
-    @property
-    def units(self) -> str:
-        """The plural."""
-        return self.unit + "s"
-
 
 FAST = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, float("inf"))
 SLOW = (0.1, 0.2, 0.5, 1, 2, 5, float("inf"))

@@ -10,19 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from engine.config.llm import LlmSettings
 from engine.config.preset import LlmPreset
+from engine.core.arrays import Array
 from engine.learning.events import Note
 from engine.llm.algorithms.base import LlmAlgorithm
 from engine.llm.diagnosis.evidence import SIDE_REWARDS, WINDOW, Alarm, Memory, UpdateView
 from engine.llm.diagnosis.rules import RULES, Rule, memory_note
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 NEARLY_FULL = 0.92
 """Share of the memory there is."""

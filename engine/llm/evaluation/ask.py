@@ -16,7 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import msgspec
 import numpy as np
@@ -25,10 +25,10 @@ import engine
 from engine.config.llm import ModelSettings
 from engine.config.preset import LlmPreset
 from engine.config.rewards import PlanRewards
+from engine.core.arrays import Array
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str], None]
 
 ADAPTER = "adapter"

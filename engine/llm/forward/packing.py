@@ -20,10 +20,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from engine.core.arrays import Bools, Index
+
 Tokens = Sequence[int]
 
 ROOT = -1  # the parent of a first token
@@ -37,10 +36,10 @@ TOLERANCE = 1e-4  # largest |Δ log p| between packed and plain passes, in float
 class TokenTree:
     """`N` token sequences merged where they begin alike. Parents stand before their children."""
 
-    tokens: Ints  # [L]
-    parent: Ints  # [L] node before this one, ROOT for the first token of a sequence
-    depth: Ints  # [L] place in its sequence, from 0: the position id
-    paths: tuple[Ints, ...]  # N times [length] the nodes of each sequence, in order
+    tokens: Index  # [L]
+    parent: Index  # [L] node before this one, ROOT for the first token of a sequence
+    depth: Index  # [L] place in its sequence, from 0: the position id
+    paths: tuple[Index, ...]  # N times [length] the nodes of each sequence, in order
 
     @classmethod
     def build(cls, sequences: Sequence[Tokens]) -> TokenTree:
@@ -49,7 +48,7 @@ class TokenTree:
         tokens: list[int] = []
         parent: list[int] = []
         depth: list[int] = []
-        paths: list[Ints] = []
+        paths: list[Index] = []
         for n, sequence in enumerate(sequences):
             if len(sequence) == 0:
                 raise ValueError(f"sequence {n} has no tokens")
@@ -73,7 +72,7 @@ class TokenTree:
         return int(self.tokens.size)
 
     @property
-    def last(self) -> Ints:
+    def last(self) -> Index:
         """[N] the node of each sequence's last token."""
         return np.array([path[-1] for path in self.paths], dtype=np.int64)
 

@@ -28,9 +28,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.core.arrays import Index
 from engine.llm.forward.attention import base_of, decoder_of, evaluating, masks, unpacked
 from engine.llm.forward.output_head import OutputHead
-from engine.llm.forward.packing import Ints, Tokens, TokenTree
+from engine.llm.forward.packing import Tokens, TokenTree
 
 DEFAULT_CACHE_BUDGET = 4096
 PADDING = 0  # in `Completions.tokens` behind the end, where `mask` is False
@@ -125,7 +126,7 @@ def sample(
     return _collect(torch.from_numpy(rows), parts)
 
 
-def _parts(rows: Ints, at_once: int, one_prompt: bool) -> list[slice]:
+def _parts(rows: Index, at_once: int, one_prompt: bool) -> list[slice]:
     """Consecutive slices of at most `at_once` rows, each within one prompt if asked."""
     cuts = [0]
     for row in range(1, rows.size + 1):
@@ -199,10 +200,10 @@ def _grow_packed(model: Any, prompts: Sequence[Tokens], growth: _Growth) -> None
 
 def _step(
     model: Any,
-    tokens: Ints,
+    tokens: Index,
     sees: NDArray[np.bool_],
-    depth: Ints,
-    positions: Ints,
+    depth: Index,
+    positions: Index,
     cache: Any,
 ) -> Tensor:
     """[Q, H] hidden states of new tokens [Q] behind the cache, which grows by them."""

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.core.arrays import Bools, Floats, Ints
+from engine.core.arrays import Bools, Floats, Index, Ints
 from engine.env.mdp import MDP, reachable
 from engine.llm.algorithms.advantages import returns_to_go
 
-Index = NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 
 

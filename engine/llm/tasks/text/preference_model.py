@@ -17,14 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.core.arrays import Floats
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from engine.core.arrays import Array, Floats
 
 STEPS = 100
 """Most Newton steps; five to ten are usual."""

@@ -15,14 +15,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.core.arrays import Array
 from engine.core.errors import UserError
 from engine.learning.events import Pair, Preference
 from engine.learning.learner import State
 from engine.llm.tasks.text.features import NAMES
 from engine.llm.tasks.text.preference_judge import TARGETS
 from engine.llm.tasks.text.preference_model import RewardModel, Scale, fit
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Memory(msgspec.Struct):
