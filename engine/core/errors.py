@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class StorageError(UserError):
+    """The disk refuses a write (full, failing, locked, read-only): the same may work later."""
+
+
 def nearest(word: str, valid: list[str] | tuple[str, ...]) -> str:
     """`" Did you mean 'x'?"` when a valid word is near, else the valid words, else nothing."""
     import difflib

@@ -6,17 +6,18 @@ The state of a language model is too large for a row: it is a folder of its own 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from engine.core.errors import UserError
+from engine.core.errors import StorageError, UserError
 from engine.learning.learner import State
 
 
@@ -54,7 +55,8 @@ def save_folder(run_dir: Path, step: int, state: State, *, first: bool = False) 
     from safetensors.numpy import save_file
 
     parent = run_dir / FOLDER
-    parent.mkdir(exist_ok=True)
+    with _explained(parent):
+        parent.mkdir(exist_ok=True)
     stem = "first" if first else f"{step:08d}"
     taken = {path.name for path in parent.iterdir()}
     name = next(n for n in (f"{stem}-{i}" for i in range(len(taken) + 1)) if n not in taken)
@@ -83,20 +85,36 @@ def whole(run_dir: Path, state: State) -> State:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Put a newly written folder in the place of an older one, whole or not at all."""
+    """Put a newly written folder in the place of an older one, whole or not at all.
+
+    Raises StorageError when the disk refuses.
+    """
     coming = folder.with_name(f".{folder.name}.new")
     leaving = folder.with_name(f".{folder.name}.old")
     for rest in (coming, leaving):
         shutil.rmtree(rest, ignore_errors=True)
-    coming.mkdir(parents=True)
-    write(coming)
-    for path in coming.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    if folder.exists():
-        folder.rename(leaving)
-    coming.rename(folder)
+    with _explained(folder):
+        coming.mkdir(parents=True)
+        write(coming)
+        for path in coming.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(leaving)
+        coming.rename(folder)
     shutil.rmtree(leaving, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError  # late: tables are trained without it
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors has words of its own for OSErrors
+        coming = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(coming, ignore_errors=True)  # a part of it is of no use, its room is
+        raise StorageError(f"{folder}: cannot be written ({error}).") from error
 
 
 def remove_unnamed(run_dir: Path, connection: sqlite3.Connection) -> None:

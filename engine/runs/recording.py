@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from engine.learning.events import AnyEvent, Update
-from engine.learning.learner import AskingLearner, HeavyLearner, Learner
+from engine.learning.learner import AskingLearner, HeavyLearner, Learner, State
 from engine.runs import checkpoints
+from engine.runs.full_disk import PatientDisk
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter
 
@@ -39,10 +40,15 @@ class Recorder:
     """
 
     def __init__(
-        self, writer: RunWriter, learner: Learner, clock: Clock, stopwatch: Stopwatch
+        self,
+        writer: RunWriter,
+        learner: Learner,
+        clock: Clock,
+        stopwatch: Stopwatch,
+        disk: PatientDisk,
     ) -> None:
         self.writer, self.learner = writer, learner
-        self.clock, self.stopwatch = clock, stopwatch
+        self.clock, self.stopwatch, self.disk = clock, stopwatch, disk
         self._at_point = False
         self._urgent = False
         self._commit_time = self._live_time = self._checkpoint_time = clock()
@@ -72,7 +78,7 @@ class Recorder:
         started = self.clock()
         counters, state = self.learner.counters, self.learner.state()
         if isinstance(self.learner, HeavyLearner):
-            state = checkpoints.save_folder(self.writer.run_dir, counters.step, state, first=first)
+            state = self._save_folder(counters.step, state, first)
         self.export()
         self.writer.save_checkpoint(counters, state, first=first, not_yet=not_yet)
         self._checkpoint_time = self.clock()
@@ -83,7 +89,20 @@ class Recorder:
     def export(self) -> None:
         """Put what others can use of the result, if there is such, into the run's folder."""
         if isinstance(self.learner, HeavyLearner):
-            checkpoints.replace_folder(self.writer.run_dir / ADAPTER, self.learner.export)
+            folder, export = self.writer.run_dir / ADAPTER, self.learner.export
+            self._write(lambda: checkpoints.replace_folder(folder, export))
+
+    def _save_folder(self, step: int, state: State, first: bool) -> State:
+        named: State = {}
+        run_dir = self.writer.run_dir
+        self._write(
+            lambda: named.update(checkpoints.save_folder(run_dir, step, state, first=first))
+        )
+        return named
+
+    def _write(self, carry_out: Callable[[], None]) -> None:
+        """Write now, or as soon as the disk allows."""
+        self.disk.write(carry_out, self.learner.counters.step)
 
     def commit(self) -> None:
         """Write everything taken, and where the run stands."""
@@ -93,7 +112,7 @@ class Recorder:
             seconds=self.stopwatch.seconds,
             waiting=waiting(self.learner),
         )
-        self.writer.commit()
+        self._write(self.writer.commit)
         self._commit_time, self._urgent = self.clock(), False
         if isinstance(self.learner, HeavyLearner):
             checkpoints.remove_unnamed(self.writer.run_dir, self.writer.connection)

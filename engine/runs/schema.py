@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from engine.core.errors import UserError
+from engine.core.errors import StorageError, UserError
 from engine.runs.filesystem import network_filesystem
 
 DATABASE = "run.db"
@@ -146,9 +146,10 @@ def explained(path: Path) -> Iterator[None]:
             advice = "Another program holds the file; close it and try again"
         elif "not a database" in text or "malformed" in text or "no such" in text:
             advice = "The file is damaged or not a run; remove the run, or restore the file"
+            raise UserError(f"{path}: {text}. {advice}.") from error
         else:
             advice = "Check the disk and the folder's permissions"
-        raise UserError(f"{path}: {text}. {advice}.") from error
+        raise StorageError(f"{path}: {text}. {advice}.") from error
 
 
 def create(run_dir: Path) -> None:

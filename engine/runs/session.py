@@ -14,6 +14,7 @@ from engine.core.errors import UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, custom_algorithm, outcome
+from engine.runs.full_disk import PatientDisk
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
@@ -77,6 +78,7 @@ class Session:
         self.paused = bool(writer.meta("paused", False))
         self.pacer = Pacer(clock, writer.meta("pace"))
         self.stopwatch = Stopwatch(clock, writer.meta("seconds", 0.0))
+        self.disk = PatientDisk(writer, self.stopwatch, sleep, lambda: self.stop_asked)
         self.chunk = Chunk()
         self.tasks: deque[Task] = deque()
         self.replays: deque[Replay] = deque()
@@ -96,6 +98,8 @@ class Session:
             log.error("failed: %s", error, exc_info=None if expected else error)
             self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
             return False
+        finally:
+            self.disk.give_back()
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
 
@@ -113,7 +117,7 @@ class Session:
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
             learner.notify = self._say_at_once
-        self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch)
+        self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch, self.disk)
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
             if text:
@@ -172,6 +176,7 @@ class Session:
     def _fail(self, text: str, remedy: str) -> None:
         counters = self.learner.counters if hasattr(self, "learner") else Counters()
         self.stopwatch.stop()
+        self.disk.give_back()  # there may be no other room for the last words
         # First with what was said before the failure; without it if just that cannot be written.
         for attempt in (1, 2):
             try:

@@ -320,6 +320,14 @@ class RunWriter:
         self._known.update(self._meta)
         self.discard()
 
+    def write_at_once(self, note: Note) -> None:
+        """Commit a note ahead of everything collected. Raises UserError."""
+        with schema.explained(self.run_dir / schema.DATABASE), self._transaction():
+            self.connection.execute(
+                "INSERT INTO notes VALUES (NULL, ?, ?, ?, ?, ?)",
+                (note.step, note.level, note.text, note.remedy, note.term),
+            )
+
     def discard(self) -> None:
         """Forget what was collected since the last commit."""
         self._queue.clear()

@@ -46,11 +46,11 @@ def main(arguments: list[str], make_learner: MakeLearner = factory.make_learner)
     try:
         lock = _lock(options.run_dir, options.lock_fd)
         writer = RunWriter(options.run_dir)
+        writer.set_meta(pid=os.getpid())
+        writer.commit()  # the launcher waits for this sign of life
     except UserError as error:
         log.error("%s", error)
         return 1
-    writer.set_meta(pid=os.getpid())
-    writer.commit()  # the launcher waits for this sign of life
     session = Session(writer, make_learner)
     if early:
         session.stop_asked = True

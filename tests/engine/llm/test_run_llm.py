@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from learner_tools import preset
+from llm_records import ADAPTER, assert_same_llm_runs, llm_record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs share
 
@@ -28,7 +28,6 @@ from engine.llm.evaluation import ask as asking
 from engine.llm.forward.prompts import route_prompt
 from engine.llm.models import adapters, loading
 from engine.llm.tasks import evaluation_schedule as schedule
-from engine.llm.tasks.recorded import TIMED
 from engine.runs import launch
 from engine.runs.evaluation import evaluate_run, played_worlds
 from engine.runs.reader import RunReader
@@ -41,8 +40,6 @@ SETS = [
     "maze.test={count = 4, size = 3, seed = 9}",
 ]
 ROOT = Path(factory.__file__).parents[1]
-RECORDED = ("worlds", "points", "evaluations", "episodes", "groups", "policies", "notes", "tunes")
-ADAPTER = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +63,6 @@ def _finished(made: LlmPreset, runs_dir: Path) -> Path:
 
 def _copy(run_dir: Path, folder: Path) -> Path:
     return Path(shutil.copytree(run_dir, folder / run_dir.name))
-
-
-def _record(run_dir: Path) -> dict[str, Any]:
-    """All that two runs of one preset must agree on, to the bit; what is measured is not."""
-    found: dict[str, Any] = {table: rows(run_dir, table) for table in RECORDED}
-    found["notes"] = [row[1:] for row in found["notes"] if not row[3].startswith("Loading ")]
-    metrics = rows(run_dir, "metrics")
-    found["metrics"] = [row[1:] for row in metrics if row[4] not in TIMED]
-    return found
-
-
-def _assert_same(one: Path, other: Path) -> None:
-    left, right = _record(one), _record(other)
-    for table in left:
-        assert left[table] == right[table], table
-    assert (one / ADAPTER).read_bytes() == (other / ADAPTER).read_bytes()
 
 
 def _step_then_kill(reader: RunReader, n: int) -> None:
@@ -112,7 +93,7 @@ def test_a_killed_and_resumed_run_ends_like_one_never_killed(
         launch.start_worker(reader.path, resume=True)
         head = wait_for(reader, lambda head: head.ended)
         assert (head.state, head.updates, head.generation) == ("finished", 12, 2), reader.error()
-        _assert_same(reader.path, _finished(made, tmp_path))
+        assert_same_llm_runs(reader.path, _finished(made, tmp_path))
 
 
 def test_killed_in_its_first_seconds_it_ends_like_one_never_killed(
@@ -124,7 +105,7 @@ def test_killed_in_its_first_seconds_it_ends_like_one_never_killed(
         kill(reader)
         launch.start_worker(reader.path, resume=True)
         wait_for(reader, lambda head: head.ended)
-        _assert_same(reader.path, finished)
+        assert_same_llm_runs(reader.path, finished)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not(
@@ -138,7 +119,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
         assert wait_for(reader, lambda head: head.ended).state == "stopped"
         launch.start_worker(reader.path, resume=True)
         wait_for(reader, lambda head: head.state == "finished")
-        _assert_same(reader.path, with_sets)
+        assert_same_llm_runs(reader.path, with_sets)
 
 
 def test_commands_are_obeyed_in_the_middle_of_an_update(tiny_model: Tiny, tmp_path: Path) -> None:
@@ -147,14 +128,14 @@ def test_commands_are_obeyed_in_the_middle_of_an_update(tiny_model: Tiny, tmp_pa
     made = preset(tiny_model("llama"), more="group_size = 8", overrides=overrides)
     with launched(made, tmp_path, paused=True) as reader:
         assert ask(reader, "step", n=1) == "done"
-        before = _record(reader.path)
+        before = llm_record(reader.path)
         assert ask(reader, "resume") == "done"
         assert ask(reader, "pause") == "done"
         step = reader.head().step
         assert ask(reader, "tune", key="algorithm.learning_rate", value=0.001) == "done"
         assert ask(reader, "step", n=1) == "done"
         assert reader.head().step == step + 1
-        after = _record(reader.path)
+        after = llm_record(reader.path)
         assert all(after[table][: len(before[table])] == before[table] for table in before)
         assert ask(reader, "resume") == "done"
         assert ask(reader, "stop") == "done"
@@ -163,19 +144,19 @@ def test_commands_are_obeyed_in_the_middle_of_an_update(tiny_model: Tiny, tmp_pa
         assert rows(reader.path, "checkpoints")[-1][1] == head.step
 
 
-def test_a_lost_checkpoint_is_one_sentence_and_costs_no_record(
+def test_a_lost_checkpoint_is_one_sentence_and_costs_nollm_record(
     finished: Path, tmp_path: Path
 ) -> None:
     run_dir = _copy(finished, tmp_path)
     shutil.rmtree(run_dir / "checkpoints")
-    before = _record(run_dir)
+    before = llm_record(run_dir)
     launch.start_worker(run_dir, resume=True, overrides=["budget.updates=20"])
     with RunReader(run_dir) as reader:
         head = wait_for(reader, lambda head: head.ended)
         assert head.state == "failed"
         assert "the checkpoint cannot be read" in reader.error()
         assert "\n" not in reader.error() and "Traceback" not in reader.error()
-    after = _record(run_dir)
+    after = llm_record(run_dir)
     assert all(after[table][: len(before[table])] == before[table] for table in before)
 
 
@@ -379,7 +360,7 @@ def test_a_run_is_paused_tuned_edited_killed_and_goes_on(tiny_model: Tiny, tmp_p
         told = reader.final()
         assert told["success_rate"] == pytest.approx(found.figures["success_rate"].mean, abs=1e-6)
         other = _stepped(made, tmp_path / "other")
-        _assert_same(reader.path, other)
+        assert_same_llm_runs(reader.path, other)
 
 
 def _stepped(made: LlmPreset, runs_dir: Path) -> Path:

@@ -1,0 +1,92 @@
+"""kill -9 at random moments: what was committed stays, and the run ends as if never killed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from learner_tools import preset as llm_preset
+from llm_records import assert_same_llm_runs
+from long_form import count
+from run_tools import kill, launched, record, rows, run_here, wait_for
+
+from engine import factory, presets
+from engine.config.preset import Preset
+from engine.runs import launch
+from engine.runs.reader import RunReader
+
+pytestmark = pytest.mark.slow
+
+LAKE = """
+title = "Killed"
+[maze]
+map = '''
+SFFF
+FHFH
+FFFH
+HFFG
+'''
+slip = 0.3
+max_steps = 50
+changes = [{step = 40_000, map = "SFFF\\nFFFH\\nFHFH\\nHFFG"}]
+[algorithm]
+name = "q-learning"
+[budget]
+env_steps = 60_000
+[run]
+agents = 3
+seed = 5
+"""
+PACE = 20_000.0
+"""Steps per second: a run of a few seconds, so that a random moment is most often within it."""
+
+
+def unbroken(preset: Preset, runs_dir: Path) -> Path:
+    """The same run, never killed, in this process."""
+    run_dir = launch.create_run(preset, "unbroken", runs_dir=runs_dir)
+    assert run_here(run_dir, factory.make_learner)
+    return run_dir
+
+
+def kill_at_random(
+    reader: RunReader, dice: random.Random, seconds: float, pace: float | None, most: int
+) -> int:
+    """Kill and resume until the run is through, at most `most` times; gives how often."""
+    kills = 0
+    while kills < most:
+        time.sleep(dice.uniform(0.0, seconds))
+        committed = {table: len(rows(reader.path, table)) for table in ("points", "episodes")}
+        if reader.head().ended:
+            break
+        kill(reader)  # waits until the run is told to be dead
+        kills += 1
+        for table, least in committed.items():
+            assert len(rows(reader.path, table)) >= least, table
+        launch.start_worker(reader.path, resume=True, pace=pace)
+    head = wait_for(reader, lambda head: head.ended)
+    assert head.state == "finished", reader.error()
+    return kills
+
+
+@pytest.mark.parametrize("algorithm", ["q-learning", "sarsa-lambda"])
+def test_tables(tmp_path: Path, algorithm: str) -> None:
+    preset = presets.parse(LAKE, overrides=[f"algorithm.name={algorithm}"])
+    sound = record(unbroken(preset, tmp_path))
+    dice, left = random.Random(algorithm), count(2, 50)
+    while left > 0:
+        with launched(preset, tmp_path, pace=PACE) as reader:
+            left -= kill_at_random(reader, dice, 3.0, PACE, left)
+            assert record(reader.path) == sound
+
+
+def test_a_language_model(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    preset = llm_preset(tiny_model("llama"), more="group_size = 8\nepochs = 2")
+    sound = unbroken(preset, tmp_path)
+    dice, left = random.Random(0), count(1, 50)
+    while left > 0:
+        with launched(preset, tmp_path) as reader:
+            left -= kill_at_random(reader, dice, 10.0, None, left)
+            assert_same_llm_runs(reader.path, sound)
