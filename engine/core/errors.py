@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class LastingError(UserError):
+    """One that stays: the same run would fail again at the same place, so going on cannot help."""
+
+
 def nearest(word: str, valid: list[str] | tuple[str, ...]) -> str:
     """`" Did you mean 'x'?"` when a valid word is near, else the valid words, else nothing."""
     import difflib

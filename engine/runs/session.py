@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Literal
 
 from engine import presets
 from engine.config.preset import Preset
-from engine.core.errors import UserError
+from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, custom_algorithm, outcome
@@ -48,7 +49,7 @@ def _load(learner: Learner, state: State) -> None:
     try:
         learner.load(state)
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(
+        raise LastingError(
             "The checkpoint was written by another version of Ice Maze and does not fit this one "
             f"({error}). What the run recorded can still be opened; start a new run to go on."
         ) from error
@@ -74,6 +75,7 @@ class Session:
         self.stop_asked = False
         self.budget_seconds: float | None = None
         self.own = writer.meta(custom_algorithm.META_KEY)
+        self._step_before = int(writer.meta("counters", {}).get("step", 0))
         self.paused = bool(writer.meta("paused", False))
         self.pacer = Pacer(clock, writer.meta("pace"))
         self.stopwatch = Stopwatch(clock, writer.meta("seconds", 0.0))
@@ -94,7 +96,8 @@ class Session:
         except Exception as error:
             expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
-            self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
+            step = self.learner.counters.step if hasattr(self, "learner") else self._step_before
+            self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir, step))
             return False
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
@@ -166,8 +169,21 @@ class Session:
         self.recorder.take(self.learner.conclude())
         self.recorder.export()  # the last look may have found better adapters than those before
         self.recorder.live(stepwise=True)
+        if status == "finished":
+            self.recorder.commit()
+            self._check_figures()
         self.writer.write([self._last_word(status, self.learner.counters)])
         self.recorder.commit()
+
+    def _check_figures(self) -> None:
+        """Raise LastingError when the last evaluation found nothing that is a number."""
+        last = [row for row in self.writer.last_figures() if row[0] in outcome.FIGURES]
+        if last and not any(mean is not None and math.isfinite(mean) for _, mean in last):
+            raise LastingError(
+                f"The run came to its end at step {self.learner.counters.step:,}, but none of its "
+                "figures is a finite number: what it learned, or its rewards, are beyond what a "
+                "number can hold."
+            )
 
     def _fail(self, text: str, remedy: str) -> None:
         counters = self.learner.counters if hasattr(self, "learner") else Counters()

@@ -101,6 +101,13 @@ class RunWriter:
         """How often the run was resumed."""
         return int(self.meta("generation", 0))
 
+    def last_figures(self) -> list[tuple[str, float | None]]:
+        """Name and mean of each figure of the newest committed evaluation on training worlds."""
+        return self.connection.execute(
+            "SELECT name, mean FROM metrics WHERE split = 'train' AND world_id IS NOT NULL AND "
+            "step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
+        ).fetchall()
+
     # ------------------------------------------------------------ events
 
     def write(self, events: list[AnyEvent]) -> None:

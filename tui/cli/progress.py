@@ -330,8 +330,7 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
 
 
 def what_next(run_dir: Path, status: str) -> str:
-    """What to do with a run that did not finish: to resume it, as a rule. One that failed by the
-    user's own algorithm, of which it keeps a copy, would only fail again."""
+    """What to do with a run that did not finish: to resume it, where that can help."""
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
     if status != "failed":
         return resume
@@ -341,8 +340,7 @@ def what_next(run_dir: Path, status: str) -> str:
 
     with RunReader(run_dir) as reader:
         remedies = [note.remedy for note in reader.notes() if note.level == "error"]
-        meta = reader.meta().get(custom_algorithm.META_KEY)
-    return (custom_algorithm.instead_of_resume(meta, remedies[-1]) if remedies else "") or resume
+    return (custom_algorithm.instead_of_resume(remedies[-1]) if remedies else "") or resume
 
 
 def _llm_lines(metrics: dict[str, float]) -> list[str]:
