@@ -84,10 +84,7 @@ def failure(
         return text, f"{LOG} {remedy(meta)}"
     if isinstance(error, LastingError):
         return text, f"{LOG} {remedy(meta) if meta else START_ANEW}"
-    if step == 0 and not _may_pass(error):
-        again = "Start a new run when that is mended."
-    else:
-        again = resume
+    again = resume if step or _may_pass(error) else "Start a new run when that is mended."
     # The engine may have stumbled over what a method of the file gave it.
     blame = meta and not isinstance(error, UserError)
     return text, f"{LOG} {again}" + (

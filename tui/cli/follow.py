@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.core.errors import UserError
 from engine.runs.reader import RunReader
-from tui.cli.output import INTERRUPTED, ReaderGoneError
+from tui.cli.output import INTERRUPTED, ReaderGoneError, complain
 from tui.cli.progress import Moment, Reporter, Speedometer
 
 if TYPE_CHECKING:
@@ -97,11 +97,12 @@ class Follower:
             if signals.hung_up:
                 return HUNG_UP  # the worker has a session of its own and goes on
             if signals.interrupts > asked:
-                if asked:
+                if asked and not self._end_worker():
                     return INTERRUPTED
+                if not asked:
+                    self.reporter.stopping()
+                    self._ask_to_stop()
                 asked = signals.interrupts
-                self.reporter.stopping()
-                self._ask_to_stop()
             now = time.monotonic()
             if self.reader.changed() or now - looked >= LOOK_SECONDS:
                 looked = now
@@ -117,6 +118,19 @@ class Follower:
         except UserError:
             if not self.reader.head().ended:  # it may just have come to its end by itself
                 raise
+
+    def _end_worker(self) -> bool:
+        """End the worker whatever it does. False when nobody can: then it is left alone."""
+        # start-up time
+        from engine.runs.ending import end_worker
+
+        try:
+            end_worker(self.run_dir)
+        except UserError as error:
+            if not self.reader.head().ended:  # it may just have come to its end by itself
+                complain(str(error))
+                return False
+        return True  # the run's last words are told as those of any run
 
     def _tell(self, head: Head) -> None:
         for note in self.reader.notes():
@@ -181,6 +195,7 @@ class ManyRuns(Protocol[Job]):
     def done(self) -> bool: ...
     def poll(self) -> list[Job]: ...
     def stop(self) -> None: ...
+    def end(self) -> list[str]: ...
 
 
 class ReporterOfMany(Protocol[Runs, Ended]):
@@ -201,6 +216,8 @@ def follow_all(
             return HUNG_UP  # the workers that are at it go on
         if signals.interrupts > asked:
             if asked:
+                for trouble in runner.end():
+                    complain(trouble)
                 return INTERRUPTED
             asked = signals.interrupts
             reporter.stopping(runner)

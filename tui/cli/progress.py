@@ -24,6 +24,7 @@ LINE_SECONDS = 1.0
 """Least time between two lines of progress."""
 BAR_SECONDS = 0.25
 """Least time between two drawings of the bar: over a slow connection more would queue up."""
+STOPPING = "Stopping: writing a checkpoint … (Ctrl-C again ends the worker, whatever it does.)"
 WINDOW_SECONDS = 10.0
 """The speed shown is the average over so long, or over the last change where that took longer."""
 
@@ -220,7 +221,7 @@ class LineReporter:
         )
 
     def stopping(self) -> None:
-        self.say("Stopping: writing a checkpoint …")
+        self.say(STOPPING)
 
     def failed(self, message: str) -> None:
         complain(f"Error: {message}")
