@@ -14,8 +14,9 @@ from engine.core.errors import UserError
 from engine.presets.claims import Claim, judge
 from engine.runs import launch
 from engine.runs.reader import RunReader
-from tui.cli.follow import HUNG_UP, POLL_SECONDS, Follower, Signals
+from tui.cli.follow import POLL_SECONDS, Follower, Signals
 from tui.cli.output import INTERRUPTED, leave
+from tui.cli.streams import HUNG_UP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
