@@ -173,6 +173,8 @@ class RunReader:
             return str(text)
         if self._state(meta) != "dead":
             return ""
+        if not (self.path / schema.DATABASE).exists():
+            return f"The run's folder {self.path} is gone: it was moved or deleted."
         return outcome.last_log_line(self.path) or (
             "The worker ended without a word: it was killed, or the machine went down."
         )

@@ -15,6 +15,7 @@ from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, custom_algorithm, outcome
+from engine.runs.lock import is_alive
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
@@ -24,6 +25,9 @@ Status = Literal["finished", "stopped"]
 MakeLearner = Callable[[Preset], Learner]
 
 log = logging.getLogger("icemaze.worker")
+
+FOLDER_SECONDS = 1.0
+"""How often a worker looks whether its folder is still there."""
 
 
 class Task:
@@ -55,6 +59,10 @@ def _load(learner: Learner, state: State) -> None:
         ) from error
 
 
+class FolderGoneError(UserError):
+    """The run's folder is not where it was."""
+
+
 class Session:
     """Drives one learner. All it knows of the outside is the store, the clock and `stop_asked`."""
 
@@ -84,6 +92,7 @@ class Session:
         self.replays: deque[Replay] = deque()
         self._last_command = 0
         self._last_look = -1.0
+        self._last_folder = clock()
 
     # ------------------------------------------------------------ life
 
@@ -96,6 +105,8 @@ class Session:
         except Exception as error:
             expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
+            if isinstance(error, FolderGoneError) and is_alive(self.writer.run_dir):
+                return False  # another worker is at the folder now, and has its say there
             step = self.learner.counters.step if hasattr(self, "learner") else self._step_before
             self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir, step))
             return False
@@ -133,6 +144,7 @@ class Session:
 
     def _loop(self) -> Status:
         while True:
+            self._look_for_folder()
             self._apply_replays()
             self._look_for_commands()
             self._keep_time()
@@ -148,6 +160,18 @@ class Session:
             self.recorder.write_what_is_due(stepwise=self._stepwise, not_yet=self._not_yet())
             if limit == 0:
                 self.sleep(TICK if self._idle else min(TICK, self.pacer.wait()))
+
+    def _look_for_folder(self) -> None:
+        """Raise FolderGoneError when nobody can find any more what is written here."""
+        now = self.clock()
+        if now - self._last_folder < FOLDER_SECONDS:
+            return
+        self._last_folder = now
+        if name := self.writer.missing_file():
+            raise FolderGoneError(
+                f"{self.writer.run_dir / name} is gone: the run's folder was moved or deleted "
+                "while the run was going, so the run has ended."
+            )
 
     def _over(self) -> bool:
         spent = self.budget_seconds is not None and self.stopwatch.seconds >= self.budget_seconds

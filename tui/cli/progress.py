@@ -333,6 +333,8 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
 def what_next(run_dir: Path, status: str) -> str:
     """What to do with a run that did not finish: to resume it, where that can help."""
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
+    if not run_dir.exists():
+        return "If it was moved, `icemaze --runs-dir FOLDER train --resume` finds it there."
     if status != "failed":
         return resume
     # start-up time
