@@ -33,8 +33,8 @@ KILL_SECONDS = 5.0
 PROCESSES = Path("/proc")
 
 
-def end_worker(run_dir: Path, grace: float = GRACE_SECONDS) -> str:
-    """End a run's worker: SIGTERM, and SIGKILL when it is still there after `grace` seconds.
+def end_worker(run_dir: Path) -> str:
+    """End a run's worker: SIGTERM, and SIGKILL when it is still there GRACE_SECONDS later.
 
     A worker that hears the first has written its checkpoint and its last figures, and "" is given.
     Else the run keeps what it had at its last checkpoint, its state is "stopped", and the sentence
@@ -56,7 +56,7 @@ def end_worker(run_dir: Path, grace: float = GRACE_SECONDS) -> str:
                 "it: it runs on another machine or in another container. End it there."
             )
         send(signal.SIGTERM)
-        if _gone(run_dir, grace):
+        if _gone(run_dir, GRACE_SECONDS):
             return ""
         send(signal.SIGKILL)
         if not _gone(run_dir, KILL_SECONDS):
