@@ -55,7 +55,7 @@ def shell(runs_dir: Path, line: str) -> tuple[int, str, str]:
         ("icemaze --version >/dev/full", 1, FULL),
         ("icemaze runs --bad 2>/dev/full", 2, ""),
         ("icemaze --help | true; exit ${PIPESTATUS[0]}", 141, ""),
-        ("icemaze presets list | head -1 >&2; exit ${PIPESTATUS[0]}", 141, "name "),
+        ("icemaze presets list | true; exit ${PIPESTATUS[0]}", 141, ""),
     ],
 )
 def test_what_a_command_did_is_its_status(
