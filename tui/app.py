@@ -21,7 +21,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
-from tui.ui import glyphs
+from tui.ui import glyphs, leaving
 from tui.ui.ascii import GlyphApp
 from tui.ui.bindings import key
 
@@ -66,6 +66,8 @@ class IceMazeApp(GlyphApp[None]):
         key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
         key("app.algorithms", "a", "algorithms", "Algorithms",
             "All algorithms by family, and the presets that show them"),
+        key("app.suspend", "ctrl+z", "suspend_process", "Suspend",
+            "Back to the shell; its command fg comes back here, and runs go on", show=False),
     ]  # fmt: skip
 
     def __init__(
@@ -82,9 +84,11 @@ class IceMazeApp(GlyphApp[None]):
         self._first_compared = tuple(compare)
         self._typed_ahead: list[str] = []
         self._at_home = False
+        self._terminal: leaving.Terminal = None
 
     def run(self, *args: Any, **named: Any) -> Any:
         """Run until the user leaves. After a crash the shell sees that there was one."""
+        self._terminal = leaving.terminal_now()
         super().run(*args, **named)
         if self.return_code:
             raise SystemExit(self.return_code)
@@ -95,6 +99,8 @@ class IceMazeApp(GlyphApp[None]):
         yield Static(glyphs.plain(WELCOME), markup=False)
 
     def on_mount(self) -> None:
+        if not self.is_headless:
+            leaving.on_signals(self, self._terminal)
         # Not before the first picture is on screen: importing holds the interpreter.
         self.call_after_refresh(self._read_library)
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 
+from tui.cli import streams
+
 
 def main() -> None:
     """Run the command line; exits with its status."""
+    streams.open_missing()
     if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
         # start-up time
         from tui.app import IceMazeApp

@@ -17,6 +17,10 @@ class StorageError(UserError):
     """The disk refuses a write (full, failing, locked, read-only): the same may work later."""
 
 
+class LastingError(UserError):
+    """One that stays: the same run would fail again at the same place, so going on cannot help."""
+
+
 def nearest(word: str, valid: list[str] | tuple[str, ...]) -> str:
     """`" Did you mean 'x'?"` when a valid word is near, else the valid words, else nothing."""
     import difflib

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, Self, TypeVar
 
 from engine.config.preset import Budget
 from engine.core.errors import UserError
+from engine.runs.ending import end_worker
+from engine.runs.lock import is_alive
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
 
@@ -91,6 +94,22 @@ class JobRunner(Generic[J]):
         for reader in self._readers.values():
             with contextlib.suppress(UserError):  # it may have come to its end by itself
                 reader.send("stop")
+
+    def end(self) -> list[str]:
+        """End the workers of what goes on, whatever they do; gives what could not be done."""
+        self.stopping = True
+
+        def end(reader: RunReader) -> str:
+            try:
+                end_worker(reader.path)
+            except UserError as error:
+                # It may have come to its end by itself.
+                return "" if not is_alive(reader.path) else str(error)
+            return ""
+
+        readers = list(self._readers.values())
+        with ThreadPoolExecutor(max(1, len(readers))) as pool:  # each may take seconds
+            return [trouble for trouble in pool.map(end, readers) if trouble]
 
     def _has_room(self, job: J) -> bool:
         """Whether a job that waits may start now."""

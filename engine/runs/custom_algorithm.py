@@ -13,13 +13,14 @@ from typing import Any
 from engine import presets
 from engine.algorithms.registry import algorithm_of
 from engine.config.preset import Preset
-from engine.core.errors import UserError
+from engine.core.errors import LastingError, UserError
 from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.tabular.custom import errors as custom_errors
 from engine.tabular.custom.loading import CustomFileError
 
 META_KEY = "algorithm_file"
 """Where `meta` keeps the copy's name, where it came from, and its SHA-256."""
+START_ANEW = "Start a new run: this one would only fail again at the same place."
 
 
 def freeze(preset: Preset, run_dir: Path) -> dict[str, Any]:
@@ -64,25 +65,36 @@ def note(meta: dict[str, Any] | None) -> str:
     )
 
 
-def failure(error: Exception, meta: dict[str, Any] | None, run_dir: Path) -> tuple[str, str]:
-    """The message of a run that failed, and what to do about it.
+LOG = "worker.log in the run's folder says more."
 
-    A resume runs the run's copy again, so it cannot help where the user's own file is to blame.
+
+def failure(
+    error: Exception, meta: dict[str, Any] | None, run_dir: Path, step: int
+) -> tuple[str, str]:
+    """The message of a run that failed at `step`, and what to do about it.
+
+    A resume is offered only where it can help. It runs the run's own copy of preset and algorithm
+    again, so it cannot where those are to blame; and at step 0 there is nothing to go on from.
     """
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    log = "worker.log in the run's folder says more."
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
-    if not meta:
-        return text, f"{log} {resume}"
-    if isinstance(error, CustomFileError):
-        return text, f"{log} {remedy(meta)}"
-    if custom_errors.is_to_blame(error):
-        told = custom_errors.describe(error, meta["name"], _source(run_dir, meta))
-        return f"{told}.", f"{log} {remedy(meta)}"
-    if isinstance(error, UserError):
-        return text, f"{log} {resume}"
+    if meta and (isinstance(error, CustomFileError) or custom_errors.is_to_blame(error)):
+        if not isinstance(error, UserError):
+            text = f"{custom_errors.describe(error, meta['name'], _source(run_dir, meta))}."
+        return text, f"{LOG} {remedy(meta)}"
+    if isinstance(error, LastingError):
+        return text, f"{LOG} {remedy(meta) if meta else START_ANEW}"
+    again = resume if step or _may_pass(error) else "Start a new run when that is mended."
     # The engine may have stumbled over what a method of the file gave it.
-    return text, f"{log} {resume} Or, if {meta['name']} is to blame: {remedy(meta)}"
+    blame = meta and not isinstance(error, UserError)
+    return text, f"{LOG} {again}" + (
+        f" Or, if {meta['name']} is to blame: {remedy(meta)}" if meta and blame else ""
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same may go well another time: memory and files come and go."""
+    return isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def remedy(meta: dict[str, Any]) -> str:
@@ -92,9 +104,9 @@ def remedy(meta: dict[str, Any]) -> str:
     )
 
 
-def instead_of_resume(meta: dict[str, Any] | None, told: str) -> str:
-    """The remedy for a failed run that need not be resumed, by the remedy it told; else nothing."""
-    return remedy(meta) if meta and remedy(meta) in told and "--resume" not in told else ""
+def instead_of_resume(told: str) -> str:
+    """What to do with a failed run that a resume cannot help, by the remedy it told; else ""."""
+    return "" if "--resume" in told else told.removeprefix(LOG).strip()
 
 
 def _source(run_dir: Path, meta: dict[str, Any]) -> bytes:

@@ -73,7 +73,7 @@ class PatientDisk:
 
     def _wait_or_raise(self, error: StorageError) -> None:
         for _ in range(RETRY_TICKS):
-            if self._stop_asked() or not self._writer.run_dir.is_dir():
+            if self._stop_asked() or self._writer.missing_file():
                 raise error
             self._sleep(TICK)
 

@@ -195,7 +195,8 @@ def start_worker(
     try:
         if resume:
             _prepare_resume(run_dir, overrides or [])
-        _write_meta(run_dir, state="starting", pace=pace, paused=paused)
+        # The number of a worker that is gone may be anybody's by now.
+        _write_meta(run_dir, state="starting", pace=pace, paused=paused, pid=None)
         _spawn(run_dir, lock, program or [sys.executable, "-P", "-m", "engine.runs.worker"])
     finally:
         lock.close()  # the worker has inherited it

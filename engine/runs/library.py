@@ -102,7 +102,7 @@ def remove(run_dir: Path) -> None:
     if lock is None:
         raise UserError(
             f"The run {run_dir.name} is live, so it was not removed. "
-            f"`icemaze stop {run_dir.name}` stops it."
+            f"`icemaze stop {run_dir.name}` stops it (with --now, whatever it does)."
         )
     try:
         shutil.rmtree(run_dir)

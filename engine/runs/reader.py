@@ -123,13 +123,24 @@ class RunReader:
         state = meta.get("state", "starting")
         if state in ENDED or is_alive(self.path):
             return cast(RunState, state)
-        if state == "starting" and "pid" not in meta:  # with one it has lived
+        if state == "starting" and meta.get("pid") is None:  # with one it has lived
             age = datetime.now().astimezone() - datetime.fromisoformat(meta["created"])
             if age < LAUNCH_GRACE:
                 return "starting"
         # It may have ended properly between the two looks.
         now = self.meta().get("state", "starting")
         return cast(RunState, now) if now in ENDED else "dead"
+
+    @property
+    def pid(self) -> int:
+        """The number of the newest worker's process, on its machine; 0 when it has none yet."""
+        pid = self.meta().get("pid")
+        return pid if isinstance(pid, int) and pid > 1 else 0
+
+    def checkpoint_step(self) -> int | None:
+        """The step a resume would go on from; None when no checkpoint was written yet."""
+        row = self._first("SELECT step FROM checkpoints ORDER BY id DESC LIMIT 1")
+        return None if row is None else int(row[0])
 
     def head(self) -> Head:
         """Counters and cursors, in one look."""
@@ -162,6 +173,8 @@ class RunReader:
             return str(text)
         if self._state(meta) != "dead":
             return ""
+        if not (self.path / schema.DATABASE).exists():
+            return f"The run's folder {self.path} is gone: it was moved or deleted."
         return outcome.last_log_line(self.path) or (
             "The worker ended without a word: it was killed, or the machine went down."
         )
@@ -420,9 +433,17 @@ class RunReader:
                     return answer
                 raise UserError(
                     f"The run {self.id} did not answer within {timeout:g} seconds; it is "
-                    f"{self.state()}. Look at {self.path / 'worker.log'}."
+                    f"{self.state()}. {self.how_to_end()}"
                 )
             time.sleep(0.01)
+
+    def how_to_end(self) -> str:
+        """What to do about a worker that does not answer."""
+        return (
+            f"Its worker is process {self.pid}; {self.path / 'worker.log'} says what it is at. "
+            f"`icemaze stop {self.id} --now` ends it whatever it does, and keeps the last "
+            "checkpoint."
+        )
 
     # ------------------------------------------------------------ helpers
 

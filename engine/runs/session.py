@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from typing import Literal
 
 from engine import presets
 from engine.config.preset import Preset
-from engine.core.errors import UserError
+from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, custom_algorithm, outcome
 from engine.runs.full_disk import PatientDisk
+from engine.runs.lock import is_alive
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter
@@ -24,6 +26,9 @@ Status = Literal["finished", "stopped"]
 MakeLearner = Callable[[Preset], Learner]
 
 log = logging.getLogger("icemaze.worker")
+
+FOLDER_SECONDS = 1.0
+"""How often a worker looks whether its folder is still there."""
 
 
 class Task:
@@ -49,10 +54,14 @@ def _load(learner: Learner, state: State) -> None:
     try:
         learner.load(state)
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(
+        raise LastingError(
             "The checkpoint was written by another version of Ice Maze and does not fit this one "
             f"({error}). What the run recorded can still be opened; start a new run to go on."
         ) from error
+
+
+class FolderGoneError(UserError):
+    """The run's folder is not where it was."""
 
 
 class Session:
@@ -75,6 +84,7 @@ class Session:
         self.stop_asked = False
         self.budget_seconds: float | None = None
         self.own = writer.meta(custom_algorithm.META_KEY)
+        self._step_before = int(writer.meta("counters", {}).get("step", 0))
         self.paused = bool(writer.meta("paused", False))
         self.pacer = Pacer(clock, writer.meta("pace"))
         self.stopwatch = Stopwatch(clock, writer.meta("seconds", 0.0))
@@ -84,6 +94,7 @@ class Session:
         self.replays: deque[Replay] = deque()
         self._last_command = 0
         self._last_look = -1.0
+        self._last_folder = clock()
 
     # ------------------------------------------------------------ life
 
@@ -96,7 +107,10 @@ class Session:
         except Exception as error:
             expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
             log.error("failed: %s", error, exc_info=None if expected else error)
-            self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
+            if isinstance(error, FolderGoneError) and is_alive(self.writer.run_dir):
+                return False  # another worker is at the folder now, and has its say there
+            step = self.learner.counters.step if hasattr(self, "learner") else self._step_before
+            self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir, step))
             return False
         finally:
             self.disk.give_back()
@@ -134,6 +148,7 @@ class Session:
 
     def _loop(self) -> Status:
         while True:
+            self._look_for_folder()
             self._apply_replays()
             self._look_for_commands()
             self._keep_time()
@@ -149,6 +164,18 @@ class Session:
             self.recorder.write_what_is_due(stepwise=self._stepwise, not_yet=self._not_yet())
             if limit == 0:
                 self.sleep(TICK if self._idle else min(TICK, self.pacer.wait()))
+
+    def _look_for_folder(self) -> None:
+        """Raise FolderGoneError when nobody can find any more what is written here."""
+        now = self.clock()
+        if now - self._last_folder < FOLDER_SECONDS:
+            return
+        self._last_folder = now
+        if name := self.writer.missing_file():
+            raise FolderGoneError(
+                f"{self.writer.run_dir / name} is gone: the run's folder was moved or deleted "
+                "while the run was going, so the run has ended."
+            )
 
     def _over(self) -> bool:
         spent = self.budget_seconds is not None and self.stopwatch.seconds >= self.budget_seconds
@@ -170,8 +197,21 @@ class Session:
         self.recorder.take(self.learner.conclude())
         self.recorder.export()  # the last look may have found better adapters than those before
         self.recorder.live(stepwise=True)
+        if status == "finished":
+            self.recorder.commit()
+            self._check_figures()
         self.writer.write([self._last_word(status, self.learner.counters)])
         self.recorder.commit()
+
+    def _check_figures(self) -> None:
+        """Raise LastingError when the last evaluation found nothing that is a number."""
+        last = [row for row in self.writer.last_figures() if row[0] in outcome.FIGURES]
+        if last and not any(mean is not None and math.isfinite(mean) for _, mean in last):
+            raise LastingError(
+                f"The run came to its end at step {self.learner.counters.step:,}, but none of its "
+                "figures is a finite number: what it learned, or its rewards, are beyond what a "
+                "number can hold."
+            )
 
     def _fail(self, text: str, remedy: str) -> None:
         counters = self.learner.counters if hasattr(self, "learner") else Counters()

@@ -34,6 +34,7 @@ from engine.learning.events import (
 )
 from engine.learning.learner import Counters, State
 from engine.runs import checkpoints, commands, schema
+from engine.runs.lock import LOCK_FILE
 from engine.runs.schema import RECORD
 
 LIVE_STEPS = 2000
@@ -75,12 +76,18 @@ class RunWriter:
             row = self.connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'live'"
             ).fetchone()
+        self._files = {name: _identity(run_dir / name) for name in (schema.DATABASE, LOCK_FILE)}
         self._live_id: int = row[0] if row else 0
         self._ring: deque[tuple[int, int]] = deque()
         self._ring_steps = 0
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
         self._meta: dict[str, str] = {}
         self._known: dict[str, str] = {}  # what meta holds on disk, as far as set by this writer
+
+    def missing_file(self) -> str:
+        """The name of a file of the run that is no longer where it was, or is another; else ""."""
+        changed = (n for n, f in self._files.items() if f and _identity(self.run_dir / n) != f)
+        return next(changed, "")
 
     # ------------------------------------------------------------ meta
 
@@ -100,6 +107,13 @@ class RunWriter:
     def generation(self) -> int:
         """How often the run was resumed."""
         return int(self.meta("generation", 0))
+
+    def last_figures(self) -> list[tuple[str, float | None]]:
+        """Name and mean of each figure of the newest committed evaluation on training worlds."""
+        return self.connection.execute(
+            "SELECT name, mean FROM metrics WHERE split = 'train' AND world_id IS NOT NULL AND "
+            "step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
+        ).fetchall()
 
     # ------------------------------------------------------------ events
 
@@ -351,6 +365,15 @@ class RunWriter:
         """Close without committing, and leave WAL if no reader is connected."""
         self.connection.close()
         schema.leave_wal(self.run_dir)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others on this machine, whatever it is called; None: no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _counts(event: Update) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from engine.config.preset import Preset
 from engine.core import compiling
 from engine.core.arrays import Array
-from engine.core.errors import UserError
+from engine.core.errors import LastingError, UserError
 from engine.exact.evaluate_compiled import exact_figures
 from engine.learning.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
 from engine.learning.learner import Counters, State
@@ -33,6 +33,7 @@ from engine.tabular.kernels.trace import (
     steps_between,
     steps_of_episode,
 )
+from engine.tabular.sanity import check_figures, check_moved
 from engine.tabular.worlds import TabularWorlds
 
 METRIC_GROWTH = 1.03
@@ -109,10 +110,14 @@ class TabularLearner:
 
     @property
     def done(self) -> bool:
-        used_up = (self.agents.episode >= self.episode_limit) | (
-            self.agents.updates >= self.update_limit
-        )
-        return self.clock >= self.step_limit or bool(used_up.all())
+        return self.clock >= self.step_limit or bool(self._used_up.all())
+
+    @property
+    def _used_up(self) -> Array:
+        """[N] whether an agent has used up its episodes or updates."""
+        agents = self.agents
+        used: Array = (agents.episode >= self.episode_limit) | (agents.updates >= self.update_limit)
+        return used
 
     @property
     def watched_episodes(self) -> int:
@@ -144,7 +149,10 @@ class TabularLearner:
         until = min(self.clock + limit, self.step_limit)
         while self.clock < until and not self.done:
             n = min(until, self.next_metrics) - self.clock
+            before = self.agents.steps.copy()
             self._run_kernel(n)
+            if n > 0:
+                check_moved(self.algorithm, self.agents, before, self._used_up)
             self.clock += n
             if self.done:
                 self.clock = int(self.agents.steps.max())
@@ -232,7 +240,7 @@ class TabularLearner:
         if count:
             sizes = ("learning_rate", "value_learning_rate", "trace_decay")
             names = [f"algorithm.{name}" for name in sizes if getattr(self.settings, name, None)]
-            raise UserError(
+            raise LastingError(
                 f"By step {self.clock:,} the values of {count} of {self.agents.steps.size} agents "
                 "have grown without bound, beyond what a number can hold; lower "
                 f"{' or '.join(names) or 'the step size'} and train again."
@@ -246,6 +254,7 @@ class TabularLearner:
     def _evaluate(self, target: Array, greedy: Array) -> tuple[dict[str, Array], list[AnyEvent]]:
         """The exact figures [N] of these policies, and the evaluations that say them."""
         exact = self.worlds.evaluate(self.clock, target, greedy)
+        check_figures(self.algorithm, self.clock, target, exact)
         evaluations: list[AnyEvent] = [self.worlds.evaluation(self.clock, exact)]
         held_out = self.worlds.held_out(self.clock, target, greedy)
         if held_out is not None:

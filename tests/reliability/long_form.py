@@ -1,4 +1,4 @@
-"""How much of a test that could go on for hours is run: little, or with `ICEMAZE_LONG=1` much."""
+"""How much the reliability tests do: a quick form for every change, a long one when asked for."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def count(quick: int, long: int) -> int:
-    """How many cases to try: `quick` in every run of the tests, `long` if asked for."""
+    """`long` when ICEMAZE_LONG=1 asks for the long form, else `quick`."""
     return long if os.environ.get("ICEMAZE_LONG") == "1" else quick

@@ -14,8 +14,9 @@ from engine.core.errors import UserError
 from engine.presets.claims import Claim, judge
 from engine.runs import launch
 from engine.runs.reader import RunReader
-from tui.cli.follow import HUNG_UP, POLL_SECONDS, Follower, Signals
+from tui.cli.follow import POLL_SECONDS, Follower, Signals
 from tui.cli.output import INTERRUPTED, leave
+from tui.cli.streams import HUNG_UP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,12 +129,15 @@ def check_challenges(
 def _end_all(runner: LabRunner) -> None:
     for job in runner.jobs:
         if job.status == "running" and job.run_dir:
-            with contextlib.suppress(UserError):  # it may just have come to its end by itself
-                _end(job.run_dir)
+            _end(job.run_dir)
 
 
 def _end(run_dir: Path) -> None:
     """See to it that no worker goes on in a folder that is about to vanish."""
-    with RunReader(run_dir) as reader:
-        if not reader.head().ended:
-            reader.wait_reply(reader.send("stop"))
+    # start-up time
+    from engine.runs.ending import end_worker
+    from engine.runs.lock import is_alive
+
+    if is_alive(run_dir):
+        with contextlib.suppress(UserError):  # it may just have come to its end by itself
+            end_worker(run_dir)

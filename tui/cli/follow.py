@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.core.errors import UserError
 from engine.runs.reader import RunReader
-from tui.cli.output import INTERRUPTED, ReaderGoneError
+from tui.cli.output import INTERRUPTED, BlockedError, ReaderGoneError, complain, stdout
 from tui.cli.progress import Moment, Reporter, Speedometer
+from tui.cli.streams import HUNG_UP
 
 if TYPE_CHECKING:
     from engine.runs.records import Head
@@ -21,19 +22,27 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 """A worker that was killed writes nothing any more: look at its state at least this often."""
-HUNG_UP = 129
-"""128 + SIGHUP, the shell's way of saying so."""
+UNHEARD_SECONDS = 1.0
+"""After so long a signal that nobody has heeded breaks off what is in its way."""
 
 
 class Signals:
     """Counts what the user asks for instead of dying of it, while the `with` block lasts.
 
     `interrupts`: Ctrl-C or SIGTERM. `hung_up`: the terminal is gone (not under nohup).
+
+    Whoever follows looks at them again and again, unless it stands in a write to a full pipe, which
+    goes on after a signal as if nothing had been. So an alarm follows each signal until it is
+    heeded: it raises where it finds the follower.
     """
 
     def __init__(self) -> None:
         self.interrupts = 0
         self.hung_up = False
+        self.heeded = 0
+        """The interrupts that were done something about."""
+        self.following = False
+        """Whether a hang-up may break off whatever goes on; not while a worker is started."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -41,6 +50,7 @@ class Signals:
             self._take(number, self._interrupt)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             self._take(signal.SIGHUP, self._hang_up)
+        self._take(signal.SIGALRM, self._unheard)
         return self
 
     def __exit__(
@@ -49,6 +59,7 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -57,9 +68,20 @@ class Signals:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.interrupts += 1
+        self._ring()
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self.hung_up = True
+        self._ring()
+
+    def _ring(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, UNHEARD_SECONDS, UNHEARD_SECONDS)
+
+    def _unheard(self, number: int, frame: FrameType | None) -> None:
+        if self.hung_up and (self.following or stdout.writing):
+            raise ReaderGoneError
+        if self.interrupts > self.heeded and stdout.writing:
+            raise BlockedError
 
 
 class Follower:
@@ -83,6 +105,7 @@ class Follower:
 
     def follow(self, signals: Signals) -> int:
         """Until the run ends, or the user hangs up or loses patience. Returns the exit status."""
+        signals.following = True
         try:
             self.reporter.started(self.run_dir, self.reader.info())
             return self._loop(signals)
@@ -92,16 +115,19 @@ class Follower:
                 self.reporter.close()
 
     def _loop(self, signals: Signals) -> int:
-        asked, looked = 0, -1.0
+        looked = -1.0
         while True:
             if signals.hung_up:
                 return HUNG_UP  # the worker has a session of its own and goes on
-            if signals.interrupts > asked:
-                if asked:
+            if signals.interrupts > signals.heeded:
+                if signals.heeded == 0:
+                    signals.heeded = 1
+                    self._ask_to_stop()
+                    self.reporter.stopping()
+                elif self._end_worker():
+                    signals.heeded = signals.interrupts
+                else:
                     return INTERRUPTED
-                asked = signals.interrupts
-                self.reporter.stopping()
-                self._ask_to_stop()
             now = time.monotonic()
             if self.reader.changed() or now - looked >= LOOK_SECONDS:
                 looked = now
@@ -117,6 +143,19 @@ class Follower:
         except UserError:
             if not self.reader.head().ended:  # it may just have come to its end by itself
                 raise
+
+    def _end_worker(self) -> bool:
+        """End the worker whatever it does. False when nobody can: then it is left alone."""
+        # start-up time
+        from engine.runs.ending import end_worker
+
+        try:
+            end_worker(self.run_dir)
+        except UserError as error:
+            if not self.reader.head().ended:  # it may just have come to its end by itself
+                complain(str(error))
+                return False
+        return True  # the run's last words are told as those of any run
 
     def _tell(self, head: Head) -> None:
         for note in self.reader.notes():
@@ -181,6 +220,7 @@ class ManyRuns(Protocol[Job]):
     def done(self) -> bool: ...
     def poll(self) -> list[Job]: ...
     def stop(self) -> None: ...
+    def end(self) -> list[str]: ...
 
 
 class ReporterOfMany(Protocol[Runs, Ended]):
@@ -195,16 +235,18 @@ def follow_all(
     runner: ManyRuns[Job], reporter: ReporterOfMany[Any, Job], signals: Signals
 ) -> int | None:
     """Until all runs have ended: None; or the exit status when the user does not wait for that."""
-    asked = 0
+    signals.following = True
     while not runner.done:
         if signals.hung_up:
             return HUNG_UP  # the workers that are at it go on
-        if signals.interrupts > asked:
-            if asked:
+        if signals.interrupts > signals.heeded:
+            if signals.heeded:
+                for trouble in runner.end():
+                    complain(trouble)
                 return INTERRUPTED
-            asked = signals.interrupts
-            reporter.stopping(runner)
+            signals.heeded = 1
             runner.stop()
+            reporter.stopping(runner)
         for job in runner.poll():
             reporter.ended(runner, job)
         reporter.progress(runner)

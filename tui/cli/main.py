@@ -18,14 +18,26 @@ from typing import Annotated, Any
 import typer
 
 from engine.core.errors import UserError, nearest
-from tui.cli import algorithms, compare, evaluate, glossary, models, play, presets, runs, train
+from tui.cli import (
+    algorithms,
+    compare,
+    evaluate,
+    glossary,
+    models,
+    play,
+    presets,
+    runs,
+    streams,
+    train,
+)
 from tui.cli import app as app_commands
 from tui.cli.doctor import command as doctor
 from tui.cli.lab import command as lab
-from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit
+from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit, say, stdout
+from tui.cli.streams import HUNG_UP, PIPE_CLOSED
 from tui.cli.sweep import command as sweep
 
-RUN_FAILED, WRONG_INPUT, HUNG_UP, PIPE_CLOSED = 1, 2, 129, 141
+RUN_FAILED, WRONG_INPUT = 1, 2
 RUNS_DIR, RUNS_DIR_VARIABLE = "--runs-dir", "ICEMAZE_RUNS_DIR"
 
 NO_NUMBER = re.compile(r"Input should be a valid (integer|number), unable to parse [\w ]+")
@@ -49,8 +61,8 @@ def _print_version(asked: bool) -> None:
         # start-up time
         from tui.cli.doctor.finding import version
 
-        print(f"icemaze {version('icemaze')}")
-        raise typer.Exit
+        say(f"icemaze {version('icemaze')}")
+        raise typer.Exit(RUN_FAILED if stdout.lost else 0)
 
 
 @app.callback(invoke_without_command=True)
@@ -101,20 +113,22 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """The entry point: run the command line, and leave with its exit status."""
+    streams.open_missing()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a sign the locale lacks is no reason to fail
-    code = run(sys.argv[1:])
-    _leave_quietly()
-    sys.exit(code)
+    sys.exit(streams.close(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
     """Carry out a command line and return its exit status. Whatever goes wrong is one sentence."""
     as_json = "--json" in arguments
+    stdout.lost = False
     try:
         code = app(_runs_dir_first(arguments), prog_name="icemaze", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        if isinstance(code, int):
+            return code  # as the run ended
+        return RUN_FAILED if stdout.lost else 0
     except UserError as error:
         return _tell(str(error), WRONG_INPUT, as_json)
     except ReaderGoneError as error:
@@ -123,6 +137,9 @@ def run(arguments: list[str]) -> int:
         return _tell("Interrupted.", INTERRUPTED, as_json=False)
     except ClickException as error:
         return _tell(_usage(error), WRONG_INPUT, as_json)
+    except SystemExit as error:  # of the app, or Click's own when nobody reads its help
+        gone = error.code == 1 and type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        return PIPE_CLOSED if gone else _status(error)
     except OSError as error:
         if _errno(error) == errno.EIO:  # the terminal went away in the middle of a line
             return HUNG_UP
@@ -184,16 +201,12 @@ def _runs_dir_first(arguments: list[str]) -> list[str]:
     return moved + rest
 
 
+def _status(error: SystemExit) -> int:
+    return error.code if isinstance(error.code, int) else RUN_FAILED
+
+
 def _errno(error: BaseException | None) -> int | None:
     return error.errno if isinstance(error, OSError) else None
-
-
-def _leave_quietly() -> None:
-    """Python flushes stdout when it exits; on a closed pipe that would print a complaint."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tui.cli import streams
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -25,15 +27,45 @@ class ReaderGoneError(Exception):
     """Nobody reads our output any more: the pipe was closed, or the terminal is gone."""
 
 
+class BlockedError(Exception):
+    """Our reader does not read, and a signal waits: raised by its handler into the writing."""
+
+
+@dataclass(slots=True)
+class Stdout:
+    """What is known of stdout."""
+
+    writing: bool = False
+    """Whether it is being written to at this moment: that may take as long as the reader likes."""
+    lost: bool = False
+    """Whether something could not be written, as on a full disk."""
+
+
+stdout = Stdout()
+
+
 def write(text: str) -> None:
-    """Put text on stdout at once. Raises ReaderGoneError."""
+    """Put text on stdout at once. Raises ReaderGoneError.
+
+    Where it cannot be written for another reason this is said once, and what follows goes nowhere:
+    a run is not interrupted because a log file has no room. So it does once a signal has waited in
+    vain for a reader who does not read.
+    """
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        stdout.writing = True
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        finally:
+            stdout.writing = False
+    except BlockedError:
+        streams.divert(sys.stdout)
     except OSError as error:
         if error.errno in (errno.EPIPE, errno.EIO):
             raise ReaderGoneError from error
-        raise
+        stdout.lost = True
+        streams.divert(sys.stdout)
+        complain(f"icemaze: stdout: {error.strerror or error}. What follows is not written.")
 
 
 def say(text: str = "") -> None:

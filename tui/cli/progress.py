@@ -24,6 +24,7 @@ LINE_SECONDS = 1.0
 """Least time between two lines of progress."""
 BAR_SECONDS = 0.25
 """Least time between two drawings of the bar: over a slow connection more would queue up."""
+STOPPING = "Stopping: writing a checkpoint … (Ctrl-C again ends the worker, whatever it does.)"
 WINDOW_SECONDS = 10.0
 """The speed shown is the average over so long, or over the last change where that took longer."""
 
@@ -220,7 +221,7 @@ class LineReporter:
         )
 
     def stopping(self) -> None:
-        self.say("Stopping: writing a checkpoint …")
+        self.say(STOPPING)
 
     def failed(self, message: str) -> None:
         complain(f"Error: {message}")
@@ -330,9 +331,10 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
 
 
 def what_next(run_dir: Path, status: str) -> str:
-    """What to do with a run that did not finish: to resume it, as a rule. One that failed by the
-    user's own algorithm, of which it keeps a copy, would only fail again."""
+    """What to do with a run that did not finish: to resume it, where that can help."""
     resume = f"`icemaze train --resume {run_dir.name}` goes on from the last checkpoint."
+    if not run_dir.exists():
+        return "If it was moved, `icemaze --runs-dir FOLDER train --resume` finds it there."
     if status != "failed":
         return resume
     # start-up time
@@ -341,8 +343,7 @@ def what_next(run_dir: Path, status: str) -> str:
 
     with RunReader(run_dir) as reader:
         remedies = [note.remedy for note in reader.notes() if note.level == "error"]
-        meta = reader.meta().get(custom_algorithm.META_KEY)
-    return (custom_algorithm.instead_of_resume(meta, remedies[-1]) if remedies else "") or resume
+    return (custom_algorithm.instead_of_resume(remedies[-1]) if remedies else "") or resume
 
 
 def _llm_lines(metrics: dict[str, float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +15,14 @@ from tui.cli.output import complain, emit, on_terminal, say, table
 from tui.ui.text import clean, number, percent
 
 if TYPE_CHECKING:
+    from engine.runs.commands import CommandReply
     from engine.runs.reader import RunReader
     from engine.runs.records import Head, RunSummary
 
 STOP_SECONDS = 60.0
 """How long `stop` waits for the last checkpoint. The first compile can keep a worker that long."""
+HINT_SECONDS = 5.0
+"""After so long a person is told how to end a worker that does not answer."""
 
 
 def runs(as_json: Json = False) -> None:
@@ -116,9 +120,36 @@ def resume(run: RunId = None, as_json: Json = False) -> None:
     _command("resume", run, as_json)
 
 
-def stop(run: RunId = None, as_json: Json = False) -> None:
+def stop(
+    run: RunId = None,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="End the worker's process in a few seconds, whatever it does; its last checkpoint "
+            "is kept.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """End a run with a checkpoint. `icemaze train --resume` can go on with it."""
-    _command("stop", run, as_json)
+    if now:
+        _end(run, as_json)
+    else:
+        _command("stop", run, as_json)
+
+
+def _end(run: str | None, as_json: bool) -> None:
+    # start-up time
+    from engine.runs import library
+    from engine.runs.ending import end_worker
+    from engine.runs.reader import RunReader
+
+    run_dir = library.find_run(run)
+    if killed := end_worker(run_dir):
+        complain(f"{run_dir.name}: {killed}")
+    with RunReader(run_dir) as reader:
+        _say_status(reader, as_json)
 
 
 def _command(name: str, run: str | None, as_json: bool) -> None:
@@ -127,12 +158,23 @@ def _command(name: str, run: str | None, as_json: bool) -> None:
     from engine.runs.reader import RunReader
 
     with RunReader(library.find_run(run)) as reader:
-        answer = reader.wait_reply(reader.send(name), STOP_SECONDS)
+        answer = _answer_to(name, reader, as_json)
         if answer.refused:
             raise UserError(f"{name} {reader.id}: {answer.reply}")
         if name == "stop":
             _wait_for_the_end(reader)
         _say_status(reader, as_json)
+
+
+def _answer_to(name: str, reader: RunReader, as_json: bool) -> CommandReply:
+    command_id, patience = reader.send(name), STOP_SECONDS
+    if name == "stop" and not as_json:
+        with contextlib.suppress(UserError):
+            return reader.wait_reply(command_id, HINT_SECONDS)
+        patience -= HINT_SECONDS
+        if not reader.head().ended:
+            complain(f"{reader.id} has not answered yet. {reader.how_to_end()}")
+    return reader.wait_reply(command_id, patience)
 
 
 def _wait_for_the_end(reader: RunReader) -> None:
@@ -141,8 +183,8 @@ def _wait_for_the_end(reader: RunReader) -> None:
         if time.monotonic() > deadline:
             raise UserError(
                 f"{reader.id} is still stopping after {STOP_SECONDS:g} s. The last figures of a "
-                "language model on many mazes take minutes; `icemaze status` says when it is over, "
-                f"and {reader.path / 'worker.log'} what it is at."
+                "language model on many mazes take minutes; `icemaze status` says when it is over. "
+                f"{reader.how_to_end()}"
             )
         time.sleep(0.02)
 

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from engine.config.preset import Preset
 
 
+STOP_SECONDS = 3.0
+"""How long a run that was asked to stop may go on before it is said how to end it."""
+STILL_GOING = (
+    "The run has not stopped yet: a step, or its last figures, may take long. x again ends its "
+    "worker, whatever it does; the last checkpoint is kept."
+)
+END_QUESTION = (
+    "The run was asked to stop and goes on. End its worker's process in a few seconds, whatever "
+    "it does? What came after the last checkpoint is lost; it can be resumed from there."
+)
+
+
 def resume(path: Path) -> None:
     """Go on from the last checkpoint, at the pace the run had."""
     # start-up time
@@ -32,6 +44,14 @@ def stop(path: Path) -> None:
 
     with RunReader(path) as reader:
         reader.send("stop")
+
+
+def end(path: Path) -> str:
+    """End the worker of a live run whatever it does; gives what is to be said, see `end_worker`."""
+    # start-up time
+    from engine.runs.ending import end_worker
+
+    return end_worker(path)
 
 
 def delete(path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from engine.core.errors import UserError
 from engine.learning.events import Episode
+from engine.runs.ending import end_worker
 from engine.runs.records import ENDED, RunState
 from tui.model.replay import Replay
 from tui.model.snapshot import Snapshot
@@ -93,6 +94,10 @@ class RunWatch:
         """Send a command to the worker; `said` is told when it has been carried out."""
         self._asked.append(partial(self._send, name, said, args))
 
+    def end_worker(self) -> None:
+        """End the worker whatever it does."""
+        self._asked.append(self._end)
+
     def fetch(self, episode_id: int) -> None:
         """Read a whole recorded episode."""
         self._asked.append(partial(self._fetch, episode_id))
@@ -142,6 +147,11 @@ class RunWatch:
     def _send(self, name: str, said: str, args: dict[str, Any]) -> None:
         command_id = self.source.reader.send(name, **args)
         self._sent[command_id] = self._awaited(said)
+
+    def _end(self) -> None:
+        text = end_worker(self.source.reader.path)
+        if text and self._shown is None:  # else it is told as the run's last note
+            self._notices.append(Notice(text, "warning"))
 
     def _awaited(self, said: str) -> _Sent:
         return _Sent(said, self._clock() + REPLY_SECONDS)

@@ -42,7 +42,8 @@ _KEYS = (
         "Read again what the run has said: warnings, and what to do about them"),
     key("run.glossary", "g", "glossary", "Glossary",
         "Look up a term that the focused panel shows, or search for any"),
-    key("run.stop", "x", "stop", "Stop", "End the run, after a checkpoint"),
+    key("run.stop", "x", "stop", "Stop",
+        "End the run, after a checkpoint; asked again, end its worker whatever it does"),
     key("run.leave", "q", "leave", "Leave",
         "Back to the library; the run goes on in the background"),
 )  # fmt: skip

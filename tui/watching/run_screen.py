@@ -12,9 +12,10 @@ from typing import Any
 from textual import work
 
 from engine.learning.events import Episode
-from engine.runs.records import ENDED
+from engine.runs.records import ENDED, RunState
 from tui import kinds
 from tui.forms.start_form import TuneForm
+from tui.library.run_actions import END_QUESTION, STILL_GOING, STOP_SECONDS
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
@@ -40,6 +41,8 @@ class RunScreen(WatchingScreen[News]):
         self._unreadable = ""
         self._last_note = 0
         self._was_live = False
+        self._stop_asked = False
+        self._state: RunState | None = None
 
     # ------------------------------------------------------------ for the subclass
 
@@ -79,6 +82,9 @@ class RunScreen(WatchingScreen[News]):
         """Show what a look has brought."""
         for notice in news.notices:
             self.tell(notice)
+        self._state = news.state
+        if news.state in ENDED:
+            self._stop_asked = False
         for episode_id, episode in news.episodes.items():
             self.provide(episode_id, episode)
         if news.stuck:
@@ -173,15 +179,38 @@ class RunScreen(WatchingScreen[News]):
 
     def action_stop(self) -> None:
         """End the run, if that is really meant."""
-        if not self.live:
+        if self._over:
             self.tell(Notice("The run is over already."))
+            return
+        if self._stop_asked:
+            asked = YesNo(END_QUESTION, yes="End it now", no="Wait")
+            self.app.push_screen(asked, self._end)
             return
         question = "End this run? It writes a checkpoint first and can be resumed later."
         self.app.push_screen(YesNo(question, yes="Stop the run", no="Let it go on"), self._stop)
 
+    @property
+    def _over(self) -> bool:
+        """Whether there is nothing to stop. A run may hang before there is a picture of it."""
+        if self.snapshot is not None:
+            return not self.live
+        return bool(self._unreadable) or self._state in ENDED
+
     def _stop(self, sure: bool | None) -> None:
         if sure:
+            self._stop_asked = True
             self.command("stop")
+            self.set_timer(STOP_SECONDS, self._say_how_to_end)
+
+    def _say_how_to_end(self) -> None:
+        if not self._over:
+            self.tell(Notice(STILL_GOING, "warning"))
+
+    def _end(self, sure: bool | None) -> None:
+        if sure:
+            self.tell(Notice("Ending the worker …"))
+            self.watcher.end_worker()
+            self.look()
 
     def action_leave(self) -> None:
         """Back to the library; a live run goes on."""

@@ -22,7 +22,7 @@ import msgspec
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
 from engine.core.compiling import CUSTOM_SOURCE
-from engine.core.errors import UserError
+from engine.core.errors import LastingError, UserError
 from engine.learning.algorithm import Algorithm, Explanation
 from engine.learning.custom_file import CUSTOM_PREFIX, CustomFile
 from engine.tabular.custom import errors as custom_errors
@@ -51,7 +51,7 @@ _algorithms: dict[CustomFile, Algorithm] = {}
 _of_settings: dict[type[AlgorithmSettings], Algorithm] = {}
 
 
-class CustomFileError(UserError):
+class CustomFileError(LastingError):
     """Something went wrong in the user's file: only mending that helps."""
 
 

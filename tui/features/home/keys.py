@@ -22,7 +22,7 @@ KEYS: tuple[Binding, ...] = (
     key("home.resume", "r", "resume", "Resume",
         "Go on with a stopped, failed or dead run from its last checkpoint"),
     key("home.stop", "x", "stop", "Stop",
-        "Stop a live run; it writes a checkpoint and can be resumed"),
+        "Stop a live run, after a checkpoint; asked again, end its worker whatever it does"),
     key("home.delete", "d", "delete", "Delete", "Delete a run that has ended"),
     key("home.quit", "q", "app.quit", "Quit", "Leave; live runs go on"),
 )  # fmt: skip

@@ -84,6 +84,7 @@ class HomeScreen(LabOfHome):
         self._reading = False
         self._read_again = False
         self._said = ""
+        self._asked_to_stop: set[Path] = set()
 
     def compose(self) -> ComposeResult:
         title = ("Ice Maze", "bold $text-primary")
@@ -354,9 +355,27 @@ class HomeScreen(LabOfHome):
             self._carry_out(run_actions.resume, self._run.summary.path, then_open=True)
 
     def action_stop(self) -> None:
-        """Ask the highlighted run to stop; the list shows when it has."""
-        if self._run:
-            self._carry_out(run_actions.stop, self._run.summary.path)
+        """Ask the highlighted run to stop; asked again while it goes on, end its worker."""
+        if run := self._run:
+            path = run.summary.path
+            if path in self._asked_to_stop:
+                asked = YesNo(run_actions.END_QUESTION, yes="End it now", no="Wait")
+                self.app.push_screen(asked, partial(self._end_if, path))
+            else:
+                self._asked_to_stop.add(path)
+                self._carry_out(run_actions.stop, path)
+                self.set_timer(run_actions.STOP_SECONDS, partial(self._say_how_to_end, path))
+
+    def _end_if(self, path: Path, sure: bool | None) -> None:
+        if sure:
+            self._carry_out(run_actions.end, path)
+
+    def _say_how_to_end(self, path: Path) -> None:
+        live = any(r.summary.path == path and r.summary.state in LIVE for r in self._runs.values())
+        if live:
+            self.notify(run_actions.STILL_GOING, severity="warning", timeout=10, markup=False)
+        else:  # it may be resumed, and then asked to stop again
+            self._asked_to_stop.discard(path)
 
     def on_key(self, event: events.Key) -> None:
         """A key for live runs that found none: silence would look like a key that is broken."""
@@ -378,14 +397,14 @@ class HomeScreen(LabOfHome):
 
     @work(thread=True, group="actions", exit_on_error=False)
     def _carry_out(
-        self, action: Callable[[Path], None], path: Path, then_open: bool = False
+        self, action: Callable[[Path], str | None], path: Path, then_open: bool = False
     ) -> None:
         # start-up time
         from engine.core.errors import UserError
 
         try:
-            action(path)
-            self.post_message(self.Done(path if then_open else None))
+            said = action(path) or ""
+            self.post_message(self.Done(path if then_open else None, error=clean(said)))
         except UserError as error:
             self.post_message(self.Done(error=clean(str(error))))
 
