@@ -95,6 +95,7 @@ class Step(Event, frozen=True, kw_only=True):
     probabilities_after: tuple[float, ...] = ()
     policy_step_size: float = math.nan
     advantage_estimate: float = math.nan
+    told: tuple[str, ...] = ()
 
     @property
     def paid(self) -> float:

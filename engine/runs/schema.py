@@ -154,6 +154,7 @@ def explained(path: Path) -> Iterator[None]:
 def create(run_dir: Path) -> None:
     """Make an empty `run.db` with all tables. Raises UserError when that cannot be done."""
     path = run_dir / DATABASE
+    private.write_new(path, b"")
     with explained(path), contextlib.closing(_connect(f"file:{quote(str(path))}")) as connection:
         connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
         connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
