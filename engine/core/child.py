@@ -20,5 +20,5 @@ def environment() -> dict[str, str]:
     paths = found.get("PYTHONPATH", "").split(os.pathsep)
     if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         paths.insert(0, home)
-    found["PYTHONPATH"] = os.pathsep.join(path for path in paths if os.path.isabs(path))
+    found["PYTHONPATH"] = os.pathsep.join(path for path in paths if Path(path).is_absolute())
     return found

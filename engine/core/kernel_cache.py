@@ -12,6 +12,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,7 +103,8 @@ def keep(dispatcher: Any, folder: Path) -> None:
 @cache
 def _checked_cache() -> Callable[[Any], Any]:
     """Numba's cache of one kernel, with files that are checked before they are believed."""
-    from numba.core import caching  # slow to import, and only for who compiles
+    # Slow to import, and only for who compiles; without types of its own.
+    caching: Any = import_module("numba.core.caching")
 
     class CheckedFile(caching.IndexDataCacheFile):  # type: ignore[misc]
         def _load_index(self) -> Any:

@@ -18,9 +18,9 @@ from engine.algorithms.registry import algorithm_of
 from engine.config.preset import Preset
 from engine.core import private
 from engine.core.errors import UserError
+from engine.env.build_maze import build_mazes
 from engine.learning.algorithm import Algorithm
 from engine.learning.custom_file import CUSTOM_PREFIX, CustomFile, read
-from engine.env.build_maze import build_mazes
 from engine.learning.events import AnyEvent, Episode, Live, Step
 from engine.tabular.custom import errors as custom_errors
 from engine.tabular.custom import loading, recorded, trust
@@ -50,10 +50,19 @@ def freeze(preset: Preset, run_dir: Path) -> dict[str, Any]:
 def checked(run_dir: Path, meta: dict[str, Any] | None) -> CustomFile | None:
     """The run's copy of the user's own algorithm, None for a run without one.
 
-    Raises UserError when it is not what the run was started with, or nobody knows what that was,
-    and NotTrustedError when the user has not said that it may be run.
+    Raises UserError as `copy_of` does, and NotTrustedError when the user has not said that it may
+    be run.
     """
-    name = _named(run_dir / "preset.toml")
+    file = copy_of(run_dir, meta)
+    if file is not None:
+        trust.check(file)
+    return file
+
+
+def copy_of(run_dir: Path, meta: dict[str, Any] | None) -> CustomFile | None:
+    """The same, whether it may be run or not: its text is only read. Raises UserError when it is
+    not what the run was started with, or nobody knows what that was."""
+    name = named(run_dir / "preset.toml")
     if name is None:
         return None
     plain = name.removeprefix(CUSTOM_PREFIX)
@@ -74,12 +83,11 @@ def checked(run_dir: Path, meta: dict[str, Any] | None) -> CustomFile | None:
             f"is {file.sha256[:12]}…, not {before[:12]}…), so its code was not run. Put the old "
             "file back, or start a new run."
         )
-    trust.check(file)
     return file
 
 
-def _named(file: Path) -> str | None:
-    """The name of the user's own algorithm in a frozen preset; None where it names another."""
+def named(file: Path) -> str | None:
+    """The name of the user's own algorithm in a preset's file; None where it names another."""
     try:
         table = tomllib.loads(file.read_text("utf-8")).get("algorithm")
     except (OSError, ValueError, RecursionError):
@@ -144,7 +152,7 @@ def note(meta: dict[str, Any] | None) -> str:
     if not meta:
         return ""
     return (
-        f"Loaded your own algorithm {meta['name']} from {meta['from']} (code that you trust, SHA-256 "
+        f"Loaded your own algorithm {meta['name']} from {meta['from']} (trusted code, SHA-256 "
         f"{meta['sha256'][:12]}…; a copy is in the run's folder)."
     )
 

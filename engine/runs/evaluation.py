@@ -249,9 +249,7 @@ def _split_figures(split: WorldSet, figures: dict[str, Array], stderr: float = 0
 
 def _learned(reader: RunReader) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
-    algorithm = algorithm_of(reader.info().preset)
-    if algorithm.custom_file is not None and algorithm.family != "planning":
-        algorithm = load_own(reader)
+    algorithm = load_own(reader)
     if isinstance(algorithm, MovingAlgorithm):
         if (found := _newest_checkpoint(reader.path)) is not None:
             return _from_tables(algorithm, *found)
@@ -268,8 +266,11 @@ def _learned(reader: RunReader) -> _Learned:
 
 
 def load_own(reader: RunReader) -> Algorithm:
-    """The run's own algorithm with its code, which alone can read what it has learned. Raises
-    NotTrustedError where the user has not said that it may be run."""
+    """The run's algorithm; one of the user's own with its code, which alone can read what it has
+    learned. Raises NotTrustedError where the user has not said that the code may be run."""
+    algorithm = algorithm_of(reader.info().preset)
+    if algorithm.custom_file is None or algorithm.family == "planning":
+        return algorithm
     return custom_algorithm.load(reader.path, reader.meta().get(custom_algorithm.META_KEY))
 
 

@@ -24,6 +24,7 @@ from engine.config.preset import Budget, LlmPreset, Preset
 from engine.core import child, private
 from engine.core.errors import INSTALL_LLM, UserError
 from engine.core.files import replace_file
+from engine.learning.custom_file import CustomFile
 from engine.llm.models.catalog import resolve
 from engine.runs import custom_algorithm, library, schema
 from engine.runs.lock import RunLock
@@ -186,7 +187,7 @@ def start_worker(
     is already going, when there is nothing left to do, and when the worker does not start; and
     NotTrustedError when it would run code that the user has not said yes to.
     """
-    private.check_own(run_dir, "run")
+    own = permitted_code(run_dir)
     lock = RunLock.take(run_dir)
     if lock is None:
         raise UserError(
@@ -194,10 +195,8 @@ def start_worker(
             f"`icemaze stop {run_dir.name}` ends it."
         )
     try:
-        meta = _read_meta(run_dir)
-        own = custom_algorithm.checked(run_dir, meta.get(custom_algorithm.META_KEY))
         if resume:
-            _prepare_resume(run_dir, meta, overrides or [])
+            _prepare_resume(run_dir, overrides or [])
         _write_meta(run_dir, state="starting", pace=pace, paused=paused)
         program = program or [sys.executable, "-P", "-m", "engine.runs.worker"]
         trusted = ["--trust", own.sha256] if own else []
@@ -206,7 +205,14 @@ def start_worker(
         lock.close()  # the worker has inherited it
 
 
-def _prepare_resume(run_dir: Path, meta: dict[str, Any], overrides: list[str]) -> None:
+def permitted_code(run_dir: Path) -> CustomFile | None:
+    """The code of the user's own that a run's worker runs, if any. Raises NotTrustedError when the
+    user has not said that it may, and UserError when it was changed."""
+    private.check_own(run_dir, "run")
+    return custom_algorithm.checked(run_dir, _read_meta(run_dir).get(custom_algorithm.META_KEY))
+
+
+def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
     """Check and raise the budget, and see that there is something left of it."""
     for override in overrides:
         if not override.strip().startswith("budget."):
@@ -215,11 +221,10 @@ def _prepare_resume(run_dir: Path, meta: dict[str, Any], overrides: list[str]) -
                 "such as --set budget.env_steps=100000. Start a new run to change the rest."
             )
     file = run_dir / "preset.toml"
+    meta = _read_meta(run_dir)
     with explained(file):
         text = file.read_text("utf-8")
-    preset = presets.parse(
-        text, where="preset.toml", overrides=overrides, folder=run_dir, run=True
-    )
+    preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir, run=True)
     if meta.get("state") == "finished":
         _check_budget(run_dir.name, preset.budget, meta)
     if overrides:

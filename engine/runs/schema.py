@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from engine.core import private
 from engine.core.errors import UserError
 from engine.runs.filesystem import network_filesystem
 

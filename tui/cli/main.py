@@ -18,7 +18,18 @@ from typing import Annotated, Any
 import typer
 
 from engine.core.errors import UserError, nearest
-from tui.cli import algorithms, compare, evaluate, glossary, models, play, presets, runs, train
+from tui.cli import (
+    algorithms,
+    compare,
+    evaluate,
+    glossary,
+    models,
+    play,
+    presets,
+    runs,
+    train,
+    trust,
+)
 from tui.cli import app as app_commands
 from tui.cli.doctor import command as doctor
 from tui.cli.lab import command as lab
@@ -96,6 +107,7 @@ app.command(cls=sweep.SweepCommand)(sweep.sweep)
 app.command()(glossary.glossary)
 app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")
+app.command()(trust.trust)
 app.command()(doctor.doctor)
 
 

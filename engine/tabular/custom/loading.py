@@ -1,8 +1,9 @@
 """Your own algorithm: one Python file beside the preset, named by `name = "file:my_q.py"`.
 
 Loading the file runs it, with all that the user who started the program may do: it is loaded only
-when the user has said so, see `trust`. It ends in `ALGORITHM = …` like every file of the shelf, needs no registration, and its settings
-need no tag. A file of the same content is run once, whatever folder it is in.
+when the user has said so, see `trust`. It ends in `ALGORITHM = …` like every file of the shelf,
+needs no registration, and its settings need no tag. A file of the same content is run once,
+whatever folder it is in.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
 from keyword import iskeyword
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -185,7 +186,7 @@ def _field(key: str, node: Node) -> tuple[str, Any, Any]:
 def _type(node: Node) -> Any:
     """The type that a schema means. Raises what Python raises where it is no such schema."""
     if "anyOf" in node:
-        return Union[tuple(_annotated(_type(branch), branch) for branch in node["anyOf"])]
+        return reduce(or_, [_annotated(_type(branch), branch) for branch in node["anyOf"]])
     if "$ref" in node:
         return KNOWN[node["$ref"].rpartition("/")[2]]
     if "enum" in node:
@@ -195,7 +196,9 @@ def _type(node: Node) -> Any:
 
 def _annotated(kind: Any, node: Node) -> Any:
     """The type with what the schema says about its values."""
-    limits = {ours: node[theirs] for theirs, ours in LIMITS.items() if theirs in node}
-    about = {"description": str(node["description"])} if "description" in node else {}
-    tunable = {"extra_json_schema": TUNABLE} if TUNABLE.items() <= node.items() else {}
-    return Annotated[kind, Meta(**limits, **about, **tunable)]
+    told: dict[str, Any] = {ours: node[theirs] for theirs, ours in LIMITS.items() if theirs in node}
+    if "description" in node:
+        told["description"] = str(node["description"])
+    if TUNABLE.items() <= node.items():
+        told["extra_json_schema"] = TUNABLE
+    return Annotated[kind, Meta(**told)]

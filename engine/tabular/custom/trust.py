@@ -27,7 +27,7 @@ MOST = 1 << 20
 """Bytes of the list: ten thousand entries."""
 
 _for_now: set[str] = set()
-"""What this process may load besides: said yes to for this once, or by the process that began it."""
+"""What this process may load besides: what was said yes to in it, or in the one that began it."""
 
 
 class NotTrustedError(UserError):
