@@ -138,14 +138,13 @@ def _recorded(text: bytes, file: CustomFile, keys: tuple[str, ...]) -> RecordedA
     """The algorithm that a text describes; made once for each run, like the type of its preset."""
     try:
         told = msgspec.json.decode(text, type=Description)
+        known = told.settings
     except (msgspec.DecodeError, RecursionError):
-        usual = _properties(TemporalDifferenceSettings)
-        told = Description(
-            title=f"{file.path.name} (not described)",
-            settings={key: usual.get(key, {}) for key in keys},
-        )
+        told = Description(title=f"{file.path.name} (not described)")
+        known = _properties(TemporalDifferenceSettings)
     with converting:
-        return RecordedAlgorithm(told, _settings(file.name, told.settings), file)
+        nodes = {**told.settings, **{key: known.get(key, {}) for key in keys}}
+        return RecordedAlgorithm(told, _settings(file.name, nodes), file)
 
 
 def _properties(settings: type[AlgorithmSettings]) -> dict[str, Node]:
