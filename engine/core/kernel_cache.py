@@ -94,6 +94,8 @@ def _whole(file: Path) -> bool:
 
 def keep(dispatcher: Any, folder: Path) -> None:
     """Let a kernel that Numba compiles be kept in `folder`; where that fails it is not kept."""
+    if not hasattr(dispatcher, "py_func"):  # NUMBA_DISABLE_JIT: the function itself
+        return
     with contextlib.suppress(OSError, RuntimeError):
         made = _checked_cache()(dispatcher.py_func)
         if Path(made.cache_path).is_relative_to(folder):  # Numba knows other places besides
