@@ -1,4 +1,4 @@
-"""Run folders of an attacker: a whole run of an own algorithm, whose file was swapped for another."""
+"""Run folders of an attacker: a whole run of an own algorithm, with another file of code."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from tui.cli.main import run
 
 EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
+CHANGES = ["budget.env_steps=60", "run.agents=2", "maze.max_steps=10"]
+"""Few and short episodes: their kernel is run as plain Python."""
 NAMES = (
     "20260101-000000-hostile-aa",
     "20260101-000001-hostile-bb",
@@ -33,7 +35,7 @@ NAMES = (
 
 def record(folder: Path) -> Path:
     """A finished run of the example that comes with Ice Maze, its kernel run as plain Python."""
-    preset = presets.load(str(EXAMPLES / "my-q.toml"), ["budget.env_steps=60", "run.agents=2"])
+    preset = presets.load(str(EXAMPLES / "my-q.toml"), CHANGES)
     path = launch.create_run(preset, "my-q", runs_dir=folder)
     writer = RunWriter(path)
     with mock.patch.object(compiling, "compiled", lambda function: function):

@@ -94,7 +94,8 @@ def kernel_cache() -> Finding:
             "ICEMAZE_CACHE_DIR=/path",
         )
     compiled, damaged = kernel_cache.count(folder)
-    text = f"{compiled} compiled kernels" if compiled else "empty: the first run compiles (seconds)"
+    text = f"{compiled} compiled kernel{'' if compiled == 1 else 's'}"
+    text = text if compiled else "empty: the first run compiles (seconds)"
     if damaged:
         files = "1 file is" if damaged == 1 else f"{damaged} files are"
         return Finding(
