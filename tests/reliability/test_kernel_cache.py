@@ -1,4 +1,4 @@
-"""Machine code that is kept for the next start: whatever becomes of its files is a miss, no more."""
+"""Machine code that is kept for the next start: whatever becomes of its files is but a miss."""
 
 from __future__ import annotations
 

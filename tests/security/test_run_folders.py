@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile_runs import icemaze, record
+from hostile_runs import icemaze
 
 from engine import presets
 from engine.core import private
@@ -18,7 +18,7 @@ from engine.runs import launch, library
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:overflow")]
 
 SOMEBODY = 12345
 """The number of a user that is not us."""
@@ -26,11 +26,6 @@ COMMANDS = (
     ("status", "{run}"), ("eval", "{run}"), ("trust", "{run}"), ("train", "--resume", "{run}"),
     ("play", "{run}", "--json"), ("stop", "{run}"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return record(tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.fixture

@@ -98,7 +98,10 @@ def remember(file: CustomFile) -> None:
 def forget(sha256: str) -> None:
     """Ask again before code of this SHA-256 is run. Raises UserError."""
     _for_now.discard(sha256)
-    left = [entry for entry in entries() if entry.sha256 != sha256]
+    known = entries()
+    left = [entry for entry in known if entry.sha256 != sha256]
+    if left == known:
+        return
     text = "".join(json.dumps(entry._asdict()) + "\n" for entry in left)
     try:
         replace_file(folder() / NAME, text.encode())
