@@ -138,8 +138,8 @@ def test_a_full_disk_costs_only_the_next_start(
 UNSAFE: dict[str, Callable[[Path], object]] = {
     "open to be written": lambda kernels: kernels.chmod(0o777),
     "another user's": lambda kernels: os.chown(kernels, 12345, -1),
-    "a link": lambda kernels: (kernels.rename(kernels.with_name("x")), kernels.symlink_to("x")),
-    "a file": lambda kernels: (shutil.rmtree(kernels), kernels.touch()),
+    "a link": lambda kernels: kernels.rename(kernels.with_name("x")) and kernels.symlink_to("x"),
+    "a file": lambda kernels: kernels.rename(kernels.with_name("x")) and kernels.touch(),
     "below what others write": lambda kernels: kernels.parent.chmod(0o777),
 }
 

@@ -98,7 +98,7 @@ def set_meta(path: Path, value: dict[str, Any] | None) -> None:
 
 def icemaze(runs: Path, *arguments: str) -> tuple[int, str]:
     """The exit status of a command, run here and without a terminal, and all that it said."""
-    said = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    said: Any = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     with (
         mock.patch.dict(os.environ, {"ICEMAZE_RUNS_DIR": str(runs)}),
         mock.patch.object(sys, "stdin", io.StringIO()),
@@ -106,4 +106,4 @@ def icemaze(runs: Path, *arguments: str) -> tuple[int, str]:
         contextlib.redirect_stderr(said),
     ):
         code = run(list(arguments))
-    return code, said.buffer.getvalue().decode("utf-8")  # type: ignore[attr-defined]
+    return code, said.buffer.getvalue().decode("utf-8")

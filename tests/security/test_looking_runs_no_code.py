@@ -21,7 +21,9 @@ from hostile_runs import (
     trapped,
 )
 
+from engine import presets
 from engine.algorithms.registry import algorithm_of
+from engine.learning.custom_file import sha256_of
 from engine.runs.reader import RunReader
 from engine.tabular.custom import recorded, trust
 from tui import kinds
@@ -50,7 +52,7 @@ def without_description(path: Path) -> None:
 
 
 def with_another_name_in_the_store(path: Path) -> None:
-    set_meta(path, {"name": "my_q.py", "from": "", "sha256": trust.sha256_of(b"")})
+    set_meta(path, {"name": "my_q.py", "from": "", "sha256": sha256_of(b"")})
 
 
 def out_of_the_folder(path: Path) -> None:
@@ -117,7 +119,7 @@ def test_what_screens_show_of_such_a_run_is_data(runs: Hostile) -> None:
         preset = shelf.read_frozen(path)
         assert preset is not None
         assert shelf.read_detail(path, lambda: False).preset == preset  # type: ignore[union-attr]
-        assert kinds.of(preset).final_facts and method(preset) and settings(preset)
+        assert kinds.of(preset).behaviour and method(preset) and settings(preset)
         source = SnapshotSource(path)
         shot = source.read()
         assert shot is not None and shot.steps
@@ -130,8 +132,6 @@ def test_what_screens_show_of_such_a_run_is_data(runs: Hostile) -> None:
 def test_what_is_recorded_tells_the_same_as_the_file(whole: Path) -> None:
     with RunReader(whole) as reader:
         told = algorithm_of(reader.info().preset)
-    from engine import presets
-
     loaded = algorithm_of(presets.load(str(EXAMPLES / "my-q.toml")))
     words = [name for name in recorded.Description.__struct_fields__ if name != "settings"]
     assert {n: getattr(told, n) for n in words} == {n: getattr(loaded, n) for n in words}
@@ -151,8 +151,6 @@ def test_steps_keep_the_words_of_the_file(whole: Path) -> None:
     shot = source.read()
     assert shot is not None
     step = shot.steps[-1]
-    from engine import presets
-
     loaded = algorithm_of(presets.load(str(EXAMPLES / "my-q.toml")))
     assert shot.algorithm.explain(step) == loaded.explain(step)
     source.close()
@@ -213,10 +211,6 @@ def by_preset(preset: Path, runs: Path) -> tuple[int, str]:
     return icemaze(runs, "trust", str(preset))
 
 
-def by_option(preset: Path, runs: Path) -> tuple[int, str]:
-    return icemaze(runs, "presets", "check", str(preset), "--trust", "--seed", "9")
-
-
 @pytest.mark.parametrize("how", [by_file, by_preset])
 def test_what_is_trusted_is_remembered_by_its_text(
     own_list: Path, tmp_path: Path, how: Trusting
@@ -249,7 +243,7 @@ def test_trust_can_be_taken_back(own_list: Path, tmp_path: Path) -> None:
     [
         lambda file: file.chmod(0o666),
         lambda file: file.parent.chmod(0o777),
-        lambda file: (file.rename(file.with_name("x")), file.symlink_to(file.with_name("x"))),
+        lambda file: file.rename(file.with_name("x")) and file.symlink_to("x"),
         lambda file: os.chown(file, 12345, -1),
         lambda file: file.write_bytes(b"[" * 100_000 + b"\n\xff\n{}\n"),
     ],

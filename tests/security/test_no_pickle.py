@@ -8,6 +8,7 @@ import io
 import zipfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_nobody_allows_what_is_off_for_a_reason() -> None:
 
 def test_a_checkpoint_that_is_a_pickle_is_not_read(tmp_path: Path) -> None:
     class Bomb:
-        def __reduce__(self) -> object:
+        def __reduce__(self) -> tuple[Any, ...]:
             return Path.mkdir, (tmp_path / "exploded",)
 
     buffer = io.BytesIO()

@@ -124,8 +124,8 @@ def test_nothing_in_a_run_passes_for_a_module_of_ours(
 UNSAFE: dict[str, Callable[[Path], object]] = {
     "open to be written": lambda folder: folder.chmod(0o777),
     "of a group": lambda folder: folder.chmod(0o770),
-    "a link": lambda folder: (folder.rename(folder.with_name("x")), folder.symlink_to("x")),
-    "a file": lambda folder: (folder.rmdir(), folder.touch()),
+    "a link": lambda folder: folder.rename(folder.with_name("x")) and folder.symlink_to("x"),
+    "a file": lambda folder: folder.rename(folder.with_name("x")) and folder.touch(),
     "in a folder that others write": lambda folder: folder.parent.chmod(0o777),
 }
 
