@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -71,3 +72,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _go_on(number: int, frame: FrameType | None) -> None:
     """As if ignored."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The settings folder of tests and of all that they start: not that of whoever runs them."""
+    folder = tmp_path_factory.mktemp("settings")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def own_code_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file of code that is to be loaded is one the user says yes to, here and in whatever is
+    started."""
+    # Imported late: most tests need nothing of it.
+    from engine.tabular.custom import trust
+
+    monkeypatch.setattr(trust, "check", trust.remember)

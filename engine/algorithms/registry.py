@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.llm import LlmSettings
@@ -96,6 +96,11 @@ def for_tables(name: str, folder: Path | None = None) -> Algorithm:
     """The algorithm for tables of that name; `file:my_q.py` is the user's own, beside a preset in
     `folder`. Raises UserError."""
     return custom.load(name, folder) if name.startswith(CUSTOM_PREFIX) else TABLES.get(name)
+
+
+def of_run(name: str, run_dir: Path, table: dict[str, Any]) -> Algorithm:
+    """The user's own algorithm as the run in `run_dir` has recorded it; its code is not run."""
+    return custom.of_run(name, run_dir, table)
 
 
 def of(settings: AlgorithmSettings) -> Algorithm:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import glob
 import hashlib
 import os
 import types
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 
 import platformdirs
 
+from engine.core import kernel_cache
 from engine.core.files import replace_file
 
 KERNEL_ROOMS = ("core", "exact", "tabular")
@@ -73,12 +75,8 @@ def _machine_code(function: Callable[..., Any], *, inside: bool) -> Callable[...
     import numba
 
     folder, code = cache_folder(), function.__code__
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if writable:
+    usable = not inside and not kernel_cache.prepare(folder)
+    if usable:
         vars(numba.config)["CACHE_DIR"] = str(folder)
     called = {
         name: _compiled_inside(value)
@@ -86,10 +84,7 @@ def _machine_code(function: Callable[..., Any], *, inside: bool) -> Callable[...
         if name in code.co_names and getattr(value, "is_kernel", False)
     }
     own = _own_copy(function)
-    if own is not None and writable:
-        own.parent.mkdir(exist_ok=True)
-        if not own.exists():
-            replace_file(own, function.__globals__[CUSTOM_SOURCE])
+    if own is not None and usable and _write_copy(own, function.__globals__[CUSTOM_SOURCE]):
         code = code.replace(co_filename=str(own))
     bound = types.FunctionType(
         code,
@@ -102,11 +97,24 @@ def _machine_code(function: Callable[..., Any], *, inside: bool) -> Callable[...
     # Kernels allocate nothing, so they need no reference counts; without them a step takes a
     # tenth of the time (every array taken out of a NamedTuple would cost two atomic additions).
     inline = getattr(function, "is_inlined", False)
-    options: dict[str, Any] = {"cache": writable, "_nrt": False, "forceinline": inline}
+    options: dict[str, Any] = {"_nrt": False, "forceinline": inline}
     if inside:  # never called from Python and part of its caller's code: a third less to compile
-        options |= {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     result: Callable[..., Any] = numba.njit(**options)(bound)
+    if usable:
+        kernel_cache.keep(result, folder)
     return result
+
+
+def _write_copy(own: Path, source: bytes) -> bool:
+    """Put a copy of the user's own file where Numba looks for machine code by it."""
+    try:
+        own.parent.mkdir(exist_ok=True)
+        if not own.exists():
+            replace_file(own, source)
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -123,18 +131,45 @@ def compiling_fast() -> Iterator[None]:
 
 
 def announcement(title: str, *kernels: Callable[..., Any]) -> str:
-    """A sentence for a user whose first start of an algorithm will take seconds, or nothing."""
-    if any(needs_compiling(function) for function in kernels):
+    """A sentence for a user whose start of an algorithm will take seconds, or nothing.
+
+    What is found damaged of the kept machine code is removed, so that it is told once.
+    """
+    if why := kernel_cache.prepare(cache_folder()):
+        return f"Compiling {title} (a few seconds; not kept for the next start: {why})."
+    found = [_kept(function) for function in kernels]
+    if "damaged" in found:
+        for function in kernels:
+            for folder, stem in _places(function):
+                kernel_cache.forget_damaged(folder, stem)
+        return (
+            f"Compiling {title} again (a few seconds): what was kept of an earlier start is "
+            "damaged and was removed."
+        )
+    if "missing" in found:
         return f"Compiling {title} once (a few seconds; kept for the next start)."
     return ""
 
 
 def needs_compiling(function: Callable[..., Any]) -> bool:
     """Whether the next call of this kernel will compile for seconds rather than load."""
+    return _kept(function) != "whole"
+
+
+def _kept(function: Callable[..., Any]) -> kernel_cache.Kept:
+    """Whether the machine code of a kernel is kept."""
+    found = [kernel_cache.kept(folder, stem) for folder, stem in _places(function)]
+    for state in ("damaged", "whole"):
+        if state in found:
+            return state
+    return "missing"
+
+
+def _places(function: Callable[..., Any]) -> list[tuple[Path, str]]:
+    """The folders in which Numba keeps a kernel, and how the names of its files begin."""
     file = _own_copy(function) or Path(function.__code__.co_filename)
-    name = f"{file.stem}.{function.__name__}-"
-    folders = [f for f in cache_folder().glob("*") if f.name.startswith(f"{file.parent.name}_")]
-    return not any(p.name.startswith(name) for folder in folders for p in folder.glob("*.nbi"))
+    folders = cache_folder().glob(f"{glob.escape(file.parent.name)}_*")
+    return [(folder, f"{file.stem}.{function.__name__}-") for folder in folders]
 
 
 def _own_copy(function: Callable[..., Any]) -> Path | None:

@@ -44,7 +44,7 @@ class SweepRunner(JobRunner[SweepJob]):
         try:
             super().__init__(self._find_jobs(), jobs, program)
             if self.count("waiting"):
-                self._check_unchanged()
+                self.sweep.check_unchanged()
         except BaseException:
             lock.close()
             raise
@@ -93,12 +93,3 @@ class SweepRunner(JobRunner[SweepJob]):
                 return SweepJob(cell, run_dir=run_dir, share=share)
         except UserError as error:
             return SweepJob(cell, run_dir=run_dir, status="failed", error=str(error))
-
-    def _check_unchanged(self) -> None:
-        now = self.sweep.check()
-        for name, digest in self.sweep.own.items():
-            if now.get(name) != digest:
-                raise UserError(
-                    f"The sweep {self.folder.name} cannot go on: {name} was changed since it was "
-                    "started. Put the old file back, or start a new sweep."
-                )

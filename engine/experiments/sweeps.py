@@ -19,8 +19,10 @@ import msgspec
 
 from engine.algorithms.registry import algorithm_of
 from engine.config.preset import Preset
+from engine.core import private
 from engine.core.errors import UserError
 from engine.core.files import replace_file
+from engine.learning.custom_file import read
 from engine.presets import reading as presets
 from engine.presets import toml
 from engine.runs import launch, library
@@ -86,6 +88,15 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
             if file:
                 own[file.name] = file.sha256
         return own
+
+    def check_unchanged(self) -> None:
+        """Raise UserError when a file of the user's own is not what the sweep was planned with."""
+        for name, digest in self.own.items():
+            if read(name, Path(self.folder or ".")).sha256 != digest:
+                raise UserError(
+                    f"The sweep cannot go on: {name} was changed since it was started. Put the old "
+                    "file back, or start a new sweep."
+                )
 
 
 # ---------------------------------------------------------------- planning
@@ -198,7 +209,8 @@ def create(sweep: Sweep, runs_dir: Path | None = None) -> Path:
 
 
 def load(folder: Path) -> Sweep:
-    """The sweep of a folder. Raises UserError when it cannot be read."""
+    """The sweep of a folder. Raises UserError when it cannot be read, or is another user's."""
+    private.check_own(folder, "sweep", deep=False)
     file = folder / SWEEP
     try:
         data = tomllib.loads(file.read_text("utf-8"))
@@ -232,7 +244,10 @@ def find(prefix: str | None = None, runs_dir: Path | None = None) -> Path:
 def record_run(folder: Path, cell: Cell, run_id: str) -> None:
     """Note which run a cell is, before the run is started."""
     line = json.dumps({"setting": cell.setting, "seed": cell.seed, "run": run_id})
-    with launch.explained(folder), (folder / INDEX).open("a", encoding="utf-8") as file:
+    with (
+        launch.explained(folder),
+        open(folder / INDEX, "a", encoding="utf-8", opener=private.opener) as file,
+    ):
         file.write(line + "\n")
 
 

@@ -59,6 +59,9 @@ class Step(Event, frozen=True, kw_only=True):
     `probabilities_after` [A] what that update made of the policy here, and `policy_step_size` the
     step size of the logits where it is a plain number. `before`, `target` and `after` are then
     about the baseline their advantage is measured from.
+
+    `told` are the formula, the numbers and the words by which a user's own algorithm explains the
+    update: its code is not run to show them. Algorithms of Ice Maze tell them when they are asked.
     """
 
     kind: Literal["real", "planning", "backup"] = "real"
@@ -95,6 +98,7 @@ class Step(Event, frozen=True, kw_only=True):
     probabilities_after: tuple[float, ...] = ()
     policy_step_size: float = math.nan
     advantage_estimate: float = math.nan
+    told: tuple[str, ...] = ()
 
     @property
     def paid(self) -> float:

@@ -19,7 +19,7 @@ from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
 from engine.config.llm import with_new_names
-from engine.config.preset import LlmPreset, Preset
+from engine.config.preset import LlmPreset, Preset, algorithm_name
 from engine.config.shipped import find_preset, shipped_files
 from engine.config.text import without_maze
 from engine.core.errors import UserError, nearest
@@ -33,6 +33,7 @@ from engine.presets.llm_checks import check_together
 from engine.presets.schema import llm_preset_type, preset_type, schema_of
 from engine.presets.table_checks import check_tables
 from engine.presets.toml import apply_override
+from engine.tabular.custom.trust import NotTrustedError
 
 # ---------------------------------------------------------------- finding
 
@@ -73,9 +74,11 @@ def parse(
     where: str = "preset",
     overrides: list[str] | None = None,
     folder: Path | None = None,
+    *,
+    run: bool = False,
 ) -> Preset:
     """Validate the text of a preset. `where` names it in error messages; `folder` is where the
-    user's own algorithm would be."""
+    user's own algorithm would be, see `convert`."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -83,7 +86,7 @@ def parse(
     for override in overrides or []:
         apply_override(data, override)
         where += f" with --set {override}"
-    preset = convert(data, where, folder)
+    preset = convert(data, where, folder, run=run)
     try:
         check(preset)
     except UserError as error:
@@ -128,40 +131,47 @@ def check(preset: Preset) -> None:
             solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
 
 
-def folder_of(preset: Preset) -> Path | None:
-    """The folder from which the user's own algorithm was loaded, to `convert` changed data with."""
-    own = algorithm_of(preset).custom_file
-    return own.folder if own else None
+def convert(
+    data: dict[str, Any],
+    where: str = "preset",
+    folder: Path | None = None,
+    *,
+    run: bool = False,
+    like: Preset | None = None,
+) -> Preset:
+    """Parsed TOML to `Preset`, with a message a person can act on for every mismatch.
 
-
-def convert(data: dict[str, Any], where: str = "preset", folder: Path | None = None) -> Preset:
-    """Parsed TOML to `Preset`, with a message a person can act on for every mismatch."""
+    An algorithm of the user's own is loaded from its file in `folder`, if the user trusts that. In
+    the folder of a `run` it is read as it is recorded there, and in data made of another preset it
+    is `like` that one's: neither runs anything.
+    """
     kind = preset_type()
     try:
         check_numbers(data)
         data = with_new_names(data)
-        data = with_new_names(data)
         if data.get("text") is not None:
             data = without_maze(data)
-        names = registry.LANGUAGE_MODELS.names if "model" in data else registry.TABLES.names
-        own = _own_settings(data, folder, names)
+        own = _own_settings(data, folder, run=run, like=like)
         kind = llm_preset_type() if "model" in data else preset_type(own)
         with converting:
             return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
         raise UserError(f"{where}: {explain(error, data, schema_of(kind))}") from error
+    except NotTrustedError:
+        raise
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 
 
 def _own_settings(
-    data: dict[str, Any], folder: Path | None, names: list[str]
+    data: dict[str, Any], folder: Path | None, *, run: bool, like: Preset | None
 ) -> type[AlgorithmSettings] | None:
-    """The settings of the user's own algorithm, if the data names one; `names` are the others.
+    """The settings of the user's own algorithm, if the data names one.
 
     Raises UserError for a name that does not exist: msgspec's message for a wrong tag does not say
     which are valid.
     """
+    names = registry.LANGUAGE_MODELS.names if "model" in data else registry.TABLES.names
     algorithm = data.get("algorithm")
     if not isinstance(algorithm, dict):
         return None
@@ -174,6 +184,10 @@ def _own_settings(
                 f"algorithm.name: an algorithm of your own ({name}) trains tables; remove [model], "
                 f"or choose one of {', '.join(names)}."
             )
+        if like is not None and algorithm_name(like) == name:
+            return type(like.algorithm)
+        if run and folder is not None:
+            return registry.of_run(name, folder, algorithm).settings
         return registry.for_tables(name, folder).settings
     if name not in names and name in registry.LANGUAGE_MODELS.names:
         raise UserError(
@@ -195,12 +209,12 @@ def as_data(preset: Preset) -> dict[str, Any]:
     return data
 
 
-def dump(preset: Preset, algorithm_name: str | None = None) -> str:
+def dump(preset: Preset, own_name: str | None = None) -> str:
     """The preset as TOML text that `parse` reads back to an equal preset.
 
-    `algorithm_name` replaces the name of the user's own algorithm, whose file is being copied.
+    `own_name` replaces the name of the user's own algorithm, whose file is being copied.
     """
     data = as_data(preset)
-    if algorithm_name is not None:
-        data["algorithm"]["name"] = algorithm_name
+    if own_name is not None:
+        data["algorithm"]["name"] = own_name
     return toml.write(data)

@@ -26,12 +26,13 @@ from engine.env.maze import Maze
 from engine.env.mdp import MDP
 from engine.env.settings import MazeSettings
 from engine.exact.evaluate import evaluate, greedy, optimal_figures
+from engine.learning.algorithm import Algorithm
 from engine.learning.events import Metric
 from engine.learning.learner import State
 from engine.learning.summary import summarise
 from engine.llm.worlds import FIGURES, WorldSet, make_sets
 from engine.presets.toml import MAZE_SOURCES, apply_override
-from engine.runs import checkpoints, schema
+from engine.runs import checkpoints, custom_algorithm, schema
 from engine.runs.reader import RunReader
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
 
@@ -99,7 +100,8 @@ def evaluate_run(
     `overrides` (`maze.slip=0.5`) change the maze the policies are put into; otherwise it is the one
     the run is in. `progress` is told what takes its time. Raises UserError for other keys than
     `maze.*`, for a maze that does not have the same cells, observations and actions (which a
-    language model does not mind), and for a run that has learned nothing yet.
+    language model does not mind), and for a run that has learned nothing yet; NotTrustedError for
+    a run of the user's own algorithm that may not be run.
     """
     if isinstance(reader.info().preset, LlmPreset):
         return _evaluate_adapters(reader, overrides, progress)
@@ -247,7 +249,7 @@ def _split_figures(split: WorldSet, figures: dict[str, Array], stderr: float = 0
 
 def _learned(reader: RunReader) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
-    algorithm = algorithm_of(reader.info().preset)
+    algorithm = load_own(reader)
     if isinstance(algorithm, MovingAlgorithm):
         if (found := _newest_checkpoint(reader.path)) is not None:
             return _from_tables(algorithm, *found)
@@ -261,6 +263,15 @@ def _learned(reader: RunReader) -> _Learned:
         f"The run {reader.id} has recorded no policy yet. Wait a moment, or start it with "
         f"`icemaze train --resume {reader.id}`."
     )
+
+
+def load_own(reader: RunReader) -> Algorithm:
+    """The run's algorithm; one of the user's own with its code, which alone can read what it has
+    learned. Raises NotTrustedError where the user has not said that the code may be run."""
+    algorithm = algorithm_of(reader.info().preset)
+    if algorithm.custom_file is None or algorithm.family == "planning":
+        return algorithm
+    return custom_algorithm.load(reader.path, reader.meta().get(custom_algorithm.META_KEY))
 
 
 def _newest_checkpoint(run_dir: Path) -> tuple[int, State] | None:
@@ -304,7 +315,7 @@ def _changed(preset: Preset, maze: Maze, overrides: list[str]) -> MazeSettings:
         changed["maze"] = {k: v for k, v in changed["maze"].items() if k not in GENERATED}
     where = "eval" + "".join(f" --set {override}" for override in overrides)
     try:
-        found = presets.convert(changed, where, presets.folder_of(preset)).maze
+        found = presets.convert(changed, where, like=preset).maze
         build_mazes(found)  # says what is wrong with it
         return found
     except UserError as error:

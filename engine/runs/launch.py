@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from datetime import datetime
@@ -20,11 +19,12 @@ from typing import Any
 
 import msgspec
 
-import engine
 from engine import presets
 from engine.config.preset import Budget, LlmPreset, Preset
+from engine.core import child, private
 from engine.core.errors import INSTALL_LLM, UserError
 from engine.core.files import replace_file
+from engine.learning.custom_file import CustomFile
 from engine.llm.models.catalog import resolve
 from engine.runs import custom_algorithm, library, schema
 from engine.runs.lock import RunLock
@@ -184,8 +184,10 @@ def start_worker(
 
     With `resume` it goes on from the last checkpoint, and `overrides` may raise `budget.*`.
     `program` replaces `python -P -m engine.runs.worker`, for tests. Raises UserError when the run
-    is already going, when there is nothing left to do, and when the worker does not start.
+    is already going, when there is nothing left to do, and when the worker does not start; and
+    NotTrustedError when it would run code that the user has not said yes to.
     """
+    own = permitted_code(run_dir)
     lock = RunLock.take(run_dir)
     if lock is None:
         raise UserError(
@@ -197,9 +199,18 @@ def start_worker(
             _prepare_resume(run_dir, overrides or [])
         # The number of a worker that is gone may be anybody's by now.
         _write_meta(run_dir, state="starting", pace=pace, paused=paused, pid=None)
-        _spawn(run_dir, lock, program or [sys.executable, "-P", "-m", "engine.runs.worker"])
+        program = program or [sys.executable, "-P", "-m", "engine.runs.worker"]
+        trusted = ["--trust", own.sha256] if own else []
+        _spawn(run_dir, lock, program, trusted)
     finally:
         lock.close()  # the worker has inherited it
+
+
+def permitted_code(run_dir: Path) -> CustomFile | None:
+    """The code of the user's own that a run's worker runs, if any. Raises NotTrustedError when the
+    user has not said that it may, and UserError when it was changed."""
+    private.check_own(run_dir, "run")
+    return custom_algorithm.checked(run_dir, _read_meta(run_dir).get(custom_algorithm.META_KEY))
 
 
 def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
@@ -212,10 +223,9 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
             )
     file = run_dir / "preset.toml"
     meta = _read_meta(run_dir)
-    custom_algorithm.check(run_dir, meta.get(custom_algorithm.META_KEY))
     with explained(file):
         text = file.read_text("utf-8")
-    preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir)
+    preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir, run=True)
     if meta.get("state") == "finished":
         _check_budget(run_dir.name, preset.budget, meta)
     if overrides:
@@ -234,12 +244,15 @@ def _check_budget(run_id: str, budget: Budget, meta: dict[str, Any]) -> None:
             )
 
 
-def _spawn(run_dir: Path, lock: RunLock, program: list[str]) -> None:
-    with explained(run_dir), (run_dir / "worker.log").open("ab") as output:
+def _spawn(run_dir: Path, lock: RunLock, program: list[str], options: list[str]) -> None:
+    with (
+        explained(run_dir),
+        open(run_dir / "worker.log", "ab", opener=private.opener) as output,
+    ):
         process = subprocess.Popen(
-            [*program, str(run_dir.absolute()), "--lock-fd", str(lock.descriptor)],
+            [*program, str(run_dir.absolute()), "--lock-fd", str(lock.descriptor), *options],
             cwd=run_dir,
-            env=_environment(),
+            env=child.environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -249,16 +262,6 @@ def _spawn(run_dir: Path, lock: RunLock, program: list[str]) -> None:
     # Somebody must collect its exit status, or it stays a zombie while this process lives.
     threading.Thread(target=process.wait, daemon=True, name="worker-reaper").start()
     _wait_for_life(run_dir, process)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, plus the way to an engine that runs from a checkout instead of site-packages."""
-    environment = dict(os.environ)
-    home = str(Path(engine.__file__).parent.parent)
-    if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        paths = [home, environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    return environment
 
 
 def _wait_for_life(run_dir: Path, process: subprocess.Popen[bytes]) -> None:

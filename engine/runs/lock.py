@@ -30,7 +30,7 @@ class RunLock:
         when the folder or its filesystem does not allow locks.
         """
         try:
-            descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise UserError(f"{run_dir}: cannot lock this run ({error.strerror}).") from error
         deadline = time.monotonic() + patience

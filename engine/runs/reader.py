@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from engine import presets
+from engine.core import private
 from engine.core.arrays import Floats
 from engine.core.errors import UserError
 from engine.learning.events import (
@@ -33,7 +34,7 @@ from engine.learning.events import (
     World,
     decode,
 )
-from engine.runs import commands, custom_algorithm, outcome, schema
+from engine.runs import commands, outcome, schema
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
 from engine.runs.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
@@ -53,9 +54,11 @@ class RunReader:
     """Reads a run, whether it is live or ended. Close it, or use it in a `with`."""
 
     def __init__(self, run_dir: Path | str) -> None:
-        """Raises UserError when the folder holds no readable run, or one of a newer version."""
+        """Raises UserError when the folder holds no readable run, one of a newer version, or
+        another user's."""
         self.path = Path(run_dir)
         self.id = self.path.name
+        private.check_own(self.path, "run")
         if not (self.path / schema.DATABASE).is_file():
             raise UserError(f"{self.path}: there is no run here (no {schema.DATABASE}).")
         if not is_alive(self.path):
@@ -95,9 +98,8 @@ class RunReader:
         if self._info is None or self._info[0] != generation:
             file = self.path / "preset.toml"
             try:
-                custom_algorithm.check(self.path, meta.get(custom_algorithm.META_KEY))
                 data = tomllib.loads(file.read_text("utf-8"))
-                preset = presets.convert(data, str(file), self.path)
+                preset = presets.convert(data, str(file), self.path, run=True)
             except (OSError, ValueError) as error:
                 raise UserError(f"{file}: cannot be read ({error}). The run is damaged.") from error
             info = RunInfo(

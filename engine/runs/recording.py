@@ -9,6 +9,7 @@ import msgspec
 from engine.learning.events import AnyEvent, Update
 from engine.learning.learner import AskingLearner, HeavyLearner, Learner, State
 from engine.runs import checkpoints
+from engine.runs.custom_algorithm import Teller
 from engine.runs.full_disk import PatientDisk
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter
@@ -46,8 +47,9 @@ class Recorder:
         clock: Clock,
         stopwatch: Stopwatch,
         disk: PatientDisk,
+        teller: Teller,
     ) -> None:
-        self.writer, self.learner = writer, learner
+        self.writer, self.learner, self.teller = writer, learner, teller
         self.clock, self.stopwatch, self.disk = clock, stopwatch, disk
         self._at_point = False
         self._urgent = False
@@ -57,7 +59,7 @@ class Recorder:
 
     def take(self, events: list[AnyEvent]) -> None:
         """Record events with one of the next commits."""
-        self.writer.write(events)
+        self.writer.write([self.teller.tell(event) for event in events])
         self._at_point = self._at_point or any(isinstance(event, Update) for event in events)
 
     def hurry(self) -> None:
@@ -68,7 +70,8 @@ class Recorder:
         """Write the live edge. `stepwise`: somebody is watching every single step."""
         started, step = self.clock(), self.learner.counters.step
         kept = LIVE_STEPS if stepwise else FULL_SPEED_LIVE_STEPS
-        self.writer.write_live(self.learner.live(max(self._live_step, step - kept)))
+        live = self.learner.live(max(self._live_step, step - kept))
+        self.writer.write_live(self.teller.tell(live))
         self._live_time, self._live_step = self.clock(), step
         self._live_cost = self._live_time - started
         self._urgent = self._urgent or stepwise

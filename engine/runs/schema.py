@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from engine.core import private
 from engine.core.errors import StorageError, UserError
 from engine.runs.filesystem import network_filesystem
 
@@ -155,6 +156,7 @@ def explained(path: Path) -> Iterator[None]:
 def create(run_dir: Path) -> None:
     """Make an empty `run.db` with all tables. Raises UserError when that cannot be done."""
     path = run_dir / DATABASE
+    private.write_new(path, b"")
     with explained(path), contextlib.closing(_connect(f"file:{quote(str(path))}")) as connection:
         connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
         connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))

@@ -119,8 +119,9 @@ class Session:
 
     def _begin(self) -> None:
         text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
-        custom_algorithm.check(self.writer.run_dir, self.own)
+        custom_algorithm.checked(self.writer.run_dir, self.own)
         preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
+        custom_algorithm.record(self.writer.run_dir, preset)
         self.budget_seconds = preset.budget.seconds
         learner = self.make_learner(preset)
         restart = self.writer.rewind()
@@ -131,7 +132,10 @@ class Session:
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
             learner.notify = self._say_at_once
-        self.recorder = Recorder(self.writer, learner, self.clock, self.stopwatch, self.disk)
+        teller = custom_algorithm.Teller(preset)
+        self.recorder = Recorder(
+            self.writer, learner, self.clock, self.stopwatch, self.disk, teller
+        )
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
             if text:

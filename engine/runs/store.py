@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from engine.core import private
 from engine.learning.events import (
     AnyEvent,
     Episode,
@@ -69,6 +70,7 @@ class RunWriter:
 
     def __init__(self, run_dir: Path) -> None:
         """Open an existing store. Raises UserError when it cannot be opened for writing."""
+        private.check_own(run_dir, "run")
         self.run_dir = run_dir
         self.connection = schema.open_to_write(run_dir)
         with schema.explained(run_dir):

@@ -18,6 +18,7 @@ from engine.core.errors import UserError
 from engine.runs.lock import RunLock
 from engine.runs.session import MakeLearner, Session
 from engine.runs.store import RunWriter
+from engine.tabular.custom import trust
 
 log = logging.getLogger("icemaze.worker")
 
@@ -27,7 +28,11 @@ def main(arguments: list[str], make_learner: MakeLearner = factory.make_learner)
     parser = argparse.ArgumentParser(prog="engine.runs.worker")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--lock-fd", type=int, help="descriptor of the inherited lock")
+    parser.add_argument("--trust", help="SHA-256 of the code that may be run, said yes to before")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # what is in a run is its owner's business
+    if options.trust:
+        trust.for_now(options.trust)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True
     )

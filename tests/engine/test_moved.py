@@ -23,6 +23,8 @@ from engine.core.errors import UserError
 from engine.learning.events import encode
 from engine.tabular.kernels.experience import MovingAlgorithm
 
+pytestmark = pytest.mark.usefixtures("own_code_is_trusted")
+
 OLD = Path(__file__).with_name("old_my_q.py")
 """The worked example as it stood before the engine got its folders."""
 ROOT = Path(__file__).parents[2]

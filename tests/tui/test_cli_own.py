@@ -10,7 +10,7 @@ from cli_tools import icemaze
 
 from engine.config import shipped
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_code_is_trusted")]
 
 EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")

@@ -16,7 +16,7 @@ from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from tui.features.trainer.explain_dialog import ExplainScreen
 
-pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("unicode_look", "own_code_is_trusted"), pytest.mark.slow]
 EXAMPLES = shipped.FOLDER / "examples"
 CODE = (EXAMPLES / "my_q.py").read_text("utf-8")
 BODY = "        return explain_update(\n"

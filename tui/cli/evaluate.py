@@ -8,6 +8,7 @@ import typer
 
 from tui.cli.options import Json, RunId
 from tui.cli.output import complain, emit, say
+from tui.cli.own import Trust, trusting
 from tui.ui.text import number, percent
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def evaluate(
             help="Change the maze first: --set maze.slip=0.5 (repeat for more).",
         ),
     ] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate what a run has learned exactly: its target policy, averaged over its agents.
@@ -40,10 +42,11 @@ def evaluate(
     """
     # start-up time
     from engine.runs import library
-    from engine.runs.evaluation import evaluate_run
+    from engine.runs.evaluation import evaluate_run, load_own
     from engine.runs.reader import RunReader
 
     with RunReader(library.find_run(run)) as reader:
+        trusting(lambda: load_own(reader), trust, as_json)
         result = evaluate_run(reader, settings or [], complain)
         if as_json:
             emit(run=reader.id, path=str(reader.path), **_fields(result))

@@ -29,6 +29,7 @@ from tui.cli import (
     runs,
     streams,
     train,
+    trust,
 )
 from tui.cli import app as app_commands
 from tui.cli.doctor import command as doctor
@@ -108,6 +109,7 @@ app.command(cls=sweep.SweepCommand)(sweep.sweep)
 app.command()(glossary.glossary)
 app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")
+app.command()(trust.trust)
 app.command()(doctor.doctor)
 
 

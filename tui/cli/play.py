@@ -10,6 +10,7 @@ import typer
 from engine.core.errors import UserError
 from tui.cli.options import Json, RunId
 from tui.cli.output import complain, emit
+from tui.cli.own import Trust, trusting
 
 if TYPE_CHECKING:
     from engine.runs.evaluation import PlayedWorld
@@ -34,6 +35,7 @@ def play(
     greedy: Annotated[
         bool, typer.Option("--greedy", help="The policy makes its likeliest moves.")
     ] = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Walk the maze of a run with the arrow keys, or let its trained policy walk.
@@ -44,7 +46,7 @@ def play(
     """
     # start-up time
     from engine.runs import library
-    from engine.runs.evaluation import played_worlds
+    from engine.runs.evaluation import load_own, played_worlds
     from engine.runs.reader import RunReader
 
     path = library.find_run(run)
@@ -54,6 +56,7 @@ def play(
             "one episode, `icemaze eval RUN` says what it is worth."
         )
     with RunReader(path) as reader:
+        trusting(lambda: load_own(reader), trust, as_json)
         worlds = played_worlds(reader, settings or [], complain)
         if as_json:
             _play_one(reader, worlds[0], seed, greedy)

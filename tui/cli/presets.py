@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from engine.core.errors import UserError
 from tui import kinds
 from tui.cli.options import Json, Settings
 from tui.cli.output import complain, emit, leave, on_terminal, say, show, table, write
-from tui.cli.own import say_loaded
+from tui.cli.own import Trust, say_loaded, trusting
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -57,14 +58,22 @@ def show_preset(
     # start-up time
     from engine import presets
     from engine.config.shipped import find_preset
+    from engine.tabular.custom.trust import NotTrustedError
 
-    preset = presets.load(name, settings)
-    say_loaded([preset])
     path = find_preset(name)
-    if as_json:
-        emit(name=path.stem, path=str(path), **presets.as_data(preset))
-        return
-    text = presets.dump(preset) if settings else path.read_text("utf-8")
+    try:
+        preset = presets.load(name, settings)
+    except NotTrustedError as error:
+        if settings or as_json:
+            raise
+        complain(f"{error} What stands in the preset for it was not checked.")
+        text = presets.read(name).text
+    else:
+        say_loaded([preset])
+        if as_json:
+            emit(name=path.stem, path=str(path), **presets.as_data(preset))
+            return
+        text = presets.dump(preset) if settings else presets.read(name).text
     text = clean(text, lines=True).rstrip("\n") + "\n"
     if not on_terminal():
         write(text)
@@ -107,6 +116,7 @@ def check_presets(
         int | None,
         typer.Option(metavar="N", help="Another seed than the preset's.", show_default=False),
     ] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Run presets and verify the claims they make about their figures ([[expect]]).
@@ -126,7 +136,10 @@ def check_presets(
         raise UserError("presets check: name a preset or a TOML file, or give --all.")
     overrides = [] if seed is None else [f"run.seed={seed}"]
     # All are read before the first is run: a typing mistake should not cost an hour.
-    loaded = [(name, presets.load(name, overrides)) for name in dict.fromkeys(wanted)]
+    loaded = [
+        (name, trusting(partial(presets.load, name, overrides), trust, as_json))
+        for name in dict.fromkeys(wanted)
+    ]
     say_loaded(preset for _, preset in loaded)
     kept = True
     with Signals() as signals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -11,6 +11,10 @@ from typer.core import TyperCommand
 from engine.core.errors import UserError
 from tui.cli.options import Json, Settings
 from tui.cli.output import emit, leave, say
+from tui.cli.own import Trust, trusting
+
+if TYPE_CHECKING:
+    from engine.config.preset import Preset
 
 LATEST = "latest"
 
@@ -52,6 +56,7 @@ def train(
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave the run to its worker and return at once.")
     ] = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Train a preset in a background worker and follow it.
@@ -59,15 +64,22 @@ def train(
     Ctrl-C writes a checkpoint and stops; closing the terminal leaves the run going.
     """
     # start-up time
-    from tui.cli.follow import Signals
+    from engine.runs import launch
+    from tui.cli.follow import Signals, notes_so_far
 
+    # Before it: code of the user's own may have to be interrupted while it is loaded.
+    if resume is None:
+        loaded = trusting(lambda: _load(preset, settings, seed), trust, as_json)
+    else:
+        going_on = trusting(lambda: _to_resume(resume, preset, seed), trust, as_json)
     # From here on Ctrl-C must not fall between the worker's start and the first look at it.
     with Signals() as signals:
         known: frozenset[tuple[int, str]] = frozenset()
         if resume is None:
-            run_dir = _start(preset, settings, seed)
+            run_dir = launch.launch(*loaded)
         else:
-            run_dir, known = _resume(resume, preset, settings, seed)
+            run_dir, known = going_on, notes_so_far(going_on)
+            launch.start_worker(run_dir, resume=True, overrides=settings)
         if detach:
             _say_detached(run_dir, as_json)
             return
@@ -79,11 +91,11 @@ def train(
     leave(code)
 
 
-def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> Path:
+def _load(preset: str | None, settings: list[str] | None, seed: int | None) -> tuple[Preset, str]:
+    """The preset to train, and its name. Raises UserError."""
     # start-up time
     from engine import presets
     from engine.config.shipped import shipped_names
-    from engine.runs import launch
 
     if preset is None:
         names = shipped_names()
@@ -100,15 +112,13 @@ def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> 
     overrides = list(settings or [])
     if seed is not None:
         overrides.append(f"run.seed={seed}")
-    return launch.launch(presets.load(preset, overrides), preset)
+    return presets.load(preset, overrides), preset
 
 
-def _resume(
-    run: str, preset: str | None, settings: list[str] | None, seed: int | None
-) -> tuple[Path, frozenset[tuple[int, str]]]:
+def _to_resume(run: str, preset: str | None, seed: int | None) -> Path:
+    """The run to go on with. Raises UserError."""
     # start-up time
     from engine.runs import launch, library
-    from tui.cli.follow import notes_so_far
 
     if preset is not None:
         raise UserError(
@@ -117,9 +127,8 @@ def _resume(
     if seed is not None:
         raise UserError("train --resume goes on with the run's own random numbers: drop --seed.")
     run_dir = library.find_run(None if run == LATEST else run)
-    known = notes_so_far(run_dir)
-    launch.start_worker(run_dir, resume=True, overrides=settings)
-    return run_dir, known
+    launch.permitted_code(run_dir)
+    return run_dir
 
 
 def _say_detached(run_dir: Path, as_json: bool) -> None:

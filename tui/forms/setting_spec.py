@@ -227,7 +227,7 @@ class Draft:
 
     def __init__(self, preset: Preset) -> None:
         self._base = without_none(msgspec.to_builtins(preset))
-        self._folder = presets.folder_of(preset)
+        self._preset = preset
         self._values = {setting.key: setting.value for setting in settings(preset)}
         self._edits: dict[str, str] = {}
         self._errors: dict[str, str] = {}
@@ -249,7 +249,7 @@ class Draft:
         if text.strip() != self._values[key].strip():
             self._edits[key] = text.strip()
             try:
-                presets.convert(self._data([key]), "form", self._folder)
+                presets.convert(self._data([key]), "form", like=self._preset)
             except UserError as error:
                 self._errors[key] = _sentence(error)
         return self._errors.get(key, "")
@@ -257,14 +257,14 @@ class Draft:
     def valid(self) -> Preset:
         """The preset with the new values that are valid, each for itself."""
         edits = [key for key in self._edits if key not in self._errors]
-        return presets.convert(self._data(edits), "form", self._folder)
+        return presets.convert(self._data(edits), "form", like=self._preset)
 
     def preset(self) -> Preset:
         """The preset with all new values. Raises UserError, also for what does not fit together."""
         for sentence in self._errors.values():
             raise UserError(sentence)
         try:
-            preset = presets.convert(self._data(list(self._edits)), "form", self._folder)
+            preset = presets.convert(self._data(list(self._edits)), "form", like=self._preset)
         except UserError as error:
             raise UserError(_sentence(error)) from error
         presets.check(preset)

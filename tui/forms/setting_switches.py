@@ -96,4 +96,4 @@ def with_exploration(preset: Preset, kind: str) -> Preset:
         values["steps"] = known if known > 1 else max((preset.budget.env_steps or 2000) // 2, 1)
     data["algorithm"]["exploration"] = {"kind": kind, **values}
     data["expect"] = []
-    return presets.convert(without_none(data), "form", presets.folder_of(preset))
+    return presets.convert(without_none(data), "form", like=preset)

@@ -224,7 +224,7 @@ def read_frozen(path: Path) -> Preset | None:
 
     try:
         text = (path / "preset.toml").read_text("utf-8")
-        return presets.convert(tomllib.loads(text), "preset.toml", path)
+        return presets.convert(tomllib.loads(text), "preset.toml", path, run=True)
     except (OSError, ValueError, UserError):
         return None
 

@@ -10,9 +10,7 @@ from rich.text import Text
 from textual import events
 from textual.widget import Widget
 
-from engine.core.errors import UserError
 from engine.env.maze import Maze
-from engine.learning.algorithm import Algorithm, Explanation
 from engine.learning.events import Step
 from tui import kinds
 from tui.kinds.base import Kind
@@ -71,7 +69,7 @@ class ExplainView(Widget):
             return Group()
         step, kind, maze = self._told
         algorithm = kind.algorithm
-        told = explained(step, algorithm, maze)
+        told = algorithm.explain(step, maze.actions)
         parts = (
             ("title", f"{algorithm.title}: {algorithm.source}"),
             ("formula", told.formula),
@@ -97,21 +95,6 @@ class ExplainView(Widget):
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)
-
-
-def explained(step: Step, algorithm: Algorithm, maze: Maze) -> Explanation:
-    """The algorithm's words about a step; if it is the user's own and fails, what is wrong with it.
-
-    The rest of the dialog is worth reading all the same.
-    """
-    try:
-        return algorithm.explain(step, maze.actions)
-    except UserError as error:
-        words = (
-            f"Your algorithm could not explain this update: {error} Mend your file and start a new "
-            "run: this one keeps its copy as it was."
-        )
-        return Explanation(formula=algorithm.formula, numbers="", words=words)
 
 
 def facts(step: Step, kind: Kind, maze: Maze, glyphs: Glyphs) -> list[Fact]:

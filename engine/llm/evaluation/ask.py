@@ -9,10 +9,8 @@ Shapes: `W` worlds, `O` observations, `A` actions.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +19,10 @@ from typing import IO, Literal
 import msgspec
 import numpy as np
 
-import engine
 from engine.config.llm import ModelSettings
 from engine.config.preset import LlmPreset
 from engine.config.rewards import PlanRewards
+from engine.core import child
 from engine.core.arrays import Array
 from engine.core.errors import UserError
 from engine.env.maze import Maze
@@ -125,7 +123,7 @@ def _ask(run_dir: Path, question: Question, progress: Progress) -> Answer:
         process = subprocess.Popen(
             [sys.executable, *PROGRAM],
             cwd=run_dir,
-            env=_environment(),
+            env=child.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -157,13 +155,3 @@ def _conversation(
     words = [text.strip() for text in log.read().decode("utf-8", "replace").splitlines()]
     last = next((text for text in reversed(words) if text), f"exit status {process.wait()}")
     raise UserError(f"The model could not be asked: {last}")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, plus the way to an engine that runs from a checkout instead of site-packages."""
-    environment = dict(os.environ)
-    home = str(Path(engine.__file__).parent.parent)
-    if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        paths = [home, environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    return environment

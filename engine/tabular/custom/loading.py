@@ -1,19 +1,23 @@
 """Your own algorithm: one Python file beside the preset, named by `name = "file:my_q.py"`.
 
-The file is trusted code: loading it runs it, with all that the user who started the program may
-do. It ends in `ALGORITHM = …` like every file of the shelf, needs no registration, and its settings
-need no tag. A file of the same content is run once, whatever folder it is in.
+Loading the file runs it, with all that the user who started the program may do: it is loaded only
+when the user has said so, see `trust`. It ends in `ALGORITHM = …` like every file of the shelf,
+needs no registration, and its settings need no tag. A file of the same content is run once,
+whatever folder it is in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
 import re
+import signal
 import sys
+import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +28,9 @@ from engine.config.converting import converting
 from engine.core.compiling import CUSTOM_SOURCE
 from engine.core.errors import LastingError, UserError
 from engine.learning.algorithm import Algorithm, Explanation
-from engine.learning.custom_file import CUSTOM_PREFIX, CustomFile
+from engine.learning.custom_file import CustomFile, read
 from engine.tabular.custom import errors as custom_errors
+from engine.tabular.custom import recorded, trust
 
 REQUIRED = (
     "title", "settings", "source", "family", "policy_type", "behaviour_policy", "target_policy",
@@ -59,10 +64,12 @@ def load(name: str, folder: Path | None) -> Algorithm:
     """The algorithm of the file `name` (`file:my_q.py`), relative to the preset's `folder`.
 
     Its settings are those of the file, tagged with `name`. The file is read anew each time, and run
-    only if its text has not been run before. Raises UserError saying what is wrong with it. What
-    the file's methods raise is a UserError too, see `_guarded`.
+    only if its text has not been run before. Raises NotTrustedError for a file that may not be run,
+    and UserError saying what is wrong with it. What the file's methods raise is a UserError too,
+    see `_guarded`.
     """
     file = _read(name, folder)
+    trust.check(file)
     if file not in _algorithms:
         algorithm, settings = _loaded(file)
         vars(algorithm).update(name=name, settings=settings, custom_file=file)
@@ -70,6 +77,16 @@ def load(name: str, folder: Path | None) -> Algorithm:
         _algorithms[file] = algorithm
         _of_settings[settings] = algorithm
     return _algorithms[file]
+
+
+def _read(name: str, folder: Path | None) -> CustomFile:
+    if folder is None:
+        raise UserError(
+            f"algorithm.name: {name} is a file beside the preset, and a preset of the library may "
+            "not use one. Save the preset as a file of your own (`icemaze presets show NAME`), "
+            "with the Python file beside it."
+        )
+    return read(name, folder)
 
 
 def _loaded(file: CustomFile) -> tuple[Algorithm, type[AlgorithmSettings]]:
@@ -115,29 +132,11 @@ def of_settings(settings: AlgorithmSettings) -> Algorithm | None:
     return _of_settings.get(type(settings))
 
 
-def _read(name: str, folder: Path | None) -> CustomFile:
-    written = name.removeprefix(CUSTOM_PREFIX)
-    if folder is None:
-        raise UserError(
-            f"algorithm.name: {name} is a file beside the preset, and a preset of the library may "
-            "not use one. Save the preset as a file of your own (`icemaze presets show NAME`), "
-            "with the Python file beside it."
-        )
-    path = (folder / written).absolute()
-    if path.suffix != ".py":
-        raise UserError(
-            f"algorithm.name: found {name!r}; expected a Python file, such as 'file:my_q.py'."
-        )
-    try:
-        source = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(
-            f"algorithm.name: there is no file {path}. The name after 'file:' is relative to the "
-            "preset's folder."
-        ) from None
-    except OSError as error:
-        raise UserError(f"algorithm.name: {path} cannot be read ({error.strerror}).") from error
-    return CustomFile(name, folder.absolute(), path, source)
+def of_run(name: str, run_dir: Path, table: dict[str, Any]) -> Algorithm:
+    """The algorithm of a run as it is recorded there, see `recorded`: nothing is loaded."""
+    algorithm = recorded.of_run(name, run_dir, table)
+    _of_settings[algorithm.settings] = algorithm
+    return algorithm
 
 
 def _run(file: CustomFile) -> types.ModuleType:
@@ -149,12 +148,33 @@ def _run(file: CustomFile) -> types.ModuleType:
     vars(module)[CUSTOM_SOURCE] = file.source
     sys.modules[module.__name__] = module  # dataclasses and msgspec look annotations up there
     try:
-        exec(compile(file.source, str(file.path), "exec", dont_inherit=True), vars(module))
+        with _ctrl_c_heard():
+            exec(compile(file.source, str(file.path), "exec", dont_inherit=True), vars(module))
     except BaseException:
         del sys.modules[module.__name__]
         raise
     _modules[file.sha256] = module
     return module
+
+
+@contextlib.contextmanager
+def _ctrl_c_heard() -> Iterator[None]:
+    """While a file is run for the first time: Ctrl-C interrupts it, and should it go on all the
+    same, a second one ends the process. A process that hears Ctrl-C otherwise goes on doing so."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ---------------------------------------------------------------- checking

@@ -79,21 +79,32 @@ def kernels() -> Finding:
 
 
 def kernel_cache() -> Finding:
-    """Where compiled kernels are kept, and how many there are."""
+    """Where compiled kernels are kept, whether they may be used, and how many there are."""
     # start-up time
+    from engine.core import kernel_cache
     from engine.core.compiling import cache_folder
 
     folder = cache_folder()
-    if not writable(folder):
+    if why := kernel_cache.prepare(folder):
         return Finding(
             "Kernel cache",
             "warning",
-            f"{folder} is not writable, so kernels are compiled anew by every worker",
-            "Choose another folder: ICEMAZE_CACHE_DIR=/path",
+            f"not used, so kernels are compiled anew at every start: {why}",
+            "It has to be a folder that only you can open and write; choose one with "
+            "ICEMAZE_CACHE_DIR=/path",
         )
-    compiled = len(list(folder.rglob("*.nbi"))) if folder.is_dir() else 0
-    text = f"{compiled} compiled kernels" if compiled else "empty: the first run compiles (seconds)"
-    return Finding("Kernel cache", "ok", f"{folder}: {text}")
+    compiled, damaged = kernel_cache.count(folder)
+    text = f"{compiled} compiled kernel{'' if compiled == 1 else 's'}"
+    text = text if compiled else "empty: the first run compiles (seconds)"
+    if damaged:
+        files = "1 file is" if damaged == 1 else f"{damaged} files are"
+        return Finding(
+            "Kernel cache",
+            "warning",
+            f"{folder}: {text}; {files} damaged, and compiled again when needed (seconds)",
+            f"Nothing has to be done; `rm -r {folder}` is harmless too",
+        )
+    return Finding("Kernel cache", "ok", f"{folder}: {text}; only yours to open")
 
 
 def runs_folder() -> Finding:

@@ -11,6 +11,7 @@ import typer
 from engine.core.errors import UserError
 from tui.cli.options import Json
 from tui.cli.output import INTERRUPTED, complain, leave
+from tui.cli.own import Trust, trusting
 from tui.cli.train import LATEST, TrainCommand
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def sweep(
             help="Do what is missing of this sweep (alone: the latest).",
         ),
     ] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Train a preset with every combination of settings and seeds, and compare the results.
@@ -68,8 +70,9 @@ def sweep(
     # start-up time
     from tui.cli.follow import Signals
 
+    # Before it: code of the user's own may have to be interrupted while it is loaded.
+    folder, chosen = trusting(lambda: _choose(preset, seeds, settings, resume), trust, as_json)
     with Signals() as signals:
-        folder, chosen = _choose(preset, seeds, settings, resume)
         code = _carry_out(folder, chosen, jobs or cores(), as_json, signals)
     leave(code)
 
@@ -95,7 +98,11 @@ def _choose(
             "sweep --resume goes on with a sweep as it was: drop PRESET, --seeds and --set."
         )
     folder = sweeps.find(None if resume == LATEST else resume)
-    return folder, sweeps.load(folder)
+    going_on = sweeps.load(folder)
+    if going_on.own:
+        going_on.check_unchanged()
+        going_on.check()
+    return folder, going_on
 
 
 def _carry_out(folder: Path, sweep: Sweep, jobs: int, as_json: bool, signals: Signals) -> int:

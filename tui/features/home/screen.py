@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
+from tui.features.home.code_question import ask_to_run
 from tui.features.home.home_lab import LabOfHome
 from tui.features.home.keys import KEYS
 from tui.features.home.lab_list import LabList
@@ -406,7 +407,8 @@ class HomeScreen(LabOfHome):
             said = action(path) or ""
             self.post_message(self.Done(path if then_open else None, error=clean(said)))
         except UserError as error:
-            self.post_message(self.Done(error=clean(str(error))))
+            if not ask_to_run(self, error, partial(self._carry_out, action, path, then_open)):
+                self.post_message(self.Done(error=clean(str(error))))
 
     def on_home_screen_done(self, message: Done) -> None:
         """Say what went wrong, or show what was asked for."""
