@@ -105,6 +105,6 @@ class SweepRunner(JobRunner[SweepJob]):
 
 
 def _is_finished(run_dir: Path) -> bool:
-    """Whether a run that waited for its turn has come to its end by itself: its old worker lived."""
+    """Whether a run has come to its end while it waited for its turn: its old worker lived."""
     with RunReader(run_dir) as reader:
         return reader.head().state == "finished"
