@@ -60,7 +60,7 @@ class SweepRunner(JobRunner[SweepJob]):
             job.run_dir = launch.create_run(preset, self.sweep.name, runs_dir=self.folder)
             sweeps.record_run(self.folder, job.cell, job.run_dir.name)
             launch.start_worker(job.run_dir, program=self._program)
-        elif not is_alive(job.run_dir):
+        elif not is_alive(job.run_dir) and not _is_finished(job.run_dir):
             launch.start_worker(job.run_dir, resume=True, program=self._program)
         return job.run_dir
 
@@ -93,3 +93,9 @@ class SweepRunner(JobRunner[SweepJob]):
                 return SweepJob(cell, run_dir=run_dir, share=share)
         except UserError as error:
             return SweepJob(cell, run_dir=run_dir, status="failed", error=str(error))
+
+
+def _is_finished(run_dir: Path) -> bool:
+    """Whether a run has come to its end while it waited for its turn: its old worker lived."""
+    with RunReader(run_dir) as reader:
+        return reader.head().state == "finished"
