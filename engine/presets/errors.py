@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -49,16 +50,25 @@ def check_values(value: Any, path: str = "", depth: int = 0) -> None:
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{shown(path)}: found {inline(value)}, expected a finite number.")
     elif isinstance(value, int) and not -SIZE <= value <= SIZE:
-        raise UserError(f"{shown(path)}: found {show(value)}, expected a number of at most 64 bits.")
+        raise UserError(
+            f"{shown(path)}: found {show(value)}, expected a number of at most 64 bits."
+        )
+
+
+def numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    """Every number in plain data, with its dotted key."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from numbers(child, _join(path, key))
+    elif isinstance(value, float | int) and not isinstance(value, bool):
+        yield path, value
 
 
 def _check_text(text: str, path: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:  # an argument of the command line may hold any bytes
-        raise UserError(
-            f"{shown(path)}: found '{shown(text)}', expected text in UTF-8."
-        ) from error
+        raise UserError(f"{shown(path)}: found '{shown(text)}', expected text in UTF-8.") from error
 
 
 def explain(error: msgspec.ValidationError, data: Node, schema: Node) -> str:

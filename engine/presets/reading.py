@@ -25,13 +25,18 @@ from engine.env.build_mdp import build_mdp
 from engine.exact.solve import solve
 from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.presets import toml
-from engine.presets.errors import check_values, explain, show
+from engine.presets.errors import check_values, explain, numbers, show
 from engine.presets.llm_checks import check_together
 from engine.presets.schema import llm_preset_type, preset_type, schema_of
 from engine.presets.source import read
 from engine.presets.table_checks import check_tables
 from engine.presets.toml import apply_override
 
+LARGEST, LARGEST_OF_MODELS = 1e30, 1e9
+"""What a number of a learner's settings may be: what is computed from it has to stay finite, and is
+shown (by language models also computed) in single precision."""
+WEIGHED = ("algorithm", "model", "warmup", "reward")
+"""The tables such numbers stand in; `[maze]` has limits of its own."""
 MOST_NAMED = 3
 """Changes by `--set` that a message repeats."""
 
@@ -82,6 +87,7 @@ def check(preset: Preset) -> None:
         check_together(preset, algorithm_of(preset))
     else:
         check_tables(preset, algorithm_of(preset))
+    _check_magnitudes(preset)
     algorithm_of(preset).check(preset)
     for i, claim in enumerate(preset.expect):
         if claim.at_least is None and claim.at_most is None:
@@ -92,6 +98,18 @@ def check(preset: Preset) -> None:
     if preset.algorithm.gamma == 1:
         for _, maze in mazes:
             solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
+
+
+def _check_magnitudes(preset: Preset) -> None:
+    """Raise UserError for a setting so large that what is computed with it would overflow."""
+    most = LARGEST_OF_MODELS if isinstance(preset, LlmPreset) else LARGEST
+    data = msgspec.to_builtins(preset)
+    for table in WEIGHED:
+        for key, value in numbers(data.get(table), table):
+            if isinstance(value, float) and abs(value) > most:
+                raise UserError(
+                    f"{key} is {value:g}; expected a number from {-most:g} to {most:g}."
+                )
 
 
 def folder_of(preset: Preset) -> Path | None:

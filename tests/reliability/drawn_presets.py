@@ -104,7 +104,7 @@ class Draw:
         cells = ["F" if self.random.random() < 0.5 else self.random.choice(others)
                  for _ in range(SIDE * SIDE)]  # fmt: skip
         keys = [i for i, tile in enumerate(cells) if tile == "k"]
-        for i in keys[self.random.randint(0, 2):]:
+        for i in keys[self.random.randint(0, 2) :]:
             cells[i] = "."
         if "k" not in cells:
             cells = ["F" if tile == "D" else tile for tile in cells]

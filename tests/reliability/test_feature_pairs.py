@@ -75,7 +75,9 @@ def _carried_out(text: str, draw: Draw, algorithm: str) -> str:
         np.testing.assert_array_equal(array, other[name], name)
     for event in learner.conclude():
         if isinstance(event, PerAgent):
-            assert ((0 <= event.figures["success_rate"]) & (event.figures["success_rate"] <= 1 + 1e-9)).all()
+            assert (
+                (0 <= event.figures["success_rate"]) & (event.figures["success_rate"] <= 1 + 1e-9)
+            ).all()
     learner.live(0)
     return "ran"
 
@@ -96,5 +98,4 @@ def _change(learner: Any, draw: Draw, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_drawn_preset_runs_or_is_refused(algorithm: str) -> None:
-    ...
+def test_a_drawn_preset_runs_or_is_refused(algorithm: str) -> None: ...

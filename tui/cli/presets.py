@@ -58,13 +58,14 @@ def show_preset(
     from engine import presets
     from engine.config.shipped import find_preset
 
-    preset = presets.load(name, settings)
+    source = presets.read(name)
+    preset = presets.parse(source.text, source.where, settings, source.folder)
     say_loaded([preset])
     path = find_preset(name)
     if as_json:
         emit(name=path.stem, path=str(path), **presets.as_data(preset))
         return
-    text = presets.dump(preset) if settings else path.read_text("utf-8")
+    text = presets.dump(preset) if settings else source.text
     text = clean(text, lines=True).rstrip("\n") + "\n"
     if not on_terminal():
         write(text)

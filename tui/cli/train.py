@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -11,6 +11,9 @@ from typer.core import TyperCommand
 from engine.core.errors import UserError
 from tui.cli.options import Json, Settings
 from tui.cli.output import emit, leave, say
+
+if TYPE_CHECKING:
+    from engine.config.preset import Preset
 
 LATEST = "latest"
 
@@ -32,7 +35,7 @@ def train(
         typer.Argument(
             metavar="PRESET",
             show_default=False,
-            help="A shipped preset's name, or the path of a TOML file.",
+            help="A shipped preset's name, the path of a TOML file, or - for one that is piped in.",
         ),
     ] = None,
     settings: Settings = None,
@@ -59,15 +62,18 @@ def train(
     Ctrl-C writes a checkpoint and stops; closing the terminal leaves the run going.
     """
     # start-up time
+    from engine.runs import launch
     from tui.cli.follow import Signals
 
+    # A pipe may be silent for long: until it was read, Ctrl-C ends the command as usual.
+    loaded = _load(preset, settings, seed) if resume is None else None
     # From here on Ctrl-C must not fall between the worker's start and the first look at it.
     with Signals() as signals:
         known: frozenset[tuple[int, str]] = frozenset()
-        if resume is None:
-            run_dir = _start(preset, settings, seed)
+        if loaded is not None:
+            run_dir = launch.launch(*loaded)
         else:
-            run_dir, known = _resume(resume, preset, settings, seed)
+            run_dir, known = _resume(resume or LATEST, preset, settings, seed)
         if detach:
             _say_detached(run_dir, as_json)
             return
@@ -79,11 +85,11 @@ def train(
     leave(code)
 
 
-def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> Path:
+def _load(preset: str | None, settings: list[str] | None, seed: int | None) -> tuple[Preset, str]:
+    """The preset of a new run, and the name the run gets from it."""
     # start-up time
     from engine import presets
     from engine.config.shipped import shipped_names
-    from engine.runs import launch
 
     if preset is None:
         names = shipped_names()
@@ -100,7 +106,7 @@ def _start(preset: str | None, settings: list[str] | None, seed: int | None) -> 
     overrides = list(settings or [])
     if seed is not None:
         overrides.append(f"run.seed={seed}")
-    return launch.launch(presets.load(preset, overrides), preset)
+    return presets.load(preset, overrides), "stdin" if preset == "-" else preset
 
 
 def _resume(

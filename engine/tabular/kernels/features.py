@@ -285,6 +285,11 @@ def approximation_error(features: Features, values: Array) -> float:
 def check(preset: Preset) -> None:
     """Raise UserError where the features cannot be told from what the agent sees."""
     settings: Any = preset.algorithm
+    if abs(getattr(settings, "initial_value", 0.0)) > LARGEST / 1000:
+        raise UserError(
+            f"algorithm.initial_value is {settings.initial_value:g}, and errors above {LARGEST:g} "
+            f"are not learned from here; expected a number of at most {LARGEST / 1000:g}."
+        )
     if settings.features == "cell":
         return  # which is what it sees, whatever that is
     mazes = [record.maze for record in initial_records(preset.maze, preset.deploy)]
