@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from engine.core.errors import UserError, nearest, shown
@@ -41,7 +40,7 @@ def find_preset(name_or_file: str) -> Path:
         return STDIN
     path = Path(name_or_file)
     if path.suffix == ".toml" or "/" in name_or_file:
-        if not os.path.exists(path):  # also where the name is one that no file can have
+        if not _exists(path):
             raise UserError(
                 f"{shown(name_or_file, 500)}: there is no such file. Give the path of a TOML file, "
                 "or a name from `icemaze presets list`."
@@ -54,3 +53,11 @@ def find_preset(name_or_file: str) -> Path:
             f"{nearest(name_or_file[:100], list(shipped))} `icemaze presets list` shows them all."
         )
     return shipped[name_or_file]
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something, and not whether the name is one that a file can have."""
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False

@@ -34,7 +34,7 @@ def check_values(value: Any, path: str = "", depth: int = 0) -> None:
     beyond 64 bits), text that is no Unicode, tables and lists too deep within each other."""
     if depth > DEEPEST:
         raise UserError(
-            f"{shown(path)}: tables and lists within each other, more than {DEEPEST} deep; expected "
+            f"{shown(path)}: tables and lists within each other, over {DEEPEST} deep; expected "
             "the keys that `icemaze presets schema` lists."
         )
     if isinstance(value, dict):

@@ -15,6 +15,7 @@ from engine.config.preset import Preset
 from engine.env.maze import TILES
 from engine.env.registration import MAXIMIZATION_BIAS
 from engine.learning.tuning import tunable
+from engine.presets import toml
 from engine.presets.schema import schema_of
 from engine.presets.toml import MAZE_SOURCES
 
@@ -156,8 +157,8 @@ class Draw:
             return {"gymnasium": self._draw_gymnasium()}
         return {"train": {"count": 3, "size": SIDE}, "observation": "neighbourhood+prize"}
 
-    def preset(self, algorithm: str, features: int) -> Node:
-        """A preset of one algorithm with so many settings drawn from all its tables."""
+    def preset(self, algorithm: str, features: int) -> str:
+        """A preset of one algorithm with so many settings drawn from all its tables, as TOML."""
         settings = [
             (table, key, node)
             for table in TABLES
@@ -182,7 +183,7 @@ class Draw:
                 for source in MAZE_SOURCES:
                     data["maze"].pop(source, None)
             data.setdefault(table, {})[key] = value
-        return data
+        return toml.write(data)
 
     def tune(self, algorithm: str) -> tuple[str, Any] | None:
         """A key of `[algorithm]` that may change while a run goes on, and a value for it."""
@@ -191,6 +192,10 @@ class Draw:
             return None
         name = self.random.choice(names)
         return f"algorithm.{name}", self.value(self.properties("algorithm", algorithm)[name], name)
+
+    def map_text(self) -> str:
+        """A map as text."""
+        return self._draw_map()
 
     def map_rows(self) -> list[str]:
         """The rows of a map."""
