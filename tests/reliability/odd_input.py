@@ -176,7 +176,8 @@ def garbled(draw: st.DrawFn) -> bytes:
 
 
 FRAGMENTS = (
-    b"\xef\xbb\xbf", b"\x00", b"\xff\xfe", b"[", b"]", b"[[", b"{", b"}", b"=", b"\n", b"\r", b'"""',
+    b"\xef\xbb\xbf", b"\x00", b"\xff\xfe", b"[", b"]", b"[[", b"{", b"}", b"=", b"\n", b"\r",
+    b'"""',
     b"'''", b'"', b"#", b".", b"a.b.c = 1\n", b"[maze]\n", b"[algorithm]\n", b"[[expect]]\n",
     b"[" * 5000, b"x = " + b"[" * 3000 + b"]" * 3000, b"x = " + b"{a = " * 2000,
     b".".join([b"a"] * 3000) + b" = 1\n", b"9" * 5000, b"x = 0x" + b"f" * 9000, b"1e999", b"1e-999",
@@ -198,6 +199,17 @@ overrides = st.one_of(
                      "run.seed.x=1", "expect.metric=1", "maze.map", "=1", "maze.=1"]),
 )  # fmt: skip
 """What may stand after `--set`."""
+
+maze_overrides = st.one_of(
+    st.builds(
+        "{}={}".format,
+        st.sampled_from([key for key in keys() if key.startswith("maze.")]),
+        values.map(toml.inline),
+    ),
+    st.builds("maze.map={}".format, maps),
+    st.builds("maze.slip={}".format, st.floats()),
+)
+"""Those that change the maze."""
 
 environments = st.builds(
     lambda name, kwargs: [f"maze.gymnasium={name}", f"maze.kwargs={toml.inline(kwargs)}"],

@@ -106,7 +106,7 @@ def _load(preset: str | None, settings: list[str] | None, seed: int | None) -> t
     overrides = list(settings or [])
     if seed is not None:
         overrides.append(f"run.seed={seed}")
-    return presets.load(preset, overrides), "stdin" if preset == "-" else preset
+    return presets.load(preset, overrides), preset
 
 
 def _resume(

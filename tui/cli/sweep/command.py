@@ -68,8 +68,9 @@ def sweep(
     # start-up time
     from tui.cli.follow import Signals
 
+    # A pipe may be silent for long: until it was read, Ctrl-C ends the command as usual.
+    folder, chosen = _choose(preset, seeds, settings, resume)
     with Signals() as signals:
-        folder, chosen = _choose(preset, seeds, settings, resume)
         code = _carry_out(folder, chosen, jobs or cores(), as_json, signals)
     leave(code)
 
