@@ -14,6 +14,7 @@ from msgspec import Meta
 from engine.core.errors import UserError
 from engine.env.build_maze import edit_map
 from engine.env.maze import Maze
+from engine.env.maze_checks import check_rewards
 from engine.env.settings import Rewards, Rule, Shield
 
 
@@ -72,6 +73,8 @@ def deployed_maze(maze: Maze, deploy: Deploy) -> Maze:
                 )
     if given.get("shield") == "off":
         given["shield"] = None
+    if deploy.rewards is not None:
+        check_rewards(deploy.rewards, "deploy.rewards")
     if "wind" in given:
         given["wind"] = tuple(given["wind"])
         if given["wind"] and len(given["wind"]) != maze.shape[1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.core.errors import UserError, nearest
+from engine.core.errors import UserError, nearest, shown
 
 _INSTALLED = Path(__file__).parents[1] / "_presets"
 FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "presets"
@@ -30,20 +30,34 @@ def shipped_names() -> list[str]:
     return list(shipped_files())
 
 
+STDIN = Path("/dev/stdin")
+"""What the name `-` stands for: the preset is piped in."""
+
+
 def find_preset(name_or_file: str) -> Path:
-    """The file of a shipped preset's name or of a path. Raises UserError when there is none."""
+    """The file of a shipped preset's name, of a path or of `-`. Raises UserError for none."""
+    if name_or_file == "-":
+        return STDIN
     path = Path(name_or_file)
     if path.suffix == ".toml" or "/" in name_or_file:
-        if not path.is_file():
+        if not _exists(path):
             raise UserError(
-                f"{name_or_file}: there is no such file. Give the path of a TOML file, or a name "
-                "from `icemaze presets list`."
+                f"{shown(name_or_file, 500)}: there is no such file. Give the path of a TOML file, "
+                "or a name from `icemaze presets list`."
             )
         return path
     shipped = shipped_files()
     if name_or_file not in shipped:
         raise UserError(
-            f"There is no preset named {name_or_file!r}.{nearest(name_or_file, list(shipped))} "
-            "`icemaze presets list` shows them all."
+            f"There is no preset named '{shown(name_or_file)}'."
+            f"{nearest(name_or_file[:100], list(shipped))} `icemaze presets list` shows them all."
         )
     return shipped[name_or_file]
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something, and not whether the name is one that a file can have."""
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False

@@ -21,11 +21,20 @@ class LastingError(UserError):
     """One that stays: the same run would fail again at the same place, so going on cannot help."""
 
 
+def shown(text: str, most: int = 60) -> str:
+    """Foreign text as a message holds it: shortened, and what cannot be printed as escapes."""
+    printable = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode()
+        for sign in text[: most + 1]
+    )
+    return printable if len(printable) <= most else printable[: most - 1] + "…"
+
+
 def nearest(word: str, valid: list[str] | tuple[str, ...]) -> str:
     """`" Did you mean 'x'?"` when a valid word is near, else the valid words, else nothing."""
     import difflib
 
-    match = difflib.get_close_matches(word, valid, n=1, cutoff=0.6)
+    match = difflib.get_close_matches(word[:100], valid, n=1, cutoff=0.6)
     if match:
         return f" Did you mean {match[0]!r}?"
     return f" Valid: {', '.join(valid)}." if valid else ""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.core.errors import UserError, nearest
 from engine.env.registration import register
+from engine.env.settings import MAX_REWARD
 
 NAMED_ACTIONS = {
     "FrozenLakeEnv": ("left", "down", "right", "up"),
@@ -153,6 +154,7 @@ def _read_arrays(inner: Any, env_id: str) -> GymnasiumTable:
         )
     if not np.allclose(probability.sum(axis=2), 1.0, atol=1e-6):
         raise UserError(f"maze.gymnasium: the .P table of {env_id} has rows that do not sum to 1.")
+    _check_arrays(next_state, probability, reward, start, env_id)
     nothing = np.zeros(shape, dtype=bool)
     return GymnasiumTable(
         next_state=next_state,
@@ -168,6 +170,29 @@ def _read_arrays(inner: Any, env_id: str) -> GymnasiumTable:
         max_steps=None,
         kwargs={},
     )
+
+
+def _check_arrays(
+    next_state: NDArray[np.int32],
+    probability: NDArray[np.float64],
+    reward: NDArray[np.float64],
+    start: NDArray[np.float64],
+    env_id: str,
+) -> None:
+    """Raise UserError for a table nothing can be computed with."""
+    if not ((next_state >= 0) & (next_state < len(next_state))).all():
+        raise UserError(
+            f"maze.gymnasium: the .P table of {env_id} leads to states that it does not have; "
+            f"expected 0 to {len(next_state) - 1}."
+        )
+    if (probability < 0).any() or (start < 0).any():
+        raise UserError(f"maze.gymnasium: {env_id} has probabilities below 0.")
+    if not (np.abs(reward) <= MAX_REWARD).all():
+        worst = reward[~(np.abs(reward) <= MAX_REWARD)][0]
+        raise UserError(
+            f"maze.gymnasium: the .P table of {env_id} pays {worst:g}; expected numbers from "
+            f"{-MAX_REWARD:g} to {MAX_REWARD:g} (see maze.kwargs)."
+        )
 
 
 def _lattice(n: int) -> tuple[int, int]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from engine.core.errors import UserError
 from engine.env.maze import DEFAULT_MAX_STEPS, MAX_SIDE, Maze, starts_without_a_way
-from engine.env.settings import MazeSettings, Rewards
+from engine.env.settings import MAX_REWARD, MazeSettings, Rewards
 
 
 def check_together(settings: MazeSettings) -> None:
@@ -40,7 +38,7 @@ def is_solvable(rules: Maze, rows: tuple[str, ...]) -> bool:
 
 
 def rules_of(settings: MazeSettings) -> Maze:
-    """The rules, without a map yet. Raises UserError for rewards that are no numbers."""
+    """The rules, without a map yet. Raises UserError for rewards that cannot be computed with."""
     rules = Maze(
         slip=settings.slip or 0.0,
         wind=tuple(settings.wind),
@@ -52,10 +50,18 @@ def rules_of(settings: MazeSettings) -> Maze:
         shaping=settings.shaping,
         shield=settings.shield,
     )
-    for key, reward in msgspec.structs.asdict(rules.rewards).items():
-        if not math.isfinite(reward):
-            raise UserError(f"maze.rewards.{key} is {reward}; expected a finite number.")
+    check_rewards(rules.rewards, "maze.rewards")
     return rules
+
+
+def check_rewards(rewards: Rewards, key: str) -> None:
+    """Raise UserError for a reward that is no number, or with which figures would overflow."""
+    for name, reward in msgspec.structs.asdict(rewards).items():
+        if not -MAX_REWARD <= reward <= MAX_REWARD:
+            raise UserError(
+                f"{key}.{name} is {reward:g}; expected a number from {-MAX_REWARD:g} to "
+                f"{MAX_REWARD:g}."
+            )
 
 
 def checked_size(size: int | tuple[int, int] | None, key: str) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from msgspec import Meta
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Observation = Literal["cell", "neighbourhood", "neighbourhood+prize"]
 MAX_KEYS = 6
+MAX_REWARD = 1e9
+"""What is paid at most, so that sums, squares and single precision of it stay finite."""
 MAX_MEMORY = 16
 
 

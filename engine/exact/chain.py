@@ -11,9 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.arrays import Floats, Index
+from engine.core.errors import UserError
 
 MAX_APART = 64  # columns kept apart at most
 SMALL = 96  # up to this many states the matrix is one block
+MOST_ENTRIES = 2**28  # of the matrix: 2 GiB, and as much again while it is solved
 
 
 def chain_values(follow: Index, weight: Floats, reward: Floats) -> Floats:
@@ -21,7 +23,7 @@ def chain_values(follow: Index, weight: Floats, reward: Floats) -> Floats:
 
     Weights of a row sum to at most 1 (times a discount), and the rest of the mass leaves the chain.
     From every state some of it must, or the values are infinite: then the result is inf or NaN, or
-    so large that it has no correct digit.
+    so large that it has no correct digit. Raises UserError where it takes too much memory.
     """
     n = reward.size
     row, branch = np.nonzero(weight)
@@ -68,10 +70,18 @@ def _banded(row: Index, column: Index, amount: Floats, right: Floats, band: int)
     """
     n, width = right.shape
     blocks = -(-n // band)
+    if 3 * blocks * band * band > MOST_ENTRIES:
+        raise UserError(
+            f"maze: its {n:,} states (cells, keys held and what is remembered) lead to others so "
+            f"far apart that exact values would take {24 * blocks * band * band / 1e9:,.0f} GB of "
+            "memory; take a smaller maze, fewer keys, or less maze.memory."
+        )
     where = (column // band - row // band + 1, row // band, row % band, column % band)
     shape = (3, blocks, band, band)
     flat = np.ravel_multi_index(where, shape)
-    matrix = -np.bincount(flat, amount, 3 * blocks * band * band).astype(float).reshape(shape)
+    # Of no entries at all NumPy counts whole numbers.
+    matrix = np.bincount(flat, amount, 3 * blocks * band * band).astype(np.float64, copy=False)
+    matrix = np.negative(matrix, out=matrix).reshape(shape)
     matrix[1] += np.eye(band)
     below, middle, above = matrix
     given = np.zeros((blocks * band, width))

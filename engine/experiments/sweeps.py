@@ -20,11 +20,12 @@ import msgspec
 from engine.algorithms.registry import algorithm_of
 from engine.config.preset import Preset
 from engine.core import private
-from engine.core.errors import UserError
+from engine.core.errors import UserError, shown
 from engine.core.files import replace_file
 from engine.learning.custom_file import read
 from engine.presets import reading as presets
 from engine.presets import toml
+from engine.presets.source import read as read_preset
 from engine.runs import launch, library
 
 FOLDER = "sweeps"
@@ -107,7 +108,7 @@ def plan(name_or_file: str, seeds: str, settings: list[str]) -> Sweep:
 
     Every combination is validated. Raises UserError.
     """
-    source = presets.read(name_or_file)
+    source = read_preset(name_or_file)
     chosen = parse_seeds(seeds)
     grid = parse_grid(settings)
     runs = len(chosen)
@@ -116,7 +117,7 @@ def plan(name_or_file: str, seeds: str, settings: list[str]) -> Sweep:
     if runs > MOST_RUNS:
         raise UserError(f"This sweep would be {runs:,} runs; at most {MOST_RUNS:,} are allowed.")
     sweep = Sweep(
-        name=Path(name_or_file).stem if name_or_file.endswith(".toml") else name_or_file,
+        name=launch.run_name(name_or_file),
         where=source.where,
         text=source.text,
         folder=str(source.folder.absolute()) if source.folder else None,
@@ -131,16 +132,21 @@ def parse_seeds(text: str) -> list[int]:
     seeds: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
-        wrong = not first.isdecimal() or bool(dash and not last.isdecimal())
+        wrong = not _is_seed(first) or bool(dash and not _is_seed(last))
         if wrong or (dash and int(last) < int(first)):
             raise UserError(
-                f"--seeds {text}: found {part.strip()!r}; expected whole numbers and ranges, such "
-                "as 0-9 or 1,2,10-12."
+                f"--seeds {shown(text)}: found '{shown(part.strip())}'; expected whole numbers and "
+                "ranges, such as 0-9 or 1,2,10-12."
             )
         if dash and int(last) - int(first) >= MOST_RUNS:
-            raise UserError(f"--seeds {text}: at most {MOST_RUNS:,} seeds are allowed.")
+            raise UserError(f"--seeds {shown(text)}: at most {MOST_RUNS:,} seeds are allowed.")
         seeds.update(dict.fromkeys(range(int(first), int(last if dash else first) + 1)))
     return list(seeds)
+
+
+def _is_seed(text: str) -> bool:
+    """Whether it is a whole number of at most as many digits as a seed may have."""
+    return text.isdecimal() and len(text) <= len(str(2**63))
 
 
 def parse_grid(settings: list[str]) -> dict[str, list[str]]:
@@ -151,14 +157,15 @@ def parse_grid(settings: list[str]) -> dict[str, list[str]]:
         key, values = key.strip(), split_values(raw)
         if not separator or not key or not all(values):
             raise UserError(
-                f"--set {setting}: expected KEY=VALUE,VALUE,… with no value empty, such as "
+                f"--set {shown(setting)}: expected KEY=VALUE,VALUE,… with no value empty, such as "
                 "--set algorithm.learning_rate=0.05,0.1."
             )
         if key == "run.seed":
-            raise UserError(f"--set {setting}: the seeds of a sweep are given by --seeds.")
+            raise UserError(f"--set {shown(setting)}: the seeds of a sweep are given by --seeds.")
         if key in grid:
             raise UserError(
-                f"--set {setting}: {key} is given twice; list its values with commas between them."
+                f"--set {shown(setting)}: {shown(key)} is given twice; list its values with commas "
+                "between them."
             )
         grid[key] = list(dict.fromkeys(values))
     return grid

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from engine.core.errors import UserError, nearest
-from engine.presets.toml import inline
+from engine.core.errors import UserError, nearest, shown
+from engine.presets.toml import DEEPEST, inline
 
 Node = dict[str, Any]
 
@@ -28,18 +29,46 @@ _MISSING = re.compile(r"Object missing required field `(.*?)`")
 _PATH_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
-def check_numbers(value: Any, path: str = "") -> None:
-    """Raise UserError for a number nothing can be computed with: nan, inf, or beyond 64 bits."""
+def check_values(value: Any, path: str = "", depth: int = 0) -> None:
+    """Raise UserError for what no setting can be: a number nothing can be computed with (nan, inf,
+    beyond 64 bits), text that is no Unicode, tables and lists too deep within each other."""
+    if depth > DEEPEST:
+        raise UserError(
+            f"{shown(path)}: tables and lists within each other, over {DEEPEST} deep; expected "
+            "the keys that `icemaze presets schema` lists."
+        )
     if isinstance(value, dict):
         for key, child in value.items():
-            check_numbers(child, f"{path}.{key}" if path else key)
+            inside = _join(path, key)
+            _check_text(key, inside)
+            check_values(child, inside, depth + 1)
     elif isinstance(value, list):
         for i, child in enumerate(value):
-            check_numbers(child, f"{path}[{i}]")
+            check_values(child, f"{path}[{i}]", depth + 1)
+    elif isinstance(value, str):
+        _check_text(value, path)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{path}: found {inline(value)}, expected a finite number.")
+        raise UserError(f"{shown(path)}: found {inline(value)}, expected a finite number.")
     elif isinstance(value, int) and not -SIZE <= value <= SIZE:
-        raise UserError(f"{path}: found {show(value)}, expected a number of at most 64 bits.")
+        raise UserError(
+            f"{shown(path)}: found {show(value)}, expected a number of at most 64 bits."
+        )
+
+
+def numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    """Every number in plain data, with its dotted key."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from numbers(child, _join(path, key))
+    elif isinstance(value, float | int) and not isinstance(value, bool):
+        yield path, value
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # an argument of the command line may hold any bytes
+        raise UserError(f"{shown(path)}: found '{shown(text)}', expected text in UTF-8.") from error
 
 
 def explain(error: msgspec.ValidationError, data: Node, schema: Node) -> str:
@@ -51,7 +80,8 @@ def explain(error: msgspec.ValidationError, data: Node, schema: Node) -> str:
     nodes = _schema_at(schema, path, data)
     if match := _UNKNOWN.match(body):
         valid = sorted({key for node in nodes for key in node.get("properties", {})})
-        return f"{_join(path, match[1])}: there is no such key.{nearest(match[1], valid)}"
+        key = shown(_join(path, match[1]), 120)
+        return f"{key}: there is no such key.{nearest(match[1], valid)}"
     if match := _MISSING.match(body):
         return _missing(_join(path, match[1]), match[1], nodes, schema)
     found = _lookup(data, path)
@@ -65,8 +95,10 @@ def explain(error: msgspec.ValidationError, data: Node, schema: Node) -> str:
 
 def show(value: Any) -> str:
     """A found value as it would stand in TOML, shortened."""
-    text = inline(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    try:
+        return shown(inline(value))
+    except ValueError:  # Python writes no more than some thousand digits
+        return "a number with thousands of digits"
 
 
 def _join(path: str, key: str) -> str:

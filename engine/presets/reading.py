@@ -7,10 +7,8 @@ that names the file, the key, what was found, what was expected and the nearest 
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -20,53 +18,34 @@ from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
 from engine.config.llm import with_new_names
 from engine.config.preset import LlmPreset, Preset, algorithm_name
-from engine.config.shipped import find_preset, shipped_files
 from engine.config.text import without_maze
-from engine.core.errors import UserError, nearest
+from engine.core.errors import UserError, nearest, shown
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.exact.solve import solve
 from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.presets import toml
-from engine.presets.errors import check_numbers, explain, show
+from engine.presets.errors import check_values, explain, numbers, show
 from engine.presets.llm_checks import check_together
 from engine.presets.schema import llm_preset_type, preset_type, schema_of
+from engine.presets.source import read
 from engine.presets.table_checks import check_tables
 from engine.presets.toml import apply_override
 from engine.tabular.custom.trust import NotTrustedError
 
-# ---------------------------------------------------------------- finding
-
-
-# ---------------------------------------------------------------- reading
-
-
-class Source(NamedTuple):
-    """A preset's text, and what `parse` wants to know about where it is from."""
-
-    text: str
-    where: str
-    """How error messages name it."""
-    folder: Path | None
-    """Where an algorithm of the user's own would be; shipped presets may not have one."""
+LARGEST, LARGEST_OF_MODELS = 1e30, 1e9
+"""What a number of a learner's settings may be: what is computed from it has to stay finite, and is
+shown (by language models also computed) in single precision."""
+WEIGHED = ("algorithm", "model", "warmup", "reward")
+"""The tables such numbers stand in; `[maze]` has limits of its own."""
+MOST_NAMED = 3
+"""Changes by `--set` that a message repeats."""
 
 
 def load(name_or_file: str, overrides: list[str] | None = None) -> Preset:
     """Read, override and validate a preset; also builds its mazes once to find their mistakes."""
     source = read(name_or_file)
     return parse(source.text, source.where, overrides, source.folder)
-
-
-def read(name_or_file: str) -> Source:
-    """The text of a preset. Raises UserError when there is none, or it cannot be read."""
-    path = find_preset(name_or_file)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Expected a UTF-8 TOML file.") from error
-    if shipped_files().get(path.stem) == path:
-        return Source(text, path.name, None)
-    return Source(text, name_or_file, path.parent)
 
 
 def parse(
@@ -80,29 +59,21 @@ def parse(
     """Validate the text of a preset. `where` names it in error messages; `folder` is where the
     user's own algorithm would be, see `convert`."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {_with_line(error, text)}") from error
-    for override in overrides or []:
+        data = toml.read(text)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    changes = overrides or []
+    for override in changes:
         apply_override(data, override)
-        where += f" with --set {override}"
+    where += "".join(f" with --set {shown(override)}" for override in changes[:MOST_NAMED])
+    if len(changes) > MOST_NAMED:
+        where += f" and {len(changes) - MOST_NAMED} more"
     preset = convert(data, where, folder, run=run)
     try:
         check(preset)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     return preset
-
-
-def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """The parser's message with the line it speaks of."""
-    message = str(error)
-    if not (match := re.search(r" \(at line (\d+), column (\d+)\)$", message)):
-        return f"{message}; mend it."
-    number = int(match[1])
-    line = text.splitlines()[number - 1].strip() if number <= len(text.splitlines()) else ""
-    where = f"line {number}, column {match[2]}"
-    return f"{where}: {message[: match.start()]}; mend this line: {show(line)}"
 
 
 def check(preset: Preset) -> None:
@@ -119,6 +90,7 @@ def check(preset: Preset) -> None:
         check_together(preset, algorithm_of(preset))
     else:
         check_tables(preset, algorithm_of(preset))
+    _check_magnitudes(preset)
     algorithm_of(preset).check(preset)
     for i, claim in enumerate(preset.expect):
         if claim.at_least is None and claim.at_most is None:
@@ -129,6 +101,18 @@ def check(preset: Preset) -> None:
     if preset.algorithm.gamma == 1:
         for _, maze in mazes:
             solve(build_mdp(maze), gamma=1.0)  # refuses values without a bound
+
+
+def _check_magnitudes(preset: Preset) -> None:
+    """Raise UserError for a setting so large that what is computed with it would overflow."""
+    most = LARGEST_OF_MODELS if isinstance(preset, LlmPreset) else LARGEST
+    data = msgspec.to_builtins(preset)
+    for table in WEIGHED:
+        for key, value in numbers(data.get(table), table):
+            if isinstance(value, float) and abs(value) > most:
+                raise UserError(
+                    f"{key} is {value:g}; expected a number from {-most:g} to {most:g}."
+                )
 
 
 def convert(
@@ -147,7 +131,7 @@ def convert(
     """
     kind = preset_type()
     try:
-        check_numbers(data)
+        check_values(data)
         data = with_new_names(data)
         if data.get("text") is not None:
             data = without_maze(data)

@@ -8,7 +8,16 @@ from engine.core.errors import UserError
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdps
 from engine.learning.algorithm import Algorithm
+from engine.learning.worlds import initial_records
 from engine.presets.applicability import check_applicable
+from engine.tabular.kernels.experience import MovingAlgorithm, Size
+
+FEW_AGENTS = 64
+"""So many agents have room in any case: the limits of single settings see to that."""
+MOST_BYTES = 8 * 10**9
+"""What the tables of all agents may take, and the policies computed from them."""
+POLICIES = 4
+"""Tables [O,A] that are computed for each agent whenever figures are recorded."""
 
 
 def check_tables(preset: Preset, algorithm: Algorithm) -> None:
@@ -29,6 +38,32 @@ def check_tables(preset: Preset, algorithm: Algorithm) -> None:
     check_applicable(preset, algorithm)
     if preset.deploy is not None:
         _check_deploy(preset)
+    if preset.run.agents > FEW_AGENTS and isinstance(algorithm, MovingAlgorithm):
+        _check_room(preset, algorithm)
+
+
+def _check_room(preset: Preset, algorithm: MovingAlgorithm) -> None:
+    """The tables of so many agents are not too large to be made."""
+    if algorithm.custom_file is not None:
+        return
+    mazes = tuple(record.maze for record in initial_records(preset.maze, preset.deploy))
+    mdps = build_mdps(mazes)
+    observations, actions = mdps[0].n_observations, mdps[0].n_actions
+    longest = max(mdp.max_steps for mdp in mdps)
+
+    def taken(agents: int) -> int:
+        size = Size(agents, observations, actions, longest, mazes)
+        return sum(array.nbytes for array in algorithm.make_tables(preset.algorithm, size))
+
+    one = taken(1)
+    each = taken(2) - one + POLICIES * 8 * observations * actions
+    agents = preset.run.agents
+    if agents * each > MOST_BYTES:
+        raise UserError(
+            f"run.agents is {agents:,}, and what each learns takes {each / 1e6:,.1f} MB: "
+            f"{agents * each / 1e9:,.0f} GB in all, more than {MOST_BYTES / 1e9:.0f}; lower "
+            f"run.agents to {MOST_BYTES // each:,}, or take a smaller maze."
+        )
 
 
 def _check_deploy(preset: Preset) -> None:

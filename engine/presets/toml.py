@@ -1,4 +1,4 @@
-"""Presets as TOML: writing them, and `--set` changes to what was read."""
+"""Presets as TOML: reading and writing them, and `--set` changes to what was read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,61 @@ from typing import Any
 
 import msgspec
 
-from engine.core.errors import UserError
+from engine.core.errors import UserError, shown
 
 MAZE_SOURCES = ("map", "size", "gymnasium", "train")
 """The keys of `[maze]` that exclude each other."""
 
+DEEPEST = 16
+"""Tables and lists within each other; no preset needs half as many."""
+LONGEST_KEY = 100
+"""Parts of a dotted key that are read: the parser takes the square of their number."""
+
+_KEY_PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY_PART}\.[ \t]*){{{LONGEST_KEY}}}")
+_LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_COUNT = re.compile(r"[+-]?\d+[eE]\+?\d{1,2}")
+_COUNT = re.compile(r"[+-]?\d{1,30}[eE]\+?\d{1,2}")
 _PLAIN_LINES = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f\\]*[^\x00-\x1f\x7f\\\"]\n?")
+
+
+def read(text: str) -> dict[str, Any]:
+    """The data of TOML text. Raises UserError, with the line, for what is none."""
+    if match := _LONG_KEY.search(text):
+        raise UserError(
+            f"{_line_of(match, text)}: a key of more than {LONGEST_KEY} parts; write a table."
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {_with_line(error, text)}") from error
+    except RecursionError as error:
+        raise UserError(
+            f"not valid TOML: too many brackets within each other; at most {DEEPEST} are read."
+        ) from error
+    except ValueError as error:  # Python's limit for the digits of a whole number
+        match = _LONG_NUMBER.search(text)
+        where = f"{_line_of(match, text)}: " if match else ""
+        raise UserError(
+            f"not valid TOML: {where}a number with thousands of digits; expected one of at most 64 "
+            "bits."
+        ) from error
+
+
+def _line_of(match: re.Match[str], text: str) -> str:
+    return f"line {text.count(chr(10), 0, match.start()) + 1}"
+
+
+def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """The parser's message with the line it speaks of."""
+    message = str(error)
+    if not (match := re.search(r" \(at line (\d+), column (\d+)\)$", message)):
+        return f"{shown(message, 200)}; mend it."
+    number = int(match[1])
+    lines = text.split("\n", number)
+    line = inline(lines[number - 1].strip()) if number <= len(lines) else ""
+    said = shown(message[: match.start()], 200)
+    return f"line {number}, column {match[2]}: {said}; mend this line: {shown(line)}"
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
@@ -27,9 +74,9 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     """
     key, separator, raw = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
-    if not separator or not all(parts):
+    if not separator or not all(parts) or len(parts) > DEEPEST:
         raise UserError(
-            f"--set {override}: expected KEY=VALUE with a dotted key, such as "
+            f"--set {shown(override)}: expected KEY=VALUE with a dotted key, such as "
             "--set algorithm.gamma=0.9."
         )
     table = data
@@ -38,8 +85,8 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             found = "a list" if isinstance(child, list) else "a value"
             raise UserError(
-                f"--set {override}: {'.'.join(parts[: i + 1])} is {found}, not a table; it has "
-                f"no key {parts[i + 1]!r}."
+                f"--set {shown(override)}: {shown('.'.join(parts[: i + 1]))} is {found}, not a "
+                f"table; it has no key '{shown(parts[i + 1])}'."
             )
         table = child
     if parts[:-1] == ["maze"] and parts[-1] in MAZE_SOURCES:
@@ -47,16 +94,23 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             table.pop(source, None)
         if parts[-1] != "train":
             table.pop("test", None)
-    table[parts[-1]] = _read_value(raw.strip())
+    table[parts[-1]] = _read_value(raw.strip(), override)
 
 
-def _read_value(raw: str) -> Any:
+def _read_value(raw: str, override: str) -> Any:
     if _COUNT.fullmatch(raw):
         return int(float(raw))
     try:
-        return tomllib.loads(f"value = {raw}")["value"]
+        found = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
         return raw
+    except (RecursionError, ValueError) as error:
+        what = "brackets" if isinstance(error, RecursionError) else "digits"
+        raise UserError(
+            f"--set {shown(override)}: the value has thousands of {what}; expected one that is "
+            "read as TOML, such as 0.9 or [4, 6]."
+        ) from error
+    return found["value"] if len(found) == 1 else raw
 
 
 def write(data: dict[str, Any]) -> str:

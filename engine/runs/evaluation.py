@@ -19,7 +19,7 @@ from engine import presets
 from engine.algorithms.registry import algorithm_of
 from engine.config.preset import LlmPreset, Preset
 from engine.core.arrays import Array
-from engine.core.errors import UserError
+from engine.core.errors import UserError, shown
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdps
 from engine.env.maze import Maze
@@ -313,7 +313,7 @@ def _changed(preset: Preset, maze: Maze, overrides: list[str]) -> MazeSettings:
         apply_override(changed, override)
     if "map" in keys:
         changed["maze"] = {k: v for k, v in changed["maze"].items() if k not in GENERATED}
-    where = "eval" + "".join(f" --set {override}" for override in overrides)
+    where = "eval" + "".join(f" --set {shown(override)}" for override in overrides)
     try:
         found = presets.convert(changed, where, like=preset).maze
         build_mazes(found)  # says what is wrong with it
@@ -327,8 +327,8 @@ def _maze_key(override: str) -> str:
     table, _, key = override.partition("=")[0].strip().partition(".")
     if table != "maze" or not key:
         raise UserError(
-            f"--set {override}: eval changes only the maze, such as --set maze.slip=0.5; what was "
-            "learned stays as it is."
+            f"--set {shown(override)}: eval changes only the maze, such as --set maze.slip=0.5; "
+            "what was learned stays as it is."
         )
     return key
 

@@ -96,7 +96,7 @@ def create_run(
         preset = msgspec.structs.replace(preset, run=msgspec.structs.replace(preset.run, seed=seed))
     if isinstance(preset, LlmPreset):
         preset = _checked_model(preset)
-    name = Path(name).stem if name.endswith(".toml") else name
+    name = run_name(name)
     run_dir = new_folder(runs_dir or library.runs_dir(), name)
     try:
         with explained(run_dir):
@@ -116,6 +116,13 @@ def create_run(
         shutil.rmtree(run_dir, ignore_errors=True)
         raise
     return run_dir
+
+
+def run_name(name_or_file: str) -> str:
+    """What a run is called after its preset: a shipped name, or the stem of a file's."""
+    if name_or_file == "-":
+        return "stdin"
+    return Path(name_or_file).stem if name_or_file.endswith(".toml") else name_or_file
 
 
 def new_folder(runs_dir: Path, name: str) -> Path:

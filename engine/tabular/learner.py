@@ -40,6 +40,9 @@ METRIC_GROWTH = 1.03
 """Each recording point of the curves is 3 % later than the one before."""
 PICTURE_GROWTH = 1.1
 """Policies and episodes are larger, so they are recorded less often."""
+STEP_SIZES = ("learning_rate", "value_learning_rate", "trace_decay")
+VERY_LARGE = 1e6
+"""Settings above this are the first to be blamed where values grow without bound."""
 NO_LIMIT = 2**62
 
 
@@ -238,13 +241,18 @@ class TabularLearner:
         """Raise UserError when agents have diverged: nothing true could be recorded of them."""
         count = int(self._diverged.sum())
         if count:
-            sizes = ("learning_rate", "value_learning_rate", "trace_decay")
-            names = [f"algorithm.{name}" for name in sizes if getattr(self.settings, name, None)]
             raise LastingError(
                 f"By step {self.clock:,} the values of {count} of {self.agents.steps.size} agents "
                 "have grown without bound, beyond what a number can hold; lower "
-                f"{' or '.join(names) or 'the step size'} and train again."
+                f"{' or '.join(self._suspects()) or 'the step size'} and train again."
             )
+
+    def _suspects(self) -> list[str]:
+        """The settings by which values may have grown so: very large ones, else step sizes."""
+        data = msgspec.to_builtins(self.settings)
+        large = [name for name, value in data.items() if _largest(value) > VERY_LARGE]
+        names = large or [name for name in STEP_SIZES if data.get(name)]
+        return [f"algorithm.{name}" for name in names]
 
     def _policies(self) -> tuple[Array, Array]:
         """The target policies and the greedy ones [N,O,A] now."""
@@ -414,6 +422,13 @@ class TabularLearner:
             "progress": self.progress,
             "suspicion": self.monitor,
         }
+
+
+def _largest(setting: Any) -> float:
+    """The largest number with a fraction in a setting: counts of steps make nothing grow."""
+    if isinstance(setting, dict):
+        return max(map(_largest, setting.values()), default=0.0)
+    return abs(setting) if isinstance(setting, float) else 0.0
 
 
 def make_episode(steps: list[Step]) -> Episode:

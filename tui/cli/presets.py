@@ -60,20 +60,21 @@ def show_preset(
     from engine.config.shipped import find_preset
     from engine.tabular.custom.trust import NotTrustedError
 
-    path = find_preset(name)
+    source = presets.read(name)
     try:
-        preset = presets.load(name, settings)
+        preset = presets.parse(source.text, source.where, settings, source.folder)
     except NotTrustedError as error:
         if settings or as_json:
             raise
         complain(f"{error} What stands in the preset for it was not checked.")
-        text = presets.read(name).text
+        text = source.text
     else:
         say_loaded([preset])
+        path = find_preset(name)
         if as_json:
             emit(name=path.stem, path=str(path), **presets.as_data(preset))
             return
-        text = presets.dump(preset) if settings else presets.read(name).text
+        text = presets.dump(preset) if settings else source.text
     text = clean(text, lines=True).rstrip("\n") + "\n"
     if not on_terminal():
         write(text)

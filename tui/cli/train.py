@@ -36,7 +36,7 @@ def train(
         typer.Argument(
             metavar="PRESET",
             show_default=False,
-            help="A shipped preset's name, or the path of a TOML file.",
+            help="A shipped preset's name, the path of a TOML file, or - for one that is piped in.",
         ),
     ] = None,
     settings: Settings = None,
@@ -67,7 +67,8 @@ def train(
     from engine.runs import launch
     from tui.cli.follow import Signals, notes_so_far
 
-    # Before it: code of the user's own may have to be interrupted while it is loaded.
+    # Before it: code of the user's own may have to be interrupted as it is loaded, and a pipe may
+    # be silent for long.
     if resume is None:
         loaded = trusting(lambda: _load(preset, settings, seed), trust, as_json)
     else:

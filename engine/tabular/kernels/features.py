@@ -146,8 +146,19 @@ def describe(settings: Any, mazes: Sequence[Maze], observations: int) -> Feature
             f"{settings.tile_size} cells can be shifted in only {settings.tile_size**2} ways; give "
             "fewer tilings or a larger algorithm.tile_size."
         )
-    groups = np.concatenate([_groups(settings, maze) for maze in mazes])  # [W·S,M]
-    return _of_observations(_numbered(groups), mazes[0], build_mdps(mazes), kind)
+    groups = [_groups(settings, maze) for maze in mazes]  # [S,M] each
+    mdps = build_mdps(mazes)
+    own = [_own_states(mdp, len(group)) for mdp, group in zip(mdps, groups, strict=True)]
+    of_states = _numbered(np.concatenate(groups))
+    return _of_observations(of_states, mdps[0].n_observations, own, mazes[0], kind)
+
+
+def _own_states(mdp: MDP, count: int) -> tuple[Array, Array]:
+    """The observations of a maze's own states [S], and which of them an episode can be in.
+
+    The room it has for the states of a map with more keys is left out: nothing is ever there.
+    """
+    return mdp.observation[:count], reachable(mdp)[:count]
 
 
 def _numbered(groups: Array) -> Features:
@@ -161,14 +172,20 @@ def _numbered(groups: Array) -> Features:
     return Features(active, count)
 
 
-def _of_observations(of_states: Features, maze: Maze, mdps: Sequence[MDP], kind: Kind) -> Features:
-    """From the features of the states of all worlds to those of observations.
+def _of_observations(
+    of_states: Features,
+    observations: int,
+    own: Sequence[tuple[Array, Array]],
+    maze: Maze,
+    kind: Kind,
+) -> Features:
+    """From the features of the states of all worlds to those of observations; `own` see above.
 
     States that are never met do not count where one with the same observation is.
     """
-    observation = np.concatenate([mdp.observation for mdp in mdps])
-    met = np.concatenate([reachable(mdp) for mdp in mdps])
-    active = np.zeros((mdps[0].n_observations, of_states.active.shape[1]), np.int32)
+    observation = np.concatenate([seen for seen, _ in own])
+    met = np.concatenate([met for _, met in own])
+    active = np.zeros((observations, of_states.active.shape[1]), np.int32)
     for some in (~met, met):
         active[observation[some]] = of_states.active[some]
     if (active[observation[met]] != of_states.active[met]).any():
@@ -268,6 +285,11 @@ def approximation_error(features: Features, values: Array) -> float:
 def check(preset: Preset) -> None:
     """Raise UserError where the features cannot be told from what the agent sees."""
     settings: Any = preset.algorithm
+    if abs(getattr(settings, "initial_value", 0.0)) > LARGEST / 1000:
+        raise UserError(
+            f"algorithm.initial_value is {settings.initial_value:g}, and errors above {LARGEST:g} "
+            f"are not learned from here; expected a number of at most {LARGEST / 1000:g}."
+        )
     if settings.features == "cell":
         return  # which is what it sees, whatever that is
     mazes = [record.maze for record in initial_records(preset.maze, preset.deploy)]

@@ -70,7 +70,8 @@ def sweep(
     # start-up time
     from tui.cli.follow import Signals
 
-    # Before it: code of the user's own may have to be interrupted while it is loaded.
+    # Before it: code of the user's own may have to be interrupted as it is loaded, and a pipe may
+    # be silent for long.
     folder, chosen = trusting(lambda: _choose(preset, seeds, settings, resume), trust, as_json)
     with Signals() as signals:
         code = _carry_out(folder, chosen, jobs or cores(), as_json, signals)
