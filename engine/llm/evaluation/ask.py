@@ -125,7 +125,7 @@ def _ask(run_dir: Path, question: Question, progress: Progress) -> Answer:
         process = subprocess.Popen(
             [sys.executable, *PROGRAM],
             cwd=run_dir,
-            env=_environment(),
+            env=process_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -159,7 +159,7 @@ def _conversation(
     raise UserError(f"The model could not be asked: {last}")
 
 
-def _environment() -> dict[str, str]:
+def process_environment() -> dict[str, str]:
     """Ours, plus the way to an engine that runs from a checkout instead of site-packages."""
     environment = dict(os.environ)
     home = str(Path(engine.__file__).parent.parent)

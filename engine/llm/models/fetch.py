@@ -26,7 +26,8 @@ import platformdirs
 
 from engine.core.errors import UserError
 from engine.llm.models import hub, wheel
-from engine.llm.models.catalog import Source, check_folder, resolve
+from engine.llm.models.catalog import Source, resolve
+from engine.llm.models.folder import check_folder
 from engine.llm.models.wheel import sha256
 
 Progress = Callable[[str, int, int], None]
