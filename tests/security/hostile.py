@@ -33,9 +33,13 @@ FILE = "".join(PARTS[n] for n in PARTS if n != "c0").replace("/", "|")
 COMMANDS = re.compile(r"\x1b(\]0;EVIL|\]8|\]52|\[66|\[\?47h|P\+q|c)|[\x00\x07\x08\x0e\x0f\x7f]")
 
 
+POINTER = "\x1b]22;default\x07"
+"""Textual's own: the shape of the mouse's pointer."""
+
+
 def dangers(output: bytes) -> list[str]:
     """What of the attacks is in the bytes that reached a terminal."""
-    text = output.decode("utf-8", "replace")
+    text = output.decode("utf-8", "replace").replace(POINTER, "")
     found = [repr(match[0]) for match in COMMANDS.finditer(text)]
     marks = 0
     for char in text:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import engine
 
-DEADLINE = 120.0
+DEADLINE = 60.0
 ROOT = Path(engine.__file__).parents[1]
 
 
@@ -29,7 +29,12 @@ class Terminal:
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 150, 0, 0))
             os.environ.update(
-                TERM="xterm-256color", LC_ALL="C.UTF-8", PYTHONPATH=str(ROOT), **environment
+                TERM="xterm-256color",
+                LC_ALL="C.UTF-8",
+                PYTHONPATH=str(ROOT),
+                COLUMNS="150",
+                LINES="50",
+                **environment,
             )
             os.execv(sys.executable, [sys.executable, *arguments])
 

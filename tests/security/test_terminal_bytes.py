@@ -133,13 +133,14 @@ def test_json_stays_json(runs: Path) -> None:
 def test_the_app_shows_it_without_its_commands(runs: Path) -> None:
     with Terminal("-m", "tui.start", ICEMAZE_RUNS_DIR=str(runs), ICEMAZE_ASCII="0") as terminal:
         terminal.wait_for(SEEN)  # the title, in the list of runs
-        terminal.press("\t", "Error")
-        terminal.press("\r", "Notes")
+        terminal.press("\t", "Resume")
+        terminal.press("\r", "Trajectory log")
+        terminal.wait_for("It has failed")
         terminal.press("n", "newest first")
-        terminal.press("\x1b", "Group")
-        terminal.press("u", "Completion")
-        terminal.press("\x1b[B", "a")
-        terminal.press("\x1b", "Notes")
+        terminal.press("\x1b", "Trajectory log")
+        terminal.press("u", "What the model wrote")
+        terminal.press("p", "]CLICK[/]")
+        terminal.press("\x1b", "Trajectory log")
         terminal.press("q", "Presets")
         terminal.press("q", "\x1b[?1049l")
         said = terminal.end()

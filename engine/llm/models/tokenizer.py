@@ -58,16 +58,16 @@ def first_line(error: BaseException) -> str:
 def end_tokens(tokenizer: Any, named: Iterable[Any]) -> tuple[int, ...]:
     """Every token that ends a completion: all that the tokenizer, its chat template, and the
     `eos_token_id` of configurations (`named`) say."""
-    ends = {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
+    found = [tokenizer.eos_token_id, _end_of_turn(tokenizer)]
     for ids in named:
-        ends.update(ids if isinstance(ids, list | tuple) else [ids])
-    ends.discard(None)
+        found += ids if isinstance(ids, list | tuple) else [ids]
+    ends = [end for end in found if end is not None]
     if odd := [end for end in ends if not isinstance(end, int) or end < 0]:
         raise UserError(
             f"model.name: the model names {str(odd[0])[:40]!r} as the token that ends an answer "
             f"(eos_token_id), expected a token id. {TOGETHER}"
         )
-    return tuple(sorted(ends))
+    return tuple(sorted(set(ends)))
 
 
 def named_ends(folder: Path) -> list[Any]:
