@@ -73,7 +73,7 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
     # start-up time
     from engine.llm.models import catalog, fetch, memory
 
-    folder = fetch.find(catalog.resolve(known.alias))
+    folder = fetch.find(catalog.resolve(known.alias), thorough=True)
     verdict = memory.verdict(known.shape, machine)
     return {
         "name": known.alias,
