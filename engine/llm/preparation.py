@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from engine.llm.forward.packing import TOLERANCE
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import loading
 from engine.llm.models.memory import words
+from engine.llm.models.tokenizer import first_line
 from engine.llm.optimizer import Optimizers
 from engine.llm.tasks.base import AnyTask, RunState
 
@@ -47,7 +49,7 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
             value_head = ValueHead(loaded.model, loaded.device)
         optimizers = Optimizers(loaded.model, value_head)
         task.ready(loaded, value_head)
-        _verify(model.name, task.packing_error(), loaded.dtype)
+        _verify(model.name, task, loaded.dtype)
     except torch.cuda.OutOfMemoryError as error:
         raise UserError(
             f"The GPU's memory does not hold {model.name} ({model.quantization}); expected "
@@ -57,8 +59,24 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
     return Prepared(loaded, optimizers)
 
 
-def _verify(name: str, error: float, dtype: torch.dtype) -> None:
-    """Refuse to train when the packed pass does not say what the model says."""
+def _verify(name: str, task: AnyTask, dtype: torch.dtype) -> None:
+    """Refuse to train when a first pass fails, is not finite, or does not say packed what the
+    model says."""
+    try:
+        error = task.packing_error()
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as failed:  # a configuration that fits the weights, and itself does not
+        raise UserError(
+            f"{name}: the model cannot be computed: {first_line(failed)} Its config.json does not "
+            "describe a model that works; choose another model."
+        ) from failed
+    if math.isnan(error):
+        raise UserError(
+            f"{name}: what the model says of its first prompts is not finite (nan): its weights "
+            "are damaged, or its config.json is not theirs. Fetch or save it again, or choose "
+            "another model."
+        )
     limit = TOLERANCE if dtype == torch.float32 else LOOSE_TOLERANCE
     if error > limit:
         raise UserError(

@@ -25,6 +25,8 @@ from engine.core import child, private
 from engine.core.errors import INSTALL_LLM, UserError
 from engine.core.files import replace_file
 from engine.learning.custom_file import CustomFile
+from engine.llm.evaluation.fit import check_fit
+from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve
 from engine.runs import custom_algorithm, library, schema
 from engine.runs.lock import RunLock
@@ -79,6 +81,8 @@ def _checked_model(preset: LlmPreset) -> LlmPreset:
             "see what `icemaze doctor` finds."
         )
     source = resolve(model.name)
+    if (folder := fetch.find(source)) is not None:  # what is not here yet, its worker looks at
+        check_fit(preset, folder)
     if source.kind != "folder":
         return preset
     model = msgspec.structs.replace(model, name=source.location)

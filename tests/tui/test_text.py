@@ -31,6 +31,9 @@ ATTACKS = {
     "a\x00b\x08c\x7fd": "abcd",
     "zero\u200bwidth\ufeff": "zerowidth",
     "\U000e0041tag": "tag",
+    "a\u2060b\xadc\u2064d\u206ae\ufff9f\ufffbg\U000e0100h\ufe0f": "abcdefgh",
+    "e" + "\u0301" * 30 + "x": "e" + "\u0301" * 4 + "x",
+    "\u0301" * 30: "◌" + "\u0301" * 4,
     "lone \ud800 half": "lone \ufffd half",
     "naïve 你好 ★": "naïve 你好 ★",
 }
@@ -39,6 +42,15 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nothing_a_terminal_obeys_survives(attack: str) -> None:
     assert text.clean(attack) == ATTACKS[attack]
+
+
+def test_every_character_of_unicode_is_visible_or_gone() -> None:
+    for code in range(0x110000):
+        kind = unicodedata.category(char := chr(code))
+        if kind in ("Cc", "Cf", "Cs", "Zl", "Zp") and not text._SEQUENCES.match(char):
+            assert text.clean(f"a{char}b") in ("ab", "a b", "a\ufffdb"), hex(code)
+        elif kind[0] == "M":
+            assert len(text.clean("a" + char * 9)) <= 1 + text.MARKS, hex(code)
 
 
 def test_line_breaks_and_tabs() -> None:

@@ -14,8 +14,9 @@ from tui.cli.options import Json
 from tui.cli.output import complain, emit, on_terminal, say, table
 
 if TYPE_CHECKING:
-    from engine.llm.models.catalog import Known, Shape
+    from engine.llm.models.catalog import Known
     from engine.llm.models.memory import Machine
+    from engine.llm.models.shape import Shape
 
 EXTRA = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf")
 """What the `llm` extra brings."""
@@ -72,7 +73,7 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
     # start-up time
     from engine.llm.models import catalog, fetch, memory
 
-    folder = fetch.find(catalog.resolve(known.alias))
+    folder = fetch.find(catalog.resolve(known.alias), thorough=True)
     verdict = memory.verdict(known.shape, machine)
     return {
         "name": known.alias,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import App
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from tui.ui import glyphs
+from tui.ui.text import clean
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,10 @@ class GlyphApp(App[Result], Generic[Result]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """What the style sheets name."""
         return ASCII if glyphs.current().ascii else UNICODE
+
+    def notify(self, message: str, *, title: str = "", markup: bool = False, **how: Any) -> None:
+        """Notify of something, exceptions among them: foreign text, so never as markup."""
+        super().notify(clean(message, lines=True), title=clean(title), markup=False, **how)
 
     def on_mount(self) -> None:
         """Have what Textual itself draws drawn alike."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
@@ -19,10 +20,23 @@ _SEQUENCES = re.compile("|".join((_STRING, _CONTROL_SEQUENCE, _SHORT_SEQUENCE)))
 _UNSAFE = re.compile(
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 (tab and newline are handled before), DEL, C1
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidi marks, embeddings, overrides, isolates
-    "\u200b\ufeff\U000e0000-\U000e007f"  # zero-width space, byte-order mark, tag characters
+    # What has no width, or turns the reading direction: all of Unicode's category Cf
+    "\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    # What looks like nothing, or changes how wide its neighbour is: fillers, variation selectors
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
     "]"
 )
+_MAY_BE_MARK = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u1dff\u20d0-\u20ff\u2cef-\u2cf1\u2d7f-\u2dff\u302a-\u302f\u3099"
+    "\u309a\ua66f-\uabff\ufb1e\ufe20-\ufe2f\U000101fd-\U0001ffff]"
+)
+"""The blocks with all combining marks: most texts have nothing of them, and need no closer look."""
+MARKS = 4
+"""Combining marks on one character: more than any language writes are drawn over other lines."""
+ALONE = "\u25cc"
+"""The dotted circle that carries a mark with nothing before it, as Unicode's own charts show it."""
 _BREAKS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -32,14 +46,35 @@ def clean(text: str, *, lines: bool = False) -> str:
 
     Escape sequences go with their payload; every line break becomes a newline with `lines`, else a
     space; tabs become four spaces with `lines`, else one. Lone surrogates, which no terminal can be
-    sent, become U+FFFD.
+    sent, become U+FFFD. Characters carry at most `MARKS` combining marks.
     """
+    if text.isascii() and text.isprintable():
+        return text
     text = _SEQUENCES.sub("", text)
     text = _BREAKS.sub("\n", text)
     text = text.replace("\t", "    " if lines else " ")
     if not lines:
         text = text.replace("\n", " ")
-    return _SURROGATES.sub("\ufffd", _UNSAFE.sub("", text))
+    text = _SURROGATES.sub("\ufffd", _UNSAFE.sub("", text))
+    return _few_marks(text) if _MAY_BE_MARK.search(text) else text
+
+
+def _few_marks(text: str) -> str:
+    """The text with at most `MARKS` combining marks in a row, none of them first in a line: there
+    it would be drawn on what stands before the text."""
+    kept: list[str] = []
+    marks = 0
+    for char in text:
+        if unicodedata.category(char)[0] != "M":
+            marks = 0
+        else:
+            marks += 1
+            if marks > MARKS:
+                continue
+            if not kept or kept[-1] == "\n":
+                kept.append(ALONE)
+        kept.append(char)
+    return "".join(kept)
 
 
 def fit(text: str, width: int, ellipsis: str = "…") -> str:

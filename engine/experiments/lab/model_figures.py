@@ -17,7 +17,8 @@ from engine.config.llm import ModelSettings
 from engine.config.preset import LlmPreset, Preset
 from engine.core.errors import UserError
 from engine.llm.models import fetch
-from engine.llm.models.catalog import Shape, resolve, shape_of
+from engine.llm.models.catalog import resolve, shape_of
+from engine.llm.models.shape import Shape
 from engine.runs.library import run_folders
 from engine.runs.reader import RunReader
 

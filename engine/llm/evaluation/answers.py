@@ -57,6 +57,7 @@ def tables(loaded: Loaded, question: Question, mazes: Sequence[Maze]) -> Array:
     prompts = cell_prompts(
         list(zip(mazes, mdps, strict=True)), loaded.tokenizer, model.observation_text
     )
+    loaded.limits.check(loaded.tokenizer, prompts.tokens, prompts.action_tokens)
     budget = model.tokens_at_once(loaded.device.type)
     policy = CellPolicy(loaded.model, temperature=TEMPERATURE, token_budget=budget)
     asked = torch.softmax(policy.table(prompts).logits.double().cpu(), -1).numpy()
@@ -84,6 +85,7 @@ def first_moves(loaded: Loaded, question: Question, mazes: Sequence[Maze]) -> Ar
             token_budget=model.tokens_at_once(loaded.device.type),
         )
         prompts = [prompt.tokens for prompt in asked for _ in range(n_actions)]
+        loaded.limits.check(loaded.tokenizer, prompts, ends)
         words = [word for prompt in asked for word in prompt.word_tokens]
         log_p = policy.log_probs(prompts, words).double().sum(-1).reshape(-1, n_actions)
         table[w, mdp.observation[states]] = log_p.softmax(-1).numpy()
@@ -98,6 +100,7 @@ def routes(loaded: Loaded, question: Question) -> list[Sampled]:
         split = WorldSet("train", 0, tuple(mazes), tuple(build_mdps(mazes)), question.gamma)
         told = model.observation_text
         writer = RouteWriter(split, loaded.tokenizer, question.reward, ends, told)
+        writer.check(loaded.limits, model.max_tokens)
         words = move_words(writer.prompt(*writer.all_asks([0])[0]), ends)
         policy = CompletionPolicy(
             loaded.model,

@@ -129,7 +129,8 @@ class CellPolicy:
             return self.log_probs(prompts, rows)
 
     def verify(self, prompts: CellPrompts, rows: Sequence[int] | None = None) -> float:
-        """The largest |Δ log π| between this policy and the model's own forward, prompt by prompt.
+        """The largest |Δ log π| between this policy and the model's own forward, prompt by prompt;
+        NaN where they are not finite.
 
         Above `TOLERANCE` in float32 do not train: this model has something the packing misses.
         """

@@ -182,13 +182,14 @@ class CompletionPolicy:
 
     def verify(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> float:
         """The largest |Δ log π| of a token between this policy and the model's own forward pass,
-        completion by completion. Above `packing.TOLERANCE` in float32 do not train."""
+        completion by completion; NaN where they are not finite. Above `packing.TOLERANCE` in
+        float32 do not train."""
         ours = self.log_probs(prompts, completions)
-        worst = 0.0
+        away = [torch.zeros(1)]
         for n, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             naive = self._naive(prompt, completion)
-            worst = max(worst, float((ours[n, : len(completion)] - naive).abs().max()))
-        return worst
+            away.append((ours[n, : len(completion)] - naive).abs())
+        return float(torch.cat(away).max())
 
     def _naive(self, prompt: Tokens, completion: Tokens) -> Tensor:
         """[T] log π the long way: one sequence, the whole model, all logits, nothing of ours."""

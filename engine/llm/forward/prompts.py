@@ -26,6 +26,7 @@ from engine.env.build_mdp import observation_text
 from engine.env.maze import OPEN_DOOR, Maze
 from engine.env.mdp import MDP, reachable
 from engine.env.observation import held_in_words
+from engine.llm.models.tokenizer import first_line
 
 ObservationText = Literal["map", "local", "map+local"]
 
@@ -34,6 +35,7 @@ TILE_WORDS = {
     "S": "ice", "F": "ice", "H": "hole", "G": "prize", "g": "lesser prize", "#": "wall",
     "B": "bonus", "k": "key", "D": "door", OPEN_DOOR: "ice",
 }  # fmt: skip
+LONGEST_TEXT = 4_000_000  # characters of a prompt: more than any model reads
 LEGEND = "S start, F ice, H hole, G prize"
 
 
@@ -123,9 +125,9 @@ def request_prompt(request: str, tokenizer: Any) -> tuple[str, tuple[int, ...]]:
     """
     if not getattr(tokenizer, "chat_template", None):
         text = f"{request}\n"
-        return text, tuple(tokenizer.encode(text, add_special_tokens=True))
+        return text, _encode(tokenizer, text, special=True)
     text = _render(tokenizer, [{"role": "user", "content": request}])
-    return text, tuple(tokenizer.encode(text, add_special_tokens=False))
+    return text, _encode(tokenizer, text, special=False)
 
 
 class _AmbiguousError(Exception):
@@ -153,6 +155,11 @@ def _cell_prompts(
                 number[text] = len(tokens)
                 tokens.append(opening.encode(text))
             row[w, mdp.observation[state]] = number[text]
+    if len(set(tokens)) < len(tokens):
+        raise UserError(
+            "model.name: this model's tokenizer reads different cells as the same tokens, so the "
+            "model could not know where it is; choose another model."
+        )
     return CellPrompts(tuple(number), tuple(tokens), row, words, action_tokens)
 
 
@@ -203,7 +210,7 @@ class _Opening:
     special_tokens: bool  # does encoding add them? A chat template has written them already
 
     def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=self.special_tokens))
+        return _encode(self.tokenizer, text, self.special_tokens)
 
 
 def _opening(tokenizer: Any, rules: str, question: str) -> _Opening:
@@ -216,28 +223,58 @@ def _opening(tokenizer: Any, rules: str, question: str) -> _Opening:
     user = question or "Where do you move?"
     system = [{"role": "system", "content": rules}, {"role": "user", "content": user}]
     single = [{"role": "user", "content": f"{rules}\n{question}".rstrip()}]
-    from jinja2 import TemplateError
-
     try:
         text = _render(tokenizer, system)
-    except TemplateError:  # "System role not supported"
+    except UserError:  # "System role not supported", or it drops that message without a word
         text = _render(tokenizer, single)
-    else:
-        if rules not in text:  # a template that drops the system message without a word
-            text = _render(tokenizer, single)
     return _Opening(text, tokenizer, special_tokens=False)
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    text: str = tokenizer.apply_chat_template(
-        messages,
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,  # Qwen 3 and others; templates that do not know it ignore it
-    )
+    """The messages in the model's own chat template, up to where its answer begins. Raises
+    UserError for a template that refuses them, or leaves one out."""
+    try:
+        text: str = tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,  # Qwen 3 and others; templates that do not know it ignore it
+        )
+    except Exception as error:  # a template is a program, and fails as it likes
+        raise UserError(
+            f"model.name: this model's chat template refuses what it is to be told: "
+            f"{first_line(error)} Mend chat_template.jinja, or choose another model."
+        ) from error
+    if len(text) > LONGEST_TEXT:
+        raise UserError(
+            f"model.name: this model's chat template writes {len(text):,} characters for one "
+            "question. Mend chat_template.jinja, or choose another model."
+        )
+    if not all(message["content"].strip() in text for message in messages):
+        raise UserError(
+            "model.name: this model's chat template leaves out what it is to be told, so it would "
+            "answer a question it never saw. Mend chat_template.jinja, or choose another model."
+        )
     if text.rstrip().endswith("<think>"):  # a template that always thinks: the thought is empty
         text = f"{text.rstrip()}\n\n</think>\n\n"
     return text
+
+
+def _encode(tokenizer: Any, text: str, special: bool) -> tuple[int, ...]:
+    """The token ids of a text. Raises UserError when there are none."""
+    try:
+        tokens = tuple(tokenizer.encode(text, add_special_tokens=special))
+    except Exception as error:  # of a library in another language
+        raise UserError(
+            f"model.name: this model's tokenizer cannot read the prompts: {first_line(error)} "
+            "Choose another model."
+        ) from error
+    if not tokens:
+        raise UserError(
+            "model.name: this model's tokenizer makes no tokens of the prompts, so there is "
+            "nothing it could be told; choose another model."
+        )
+    return tokens
 
 
 def _rules(maze: Maze, words: tuple[str, ...]) -> str:

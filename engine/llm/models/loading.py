@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import torch
 from engine.core.errors import UserError
 from engine.llm.models import device as devices
 from engine.llm.models import fetch
-from engine.llm.models.catalog import read_config, resolve
+from engine.llm.models.catalog import resolve
 from engine.llm.models.device import DeviceSetting, Quantization
+from engine.llm.models.folder import read_config
+from engine.llm.models.tokenizer import Limits, end_tokens, first_line, load_tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -39,8 +42,9 @@ class Loaded:
     """A model ready to be trained.
 
     `model`: base frozen, adapters float32 and trainable, in training mode. `eos_ids`: every token
-    that ends an answer, sorted. `reason`: why this device and dtype, in words. `base`: what an
-    adapter folder names as its base (a hub id, or the absolute path of a folder).
+    that ends an answer, sorted. `limits`: what it can read. `reason`: why this device and dtype, in
+    words. `base`: what an adapter folder names as its base (a hub id, or the absolute path of a
+    folder).
     """
 
     model: PeftModel
@@ -53,6 +57,7 @@ class Loaded:
     folder: Path
     architecture: str
     eos_ids: tuple[int, ...]
+    limits: Limits
     quantization: Quantization
     lora: LoraSettings
 
@@ -83,11 +88,12 @@ def load_model(
     folder = fetch.fetch(source, progress)
     progress(f"Loading {name}", 0, 0)
     with _quiet_transformers():
-        tokenizer = _load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder)
         base = _load_base(folder, quantization, choice)
         base_name = source.location if source.kind == "hub" else str(folder)
         model = _with_adapters(base, lora, seed, base_name)
-    eos_ids = _end_tokens(base, tokenizer)
+    holders = (base.generation_config, base.config)
+    eos_ids = end_tokens(tokenizer, [getattr(one, "eos_token_id", None) for one in holders])
     _neutral_generation(base, tokenizer, eos_ids)
     return Loaded(
         model=model,
@@ -100,23 +106,14 @@ def load_model(
         folder=folder,
         architecture=str(base.config.model_type),
         eos_ids=eos_ids,
+        limits=_limits(name, base),
         quantization=quantization,
         lora=lora,
     )
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice) -> Any:
     """The frozen base model, quantized while it is read; safetensors only, no foreign code."""
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
@@ -132,19 +129,18 @@ def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice)
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are told below, in a sentence
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        kind = read_config(folder).get("model_type", "unknown")
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers raises whatever the part does that it stumbles in
+        kind = str(read_config(folder).get("model_type", "unknown"))[:40]
         raise UserError(
             f"{folder}: this model ({kind}) cannot be loaded as a causal language model: "
             f"{first_line(error)}"
         ) from error
-    if missing := sorted(found["missing_keys"]):  # transformers would fill them with random numbers
-        raise UserError(
-            f"{folder}: the weights do not belong to its config.json: {len(missing)} are missing, "
-            f"such as {missing[0]}. Save the model again with save_pretrained(folder)."
-        )
+    _check_found(folder, found)
     if quantized and not quantized.steady(base):
         raise UserError(
             f"{folder}: none of its layers could be quantized; set model.quantization to 'none'."
@@ -153,6 +149,27 @@ def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice)
         _leave_the_file(base)
     base.config.use_cache = True
     return base.requires_grad_(False)
+
+
+def _check_found(folder: Path, found: dict[str, Any]) -> None:
+    """Refuse a model of which transformers would fill some weights with random numbers, or leave
+    out whole layers."""
+    mend = "Save the model again with save_pretrained(folder)."
+    wrong = f"{folder}: the weights do not belong to its config.json"
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(f"{wrong}: {len(missing)} are missing, such as {missing[0]}. {mend}")
+    if odd := sorted(str(entry[0]) for entry in found["mismatched_keys"]):
+        raise UserError(f"{wrong}: {len(odd)} have another shape, such as {odd[0]}. {mend}")
+    if left := sorted(
+        key for key in found["unexpected_keys"] if re.match(r"(model\.)?layers\.\d+\.", key)
+    ):
+        raise UserError(f"{wrong}: it has no place for {len(left)}, such as {left[0]}. {mend}")
+
+
+def _limits(name: str, base: Any) -> Limits:
+    config = base.config.get_text_config(decoder=True)
+    positions = getattr(config, "max_position_embeddings", None)
+    return Limits(name, int(base.get_input_embeddings().weight.shape[0]), positions)
 
 
 def _leave_the_file(base: torch.nn.Module) -> None:
@@ -208,15 +225,6 @@ def _cuda_devices(base: Any) -> list[torch.device]:
 # ---------------------------------------------------------------- generation
 
 
-def _end_tokens(base: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every end-of-sequence id that the model, its generation defaults or its tokenizer name."""
-    found: set[int | None] = set()
-    for holder in (base.generation_config, base.config, tokenizer):
-        named: Any = getattr(holder, "eos_token_id", None)
-        found.update(named if isinstance(named, list | tuple) else [named])
-    return tuple(sorted(token for token in found if token is not None))
-
-
 def _neutral_generation(base: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
     """Replace the model's sampling defaults: top-k, top-p or a repetition penalty would sample
     from another distribution than the one whose log-probabilities are trained."""
@@ -254,9 +262,3 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, as a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].rstrip(".") + "."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine.llm.models.catalog import Shape
+from engine.llm.models.shape import Shape
 
 Where = Literal["cpu", "cuda"]
 

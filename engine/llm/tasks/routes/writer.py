@@ -17,6 +17,7 @@ from engine.core.arrays import Floats
 from engine.llm.algorithms.advantages import overlong_penalty
 from engine.llm.forward.completion_policy import CompletionPolicy
 from engine.llm.forward.prompts import ObservationText, RoutePrompt, route_prompt
+from engine.llm.models.tokenizer import Limits
 from engine.llm.tasks.route_search import distances
 from engine.llm.tasks.routes.rewards import Parsed, Walk, parse_moves, reward_route, walk
 from engine.llm.tasks.streams import Stream
@@ -84,6 +85,13 @@ class RouteWriter:
     def all_asks(self, worlds: Sequence[int]) -> list[Ask]:
         """The questions of all start cells."""
         return [(w, int(s)) for w in worlds for s in np.flatnonzero(self._starts(w))]
+
+    def check(self, limits: Limits, max_tokens: int) -> None:
+        """Raise UserError unless the model can read all questions, and answer them."""
+        asked = [self.prompt(*ask) for ask in self.all_asks(range(len(self.split)))]
+        words = {token for prompt in asked for word in prompt.word_tokens for token in word}
+        prompts = [prompt.tokens for prompt in asked]
+        limits.check_answers(self.tokenizer, prompts, words, sorted(self.ends), max_tokens)
 
     def _starts(self, world: int) -> Floats:
         return self.split.mdps[world].start

@@ -26,9 +26,10 @@ from engine.learning.learner import State
 from engine.llm.algorithms.advantages import all_equal
 from engine.llm.diagnosis.preferences import TEXT_RULES, overoptimised
 from engine.llm.forward.completion_policy import CompletionPolicy
+from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
-from engine.llm.tasks.base import RunState, Task
+from engine.llm.tasks.base import RunState, Task, not_finite
 from engine.llm.tasks.completions import CompletionObjective, TokenTerms, halve
 from engine.llm.tasks.recorded import update_event
 from engine.llm.tasks.streams import Stream, stream
@@ -77,6 +78,9 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         model = self.run.preset.model
         self.tokenizer = loaded.tokenizer
         self.requests = [Request.of(asked, self.tokenizer) for asked in self.text.prompts]
+        prompts = [request.tokens for request in self.requests]
+        ends = end_tokens(loaded.model, self.tokenizer)
+        loaded.limits.check_answers(self.tokenizer, prompts, (), ends, model.max_tokens)
         self.policy = CompletionPolicy(
             loaded.model,
             self.tokenizer,
@@ -87,11 +91,12 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         self.note = self.policy.note
 
     def packing_error(self) -> float:
-        if not self.policy.packed:
-            return 0.0
         prompt = self.requests[0].tokens
         said = prompt[-self.policy.max_tokens :]
-        return self.policy.verify([prompt, prompt], [said, said[:1] + said[:-1]])
+        asked, answers = [prompt, prompt], [said, said[:1] + said[:-1]]
+        if not self.policy.packed:
+            return not_finite(self.policy.log_probs(asked, answers))
+        return self.policy.verify(asked, answers)
 
     def halve_micro_batches(self) -> None:
         longest = max(len(request.tokens) for request in self.requests)
