@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import threading
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ import msgspec
 
 import engine
 from engine import presets
-from engine.config.preset import Budget, LlmPreset, Preset
+from engine.config.preset import Budget, LlmPreset, Preset, algorithm_name
 from engine.core.errors import INSTALL_LLM, UserError
 from engine.core.files import replace_file
 from engine.llm.models.catalog import resolve
-from engine.runs import custom_algorithm, library, schema
+from engine.runs import custom_algorithm, library, schema, stored
 from engine.runs.lock import RunLock
 from engine.runs.outcome import last_log_line
 from engine.runs.reader import RunReader
@@ -97,7 +97,7 @@ def create_run(
     if isinstance(preset, LlmPreset):
         preset = _checked_model(preset)
     name = Path(name).stem if name.endswith(".toml") else name
-    run_dir = new_folder(runs_dir or library.runs_dir(), name)
+    run_dir, now = new_folder(runs_dir or library.runs_dir(), name), datetime.now(UTC)
     try:
         with explained(run_dir):
             own = custom_algorithm.freeze(preset, run_dir)
@@ -107,10 +107,12 @@ def create_run(
                 id=run_dir.name,
                 preset_name=name,
                 title=preset.title,
-                created=datetime.now().astimezone().isoformat(timespec="seconds"),
+                created=now.isoformat(timespec="microseconds"),
+                order=library.next_in_order(run_dir.parent, now).isoformat(timespec="microseconds"),
                 state="starting",
                 generation=0,
-                **own,
+                # A file of the user's own is named, with its digest, in `own`.
+                **(own or {"algorithm": algorithm_name(preset)}),
             )
     except BaseException:
         shutil.rmtree(run_dir, ignore_errors=True)
@@ -212,9 +214,10 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
     file = run_dir / "preset.toml"
     meta = _read_meta(run_dir)
     custom_algorithm.check(run_dir, meta.get(custom_algorithm.META_KEY))
-    with explained(file):
-        text = file.read_text("utf-8")
-    preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir)
+    text = stored.read_text(file)
+    with stored.trusted_by_nobody(file):
+        preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir)
+    stored.check_algorithm(file, algorithm_name(preset), meta.get("algorithm"))
     if meta.get("state") == "finished":
         _check_budget(run_dir.name, preset.budget, meta)
     if overrides:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.config.preset import Preset
+from engine.config.preset import Budget, Preset
 
 RunState = Literal["starting", "running", "paused", "stopped", "finished", "failed", "dead"]
 
@@ -100,14 +100,20 @@ class NoteRow(Record, frozen=True, kw_only=True):
 
 
 class RunSummary(Record, frozen=True, kw_only=True):
-    """A run in one line of a list. `broken` says why its store cannot be read."""
+    """A run in one line of a list. `broken` says why its store cannot be read.
+
+    `order` is the instant that lists go by, `created` what the clock said; both are in UTC. They
+    differ where the clock was put back between two runs.
+    """
 
     id: str
     path: Path
     state: RunState | Literal["broken"]
+    order: datetime
     preset_name: str = ""
     title: str = ""
     created: datetime | None = None
+    budget: Budget | None = None
     step: int = 0
     env_steps: int = 0
     episodes: int = 0

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Literal
 
 from engine import presets
-from engine.config.preset import Preset
+from engine.config.preset import Preset, algorithm_name
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
-from engine.runs import commands, custom_algorithm, outcome
+from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
-from engine.runs.store import Replay, RunWriter
+from engine.runs.store import Replay, RunWriter, not_repeated
 from engine.tabular.custom.loading import CustomFileError
 
 Status = Literal["finished", "stopped"]
@@ -47,10 +47,13 @@ class Task:
 def _load(learner: Learner, state: State) -> None:
     try:
         learner.load(state)
-    except (KeyError, ValueError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a state of another algorithm, or of another version, of any kind
         raise UserError(
-            "The checkpoint was written by another version of Ice Maze and does not fit this one "
-            f"({error}). What the run recorded can still be opened; start a new run to go on."
+            "The checkpoint was written by another version of Ice Maze, or with another "
+            f"algorithm than preset.toml names, and does not fit ({error}). What the run recorded "
+            "can still be opened; put the old preset.toml back, or start a new run to go on."
         ) from error
 
 
@@ -100,15 +103,15 @@ class Session:
         return True
 
     def _begin(self) -> None:
-        text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
+        file = self.writer.run_dir / "preset.toml"
+        text = stored.read_text(file)
         custom_algorithm.check(self.writer.run_dir, self.own)
-        preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
+        with stored.trusted_by_nobody(file):
+            preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
+        stored.check_algorithm(file, algorithm_name(preset), self.writer.meta("algorithm"))
         self.budget_seconds = preset.budget.seconds
         learner = self.make_learner(preset)
-        restart = self.writer.rewind()
-        if restart is not None:
-            _load(learner, restart.state)
-            self.replays.extend(restart.replays)
+        restart = self.writer.rewind(lambda state: _load(learner, state))
         self.learner = learner
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
@@ -118,6 +121,10 @@ class Session:
         for text in notes:
             if text:
                 self._note("info", text)
+        if restart is not None:
+            self.replays.extend(restart.replays)
+            for text in restart.warnings:
+                self._note("warning", text)
         self.recorder.commit()
         learner.prepare()  # before the stopwatch starts: compiling is not training
         if restart is None:
@@ -197,7 +204,7 @@ class Session:
         )
 
     def _note(
-        self, level: Literal["info", "error"], text: str, remedy: str = "", step: int | None = None
+        self, level: Literal["info", "warning", "error"], text: str, remedy: str = "", step: int | None = None
     ) -> None:
         step = self.learner.counters.step if step is None else step
         self.writer.write([Note(step=step, level=level, text=text, remedy=remedy)])
@@ -252,7 +259,11 @@ class Session:
     def _apply_replays(self) -> None:
         """Repeat tunes, edits and answers the checkpoint lacks, at exactly their steps."""
         while self.replays and self.replays[0].step <= self.learner.counters.step:
-            self.recorder.take(self._change(self.replays.popleft().command))
+            replay = self.replays.popleft()
+            try:
+                self.recorder.take(self._change(replay.command))
+            except UserError as error:
+                self._note("warning", not_repeated(replay.id, str(error)))
 
     def _not_yet(self) -> list[int]:
         return [replay.id for replay in self.replays]
@@ -271,12 +282,14 @@ class Session:
         self._last_look = now
         if self.writer.newest_command() == self._last_command:
             return
-        for command_id, name, args in self.writer.pending_commands(self._last_command):
-            self._last_command = command_id
+        for asked in self.writer.pending_commands(self._last_command):
+            self._last_command = asked.id
             try:
-                self._obey(command_id, commands.parse(name, args))
+                if asked.command is None:
+                    raise UserError(asked.problem)
+                self._obey(asked.id, asked.command)
             except UserError as error:
-                self._answer(command_id, "refused", str(error))
+                self._answer(asked.id, "refused", str(error))
         self._last_command = max(self._last_command, self.writer.newest_command())
         self.recorder.commit()
 
