@@ -126,7 +126,7 @@ def _read(run_dir: Path, connection: sqlite3.Connection, which: int) -> Saved:
         row = connection.execute(
             f"SELECT id, step, counters, state, {last} FROM checkpoints WHERE id = ?", (which,)
         ).fetchone()
-    kind = tuple[(int, stored.Id, str, bytes, *(stored.Id for _ in schema.RECORD))]  # type: ignore[misc]
+    kind = tuple[(int, stored.Id, str, bytes, *(stored.Id for _ in schema.RECORD))]  # type: ignore[misc, valid-type]
     id_, step, counters, packed, *ids = stored.cells(file, kind, row, "checkpoints")
     counters = stored.value(file, counters, stored.StoredCounters, "a checkpoint's counters")
     try:

@@ -1,4 +1,4 @@
-"""The list of a folder's runs, and an index beside them that spares opening the stores of ended ones.
+"""The list of a folder's runs, and an index beside them that spares opening ended ones.
 
 The index is no truth of its own: an entry counts only while the files it was read from are the very
 same, and what is damaged, out of date or lost is read anew. Live runs are always read.

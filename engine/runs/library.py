@@ -69,7 +69,7 @@ def next_in_order(folder: Path, now: datetime) -> datetime:
     try:
         descriptor = os.open(folder / NEWEST, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever holds it starts now too
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who has it starts now too
             with contextlib.suppress(UserError, UnicodeError):
                 newest = stored.instant(folder / NEWEST, file.read(100))
                 now = max(now, newest + timedelta(microseconds=1))

@@ -138,8 +138,10 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what SQLite says into a sentence for the user."""
     try:
         yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+    except sqlite3.ProgrammingError:
         raise  # our own mistake, not the user's
+    except sqlite3.IntegrityError as error:
+        raise stored.damaged(path, f"its tables take no more rows ({error})") from error
     except sqlite3.DatabaseError as error:
         text = str(error)
         if "UTF-8" in text:

@@ -20,6 +20,7 @@ from engine.runs.store import Replay, RunWriter, not_repeated
 from engine.tabular.custom.loading import CustomFileError
 
 Status = Literal["finished", "stopped"]
+Level = Literal["info", "warning", "error"]
 MakeLearner = Callable[[Preset], Learner]
 
 log = logging.getLogger("icemaze.worker")
@@ -95,7 +96,9 @@ class Session:
             status = self._loop()
             self._finish(status)
         except Exception as error:
-            expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
+            # What looks like damage may be a mistake of ours after all.
+            traced = (CustomFileError, stored.DamagedError)
+            expected = isinstance(error, UserError) and not isinstance(error, traced)
             log.error("failed: %s", error, exc_info=None if expected else error)
             self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir))
             return False
@@ -203,9 +206,7 @@ class Session:
             error=error,
         )
 
-    def _note(
-        self, level: Literal["info", "warning", "error"], text: str, remedy: str = "", step: int | None = None
-    ) -> None:
+    def _note(self, level: Level, text: str, remedy: str = "", step: int | None = None) -> None:
         step = self.learner.counters.step if step is None else step
         self.writer.write([Note(step=step, level=level, text=text, remedy=remedy)])
 

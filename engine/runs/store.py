@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from engine.core.errors import UserError
 from engine.learning.events import (
     AnyEvent,
     Episode,
@@ -33,7 +34,6 @@ from engine.learning.events import (
     encode,
 )
 from engine.learning.learner import Counters, State
-from engine.core.errors import UserError
 from engine.runs import checkpoints, commands, schema, stored
 from engine.runs.checkpoints import FIRST, NEWEST, PREVIOUS
 from engine.runs.schema import RECORD
@@ -262,7 +262,7 @@ class RunWriter:
         first: bool = False,
         not_yet: Iterable[int] = (),
     ) -> None:
-        """Save the state with everything written so far. Only the first and the two newest are kept.
+        """Save the state with everything written so far. The first and the two newest are kept.
 
         `not_yet` are the ids of commands that wait to be replayed at a later step.
         """

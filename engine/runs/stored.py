@@ -207,5 +207,3 @@ def cells(path: Path, kind: Any, found: Any, table: str) -> Any:
         return msgspec.convert(found, kind, strict=True)
     except msgspec.ValidationError as error:
         raise damaged(path, f"{table} has an impossible row: {error}") from error
-
-

@@ -284,4 +284,3 @@ def _check_fits(mdp: MDP, steps: Sequence[Step], policy: Policy | None) -> None:
             layer.shape not in (size, size[:1]) for layer in policy.layers.values()
         ):
             raise IndexError(f"values that are not those of {size[0]} observations")
-
