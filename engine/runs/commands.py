@@ -21,7 +21,7 @@ COLUMNS = (
     f"CAST(substr(CAST(name AS BLOB), 1, {LARGEST}) AS BLOB), "
     f"CAST(substr(CAST(args AS BLOB), 1, {LARGEST} + 1) AS BLOB)"
 )
-"""Name and arguments of a row as `decode` takes them."""
+"""Name and arguments of a row as `written` takes them."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,8 +139,23 @@ class CommandReply(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "pending"
 
 
-def decode(name: Any, args: Any) -> Command:
-    """The command in a row that anybody may have written, from its `COLUMNS`. Raises UserError."""
+class Written(msgspec.Struct, frozen=True):
+    """A row that anybody may have written: a command, or else the `problem` with it."""
+
+    id: int
+    command: Command | None
+    problem: str = ""
+
+
+def written(row_id: int, name: Any, args: Any) -> Written:
+    """What a row asks for, from its `COLUMNS`."""
+    try:
+        return Written(row_id, _decode(name, args))
+    except UserError as error:
+        return Written(row_id, None, str(error))
+
+
+def _decode(name: Any, args: Any) -> Command:
     if not isinstance(name, bytes) or not isinstance(args, bytes):
         raise UserError("A command needs a name and arguments; found null.")
     shown = name.decode("utf-8", "replace")

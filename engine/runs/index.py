@@ -14,12 +14,10 @@ from typing import Any
 
 import msgspec
 
-from engine.config.preset import Budget
 from engine.core.errors import UserError
 from engine.core.files import replace_file
 from engine.runs import schema, stored
-from engine.runs.reader import RunReader
-from engine.runs.records import ENDED, RunSummary
+from engine.runs.records import ENDED, Limits, RunSummary
 
 INDEX = ".index.json"
 FORMAT = 1
@@ -127,6 +125,8 @@ def _save(file: Path, entries: dict[str, Entry]) -> None:
 
 def summarise(run_dir: Path) -> RunSummary:
     """A run in one line. Never raises: an unreadable one has state "broken"."""
+    from engine.runs.reader import RunReader  # start-up time: a list of ended runs opens none
+
     try:
         with RunReader(run_dir) as reader:
             head, meta = reader.head(), reader.meta()
@@ -154,11 +154,11 @@ def summarise(run_dir: Path) -> RunSummary:
         )
 
 
-def _budget(run_dir: Path) -> Budget | None:
+def _budget(run_dir: Path) -> Limits | None:
     """The `[budget]` of the frozen preset. The rest is not looked at: it may name an algorithm of
     somebody's own, and no list needs it."""
     try:
-        return msgspec.convert(stored.toml(run_dir / "preset.toml")["budget"], Budget, strict=True)
+        return msgspec.convert(stored.toml(run_dir / "preset.toml")["budget"], Limits, strict=True)
     except (UserError, ValueError, KeyError):
         return None
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from engine.core.errors import UserError
 from engine.learning.events import (
     AnyEvent,
     Episode,
@@ -50,14 +49,6 @@ class Replay(msgspec.Struct, frozen=True):
     id: int
     step: int
     command: commands.Command
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """A command nobody has answered yet; `problem` says why it is none."""
-
-    id: int
-    command: commands.Command | None
-    problem: str = ""
 
 
 class Restart(msgspec.Struct, frozen=True):
@@ -232,7 +223,7 @@ class RunWriter:
             row = self.connection.execute("SELECT coalesce(max(id), 0) FROM commands").fetchone()
         return int(row[0])
 
-    def pending_commands(self, after: int = 0) -> list[Waiting]:
+    def pending_commands(self, after: int = 0) -> list[commands.Written]:
         """Commands nobody answered yet, oldest first. Anybody can insert such rows."""
         with schema.explained(self.run_dir / schema.DATABASE):
             # As bytes, whatever they are: text that is not UTF-8 would spoil the whole answer.
@@ -241,7 +232,7 @@ class RunWriter:
                 "WHERE id > ? AND status = 'pending' ORDER BY id",
                 (after,),
             ).fetchall()
-        return [_waiting(*row) for row in rows]
+        return [commands.written(*row) for row in rows]
 
     def answer(self, command_id: int, status: str, reply: str, step: int) -> None:
         """Say what became of a command, with the next commit."""
@@ -340,12 +331,12 @@ class RunWriter:
         ).fetchall()
         replays, warnings = [], []
         for id_, name, args, step in rows:
-            waiting = _waiting(id_, name, args)
-            if waiting.command is None or not isinstance(step, int) or step < 0:
-                problem = waiting.problem or f"it has no step but {step!r}"
+            found = commands.written(id_, name, args)
+            if found.command is None or not isinstance(step, int) or step < 0:
+                problem = found.problem or f"its step is {step!r}"
                 warnings.append(not_repeated(id_, problem))
             else:
-                replays.append(Replay(id_, step, waiting.command))
+                replays.append(Replay(id_, step, found.command))
         return replays, warnings
 
     # ------------------------------------------------------------ transactions
@@ -399,13 +390,6 @@ def _counts(event: Update) -> tuple[int, int, int]:
 def _real(number: float) -> float | None:
     """SQLite has no NaN: it becomes NULL."""
     return None if math.isnan(number) else float(number)
-
-
-def _waiting(id_: int, name: Any, args: Any) -> Waiting:
-    try:
-        return Waiting(id_, commands.decode(name, args))
-    except UserError as error:
-        return Waiting(id_, None, str(error))
 
 
 def not_repeated(command_id: int, why: str) -> str:

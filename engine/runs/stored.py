@@ -13,17 +13,19 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from engine.core.errors import UserError
-from engine.learning.events import Event, decode
 from engine.runs.records import RunState
 
+if TYPE_CHECKING:
+    from engine.learning.events import Event
+
 T = TypeVar("T")
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound="Event")
 
 Id = Annotated[int, Meta(ge=0, le=2**62)]
 """A count, a step or the number of a row. SQLite's integers end at 2^63 - 1."""
@@ -182,6 +184,8 @@ def toml(file: Path) -> dict[str, Any]:
 
 def event(path: Path, kind: type[E], payload: Any, table: str) -> E:
     """The event in a payload column."""
+    from engine.learning.events import decode  # start-up time: NumPy
+
     try:
         found = decode(payload)
     except Exception as error:  # bytes can be wrong in any way

@@ -16,11 +16,11 @@ from tui import kinds
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
-    from engine.config.preset import Budget, Preset
+    from engine.config.preset import Preset
     from engine.env.maze import Maze
     from engine.exact.evaluate import OptimalFigures
     from engine.runs.index import RunIndex
-    from engine.runs.records import RunSummary
+    from engine.runs.records import Limits, RunSummary
 
 GROUPS = {
     "tabular": "Tables",
@@ -189,7 +189,7 @@ class RunShelf:
         return RunCard(run, title=clean(run.title or run.preset_name or run.id), progress=progress)
 
 
-def used(budget: Budget, summary: RunSummary) -> float:
+def used(budget: Limits, summary: RunSummary) -> float:
     """The share of the budget a run has used, 0 to 1: of several limits the nearest.
 
     An update is a step (or sweep) for every method that has a row here.
