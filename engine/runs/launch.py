@@ -195,6 +195,7 @@ def start_worker(
             f"`icemaze stop {run_dir.name}` ends it."
         )
     try:
+        schema.refuse_newer(run_dir)
         if resume:
             _prepare_resume(run_dir, overrides or [])
         _write_meta(run_dir, state="starting", pace=pace, paused=paused)
