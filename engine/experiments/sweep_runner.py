@@ -60,7 +60,7 @@ class SweepRunner(JobRunner[SweepJob]):
             job.run_dir = launch.create_run(preset, self.sweep.name, runs_dir=self.folder)
             sweeps.record_run(self.folder, job.cell, job.run_dir.name)
             launch.start_worker(job.run_dir, program=self._program)
-        elif not is_alive(job.run_dir):
+        elif not is_alive(job.run_dir) and not _has_finished(job.run_dir):
             launch.start_worker(job.run_dir, resume=True, program=self._program)
         return job.run_dir
 
@@ -102,3 +102,9 @@ class SweepRunner(JobRunner[SweepJob]):
                     f"The sweep {self.folder.name} cannot go on: {name} was changed since it was "
                     "started. Put the old file back, or start a new sweep."
                 )
+
+
+def _has_finished(run_dir: Path) -> bool:
+    """Whether a run came to its end: its worker may have done so since the jobs were found."""
+    with RunReader(run_dir) as reader:
+        return reader.state() == "finished"

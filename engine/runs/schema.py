@@ -138,10 +138,8 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what SQLite says into a sentence for the user."""
     try:
         yield
-    except sqlite3.ProgrammingError:
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise  # our own mistake, not the user's
-    except sqlite3.IntegrityError as error:
-        raise stored.damaged(path, f"its tables take no more rows ({error})") from error
     except sqlite3.DatabaseError as error:
         text = str(error)
         if "UTF-8" in text:
@@ -229,7 +227,11 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The schema version. Raises UserError when it is of a newer Ice Maze, or none at all."""
+    """The schema version. Raises UserError when it is of a newer Ice Maze, or none at all, and for
+    a store with views or triggers: they could make reading endless, or writing impossible."""
+    foreign = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+    if found := connection.execute(foreign).fetchone():
+        raise stored.damaged(path, f"it has the {found[0]} {found[1]!r}, and should have none")
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     if row is None:
         raise stored.damaged(path, "meta has no schema_version")
@@ -240,22 +242,23 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
             f"one knows {SCHEMA_VERSION}). Update with `pip install -U icemaze`."
         )
     if version < 1:
-        raise stored.damaged(path, f"there has never been a schema version {version}")
+        raise UserError(
+            f"{path}: there has never been a schema version {version}, so this run is not touched; "
+            f"put back a copy of it, or delete it: icemaze rm {stored.run_of(path)}"
+        )
     return version
 
 
 def refuse_newer(run_dir: Path) -> None:
-    """Raise UserError for a run of a newer Ice Maze before anything of it is touched.
+    """Raise UserError for a run of a version that is not known, before anything of it is touched.
 
-    For runs without a worker: even to read a write-ahead log SQLite writes files beside it.
+    For runs without a worker: even to read a write-ahead log SQLite writes files beside it. Without
+    that log the file may be half of something, so nothing but a clear answer counts here.
     """
     path = run_dir / DATABASE
     if _uses_wal(path):
-        with (
-            explained(path),
-            contextlib.closing(_open_checked(path, "mode=ro&immutable=1")),
-        ):
-            pass
+        with contextlib.suppress(sqlite3.Error, stored.DamagedError):
+            _open_checked(path, "mode=ro&immutable=1").close()
 
 
 def choose_journal(connection: sqlite3.Connection, run_dir: Path) -> str:

@@ -147,7 +147,10 @@ def _wait_for_the_end(reader: RunReader) -> None:
 
 
 def rm(
-    run: RunId = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="A run's id or the start of one.", show_default=False),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
