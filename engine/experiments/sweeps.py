@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 import tomllib
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from engine.learning.custom_file import read
 from engine.presets import reading as presets
 from engine.presets import toml
 from engine.presets.source import read as read_preset
-from engine.runs import launch, library
+from engine.runs import launch, library, stored
 
 FOLDER = "sweeps"
 """Where the sweeps are, inside the folder of runs."""
@@ -200,13 +200,14 @@ def sweeps_dir(runs_dir: Path | None = None) -> Path:
 
 def create(sweep: Sweep, runs_dir: Path | None = None) -> Path:
     """Make the folder of a new sweep. Raises UserError."""
-    folder = launch.new_folder(sweeps_dir(runs_dir), sweep.name)
+    folder, now = launch.new_folder(sweeps_dir(runs_dir), sweep.name), datetime.now(UTC)
     facts = {
         "name": sweep.name,
         "where": sweep.where,
         "folder": sweep.folder,
         "seeds": sweep.seeds,
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created": now.isoformat(timespec="microseconds"),
+        "order": library.next_in_order(folder.parent, now).isoformat(timespec="microseconds"),
     }
     data = {"sweep": facts, "grid": sweep.grid, "own": sweep.own}
     with launch.explained(folder):
@@ -224,7 +225,7 @@ def load(folder: Path) -> Sweep:
         rest = {"grid": data["grid"], "own": data["own"], "folder": data["sweep"].get("folder")}
         text = (folder / PRESET).read_text("utf-8")
         return msgspec.convert({**data["sweep"], **rest, "text": text}, Sweep)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({error}). The sweep is damaged.") from error
 
 
@@ -235,6 +236,7 @@ def find(prefix: str | None = None, runs_dir: Path | None = None) -> Path:
     """
     where = sweeps_dir(runs_dir)
     folders = [path for path in library.run_folders(where) if (path / SWEEP).is_file()]
+    folders.sort(key=_order, reverse=True)
     if prefix is None and folders:
         return folders[0]
     fitting = [path for path in folders if path.name.startswith(prefix or "")]
@@ -246,6 +248,14 @@ def find(prefix: str | None = None, runs_dir: Path | None = None) -> Path:
         wanted = f"whose id starts with {prefix!r} " if prefix else ""
         raise UserError(f"There is no sweep {wanted}in {where}. The newest: {names}.")
     raise UserError(f"{prefix!r} fits {len(fitting)} sweeps: {names}. Give more of the id.")
+
+
+def _order(folder: Path) -> tuple[datetime, str]:
+    """By which instant a sweep is ordered; of one that cannot be read it is the first of all."""
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        facts = stored.toml(folder / SWEEP)["sweep"]
+        return stored.instant(folder, facts.get("order", facts["created"])), folder.name
+    return datetime.fromtimestamp(0, UTC), folder.name
 
 
 def record_run(folder: Path, cell: Cell, run_id: str) -> None:

@@ -329,6 +329,10 @@ AnyEvent = (
 )
 
 
+LARGEST = 2**28
+"""More bytes than any event has."""
+
+
 def _encode_array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [value.dtype.str, list(value.shape), np.ascontiguousarray(value).tobytes()]
@@ -337,6 +341,10 @@ def _encode_array(value: Any) -> Any:
 
 def _decode_array(kind: type, value: Any) -> Any:
     dtype, shape, data = value
+    if np.dtype(dtype).kind not in "biuf":
+        raise ValueError(f"an array of {dtype!r}")
+    if any(not 0 <= n <= LARGEST for n in shape):
+        raise ValueError(f"an array of the shape {shape}")
     return np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape)
 
 
@@ -350,6 +358,11 @@ def encode(event: Event) -> bytes:
 
 
 def decode(data: bytes) -> AnyEvent:
-    """The inverse of `encode`."""
-    event: AnyEvent = _decoder.decode(zlib.decompress(data))
+    """The inverse of `encode`. What other bytes raise may be any exception; none makes more of
+    itself than `LARGEST` bytes."""
+    unpacking = zlib.decompressobj()
+    packed = unpacking.decompress(data, LARGEST)
+    if not unpacking.eof:
+        raise ValueError("it is cut short, or too large for an event")
+    event: AnyEvent = _decoder.decode(packed)
     return event

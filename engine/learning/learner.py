@@ -28,6 +28,15 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     total_env_steps: int = 0
 
 
+def fill(array: np.ndarray[Any, np.dtype[Any]], state: State, name: str) -> None:
+    """Take an array of a state over into one of the learner's own. Raises KeyError when there is
+    none, ValueError or TypeError for another size or kind: a kernel believes its arrays."""
+    found = state[name]
+    if found.shape != array.shape:
+        raise ValueError(f"{name} has the shape {found.shape}, not {array.shape}")
+    np.copyto(array, found, casting="same_kind")
+
+
 class Learner(Protocol):
     """Plain Python without processes or files. Everything it says is an event.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -9,8 +11,17 @@ from msgspec import Meta
 
 from engine.core.errors import UserError, nearest
 
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=2**62)]
+Number = Annotated[int, Meta(ge=0, le=2**62)]
 Mark = Annotated[float, Meta(ge=0.0, le=10.0)]
+
+LARGEST = 2**20
+"""More bytes than the arguments of any command have."""
+COLUMNS = (
+    f"CAST(substr(CAST(name AS BLOB), 1, {LARGEST}) AS BLOB), "
+    f"CAST(substr(CAST(args AS BLOB), 1, {LARGEST} + 1) AS BLOB)"
+)
+"""Name and arguments of a row as `written` takes them."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +52,7 @@ class Pace(Command, frozen=True, kw_only=True):
     """Go at `value` steps per second; None is as fast as it goes."""
 
     usage = "value: steps per second, more than 0, or null for as fast as it goes"
-    value: Annotated[float, Meta(gt=0.0)] | None
+    value: Annotated[float, Meta(gt=0.0, le=sys.float_info.max)] | None
 
 
 class StepBy(Command, frozen=True, kw_only=True):
@@ -81,7 +92,7 @@ class Prefer(Command, frozen=True, kw_only=True):
     """Say which completion of a pair is better, that neither is, or that you leave it out."""
 
     usage = "pair: the pair's number, and choice: first, second, tie or skip"
-    pair: Annotated[int, Meta(ge=0)]
+    pair: Number
     choice: Literal["first", "second", "tie", "skip"]
 
 
@@ -90,7 +101,7 @@ class Score(Command, frozen=True, kw_only=True):
     a point more is a preference of 73 %."""
 
     usage = "pair: the pair's number, and scores: two numbers from 0 to 10"
-    pair: Annotated[int, Meta(ge=0)]
+    pair: Number
     scores: tuple[Mark, Mark]
 
 
@@ -128,13 +139,44 @@ class CommandReply(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "pending"
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A row that anybody may have written: a command, or else the `problem` with it."""
+
+    id: int
+    command: Command | None
+    problem: str = ""
+
+
+def written(row_id: int, name: Any, args: Any) -> Written:
+    """What a row asks for, from its `COLUMNS`."""
+    try:
+        return Written(row_id, _decode(name, args))
+    except UserError as error:
+        return Written(row_id, None, str(error))
+
+
+def _decode(name: Any, args: Any) -> Command:
+    if not isinstance(name, bytes) or not isinstance(args, bytes):
+        raise UserError("A command needs a name and arguments; found null.")
+    shown = name.decode("utf-8", "replace")
+    if len(args) > LARGEST:
+        raise UserError(f"{shown[:40]}: its arguments are longer than {LARGEST} bytes.")
+    try:
+        return parse(shown, json.loads(args))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{shown[:40]}: its arguments are not JSON ({error}); expected an object."
+        ) from error
+
+
 def parse(name: str, args: dict[str, Any]) -> Command:
     """The command, checked. Raises UserError naming what was expected."""
     kind = COMMANDS.get(name)
     if kind is None:
-        raise UserError(f"There is no command {name!r}.{nearest(name, list(COMMANDS))}")
+        raise UserError(f"There is no command {name[:40]!r}.{nearest(name[:40], list(COMMANDS))}")
     try:
         return msgspec.convert(args, kind, strict=True)
     except msgspec.ValidationError as error:
-        found = msgspec.json.encode(args).decode()
+        found = json.dumps(args)
+        found = found if len(found) <= 200 else found[:200] + "…"
         raise UserError(f"{name}: found {found}; expected {kind.usage}.") from error

@@ -21,7 +21,7 @@ import msgspec
 from engine.core.errors import UserError
 from engine.learning.events import Finished, Note
 from engine.learning.learner import Counters
-from engine.runs import custom_algorithm
+from engine.runs import commands, custom_algorithm
 from engine.runs.lock import LOCK_FILE, RunLock, is_alive
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
@@ -162,9 +162,9 @@ def _write_last_words(run_dir: Path, text: str, where: str) -> None:
             total_env_steps=counters.total_env_steps,
             seconds=float(writer.meta("seconds", 0.0)),
         )
-        for command_id, name, _ in writer.pending_commands():
-            status = "done" if name == "stop" else "refused"
-            writer.answer(command_id, status, "The worker was ended.", counters.step)
+        for command in writer.pending_commands():
+            status = "done" if isinstance(command.command, commands.Stop) else "refused"
+            writer.answer(command.id, status, "The worker was ended.", counters.step)
         note = Note(step=counters.step, level="warning", text=text, remedy=remedy)
         writer.write([note, last_word])
         writer.commit()

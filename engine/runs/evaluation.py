@@ -32,7 +32,7 @@ from engine.learning.learner import State
 from engine.learning.summary import summarise
 from engine.llm.worlds import FIGURES, WorldSet, make_sets
 from engine.presets.toml import MAZE_SOURCES, apply_override
-from engine.runs import checkpoints, custom_algorithm, schema
+from engine.runs import checkpoints, custom_algorithm, schema, stored
 from engine.runs.reader import RunReader
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
 
@@ -103,9 +103,14 @@ def evaluate_run(
     language model does not mind), and for a run that has learned nothing yet; NotTrustedError for
     a run of the user's own algorithm that may not be run.
     """
-    if isinstance(reader.info().preset, LlmPreset):
-        return _evaluate_adapters(reader, overrides, progress)
-    learned, maze, mdp = _placed(reader, overrides)
+    with stored.trusted_by_nobody(reader.path / schema.DATABASE):
+        if isinstance(reader.info().preset, LlmPreset):
+            return _evaluate_adapters(reader, overrides, progress)
+        return _evaluate_tables(reader, overrides, progress)
+
+
+def _evaluate_tables(reader: RunReader, overrides: list[str], progress: Progress) -> RunEvaluation:
+    learned, maze, mdp = _placed(reader, overrides, progress)
     gamma = reader.info().preset.algorithm.gamma
     exact = evaluate(mdp, learned.target, gamma)
     alone = evaluate(mdp, learned.greedy, gamma)
@@ -131,10 +136,16 @@ def played_worlds(
     """The mazes of a run (changed as for `evaluate_run`) with the watched agent's target policy in
     each; held-out mazes come first. Of a policy that writes whole routes it is their first move, as
     if it planned anew in every cell. Raises UserError as `evaluate_run` does."""
-    preset = reader.info().preset
-    if not isinstance(preset, LlmPreset):
-        learned, maze, mdp = _placed(reader, overrides)
+    with stored.trusted_by_nobody(reader.path / schema.DATABASE):
+        if isinstance(reader.info().preset, LlmPreset):
+            return _played_by_adapters(reader, overrides, progress)
+        learned, maze, mdp = _placed(reader, overrides, progress)
         return [PlayedWorld(maze=maze, mdp=mdp, policy=learned.target[0])]
+
+
+def _played_by_adapters(
+    reader: RunReader, overrides: list[str], progress: Progress
+) -> list[PlayedWorld]:
     return [
         PlayedWorld(maze=maze, mdp=mdp, policy=policy, held_out=split.split == "test")
         for split, policies in reversed(_policies(reader, _splits(reader, overrides), progress))
@@ -142,12 +153,15 @@ def played_worlds(
     ]
 
 
-def _placed(reader: RunReader, overrides: list[str]) -> tuple[_Learned, Maze, MDP]:
+def _placed(
+    reader: RunReader, overrides: list[str], progress: Progress
+) -> tuple[_Learned, Maze, MDP]:
     """The tables of a run, and the maze they are put into."""
-    learned = _learned(reader)
+    learned = _learned(reader, progress)
     preset = reader.info().preset
     world = reader.world_at(learned.step)
-    assert world is not None  # worlds are recorded before the first policy
+    if world is None:  # worlds are recorded before the first policy
+        raise stored.damaged(reader.path / schema.DATABASE, "it has a policy and no world")
     maze = world.maze
     if overrides:
         maze = build_mazes(_changed(preset, world.maze, overrides))[0][1]
@@ -247,12 +261,14 @@ def _split_figures(split: WorldSet, figures: dict[str, Array], stderr: float = 0
 # ---------------------------------------------------------------- the policies
 
 
-def _learned(reader: RunReader) -> _Learned:
+def _learned(reader: RunReader, progress: Progress) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
     algorithm = load_own(reader)
     if isinstance(algorithm, MovingAlgorithm):
-        if (found := _newest_checkpoint(reader.path)) is not None:
-            return _from_tables(algorithm, *found)
+        if (found := _newest_checkpoint(reader.path, algorithm)) is not None:
+            if found.damage:
+                progress(f"The tables are those of step {found.step:,}: {found.damage}")
+            return _from_tables(algorithm, found.step, found.state)
     elif (policy := reader.policy_at()) is not None:
         # Stored in single precision: a third is made an exact third again.
         target = policy.target.astype(np.float64)
@@ -274,14 +290,16 @@ def load_own(reader: RunReader) -> Algorithm:
     return custom_algorithm.load(reader.path, reader.meta().get(custom_algorithm.META_KEY))
 
 
-def _newest_checkpoint(run_dir: Path) -> tuple[int, State] | None:
-    query = "SELECT step, state FROM checkpoints ORDER BY id DESC LIMIT 1"
-    with (
-        schema.explained(run_dir / schema.DATABASE),
-        contextlib.closing(schema.open_to_read(run_dir)) as connection,
-    ):
-        row = connection.execute(query).fetchone()
-    return (row[0], checkpoints.unpack(row[1])) if row else None
+def _newest_checkpoint(run_dir: Path, algorithm: MovingAlgorithm) -> checkpoints.Saved | None:
+    """The newest checkpoint that holds tables of this algorithm."""
+    file = run_dir / schema.DATABASE
+
+    def use(state: State) -> None:
+        with stored.trusted_by_nobody(file):
+            _from_tables(algorithm, 0, state)
+
+    with contextlib.closing(schema.open_to_read(run_dir)) as connection:
+        return checkpoints.newest_good(run_dir, connection, use)
 
 
 def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learned:

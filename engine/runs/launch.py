@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from engine import presets
-from engine.config.preset import Budget, LlmPreset, Preset
+from engine.config.preset import Budget, LlmPreset, Preset, algorithm_name
 from engine.core import child, private
 from engine.core.errors import INSTALL_LLM, UserError
 from engine.core.files import replace_file
@@ -28,7 +28,7 @@ from engine.learning.custom_file import CustomFile
 from engine.llm.evaluation.fit import check_fit
 from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve
-from engine.runs import custom_algorithm, library, schema
+from engine.runs import custom_algorithm, library, schema, stored
 from engine.runs.lock import RunLock
 from engine.runs.outcome import last_log_line
 from engine.runs.reader import RunReader
@@ -101,7 +101,7 @@ def create_run(
     if isinstance(preset, LlmPreset):
         preset = _checked_model(preset)
     name = run_name(name)
-    run_dir = new_folder(runs_dir or library.runs_dir(), name)
+    run_dir, now = new_folder(runs_dir or library.runs_dir(), name), datetime.now(UTC)
     try:
         with explained(run_dir):
             own = custom_algorithm.freeze(preset, run_dir)
@@ -111,10 +111,12 @@ def create_run(
                 id=run_dir.name,
                 preset_name=name,
                 title=preset.title,
-                created=datetime.now().astimezone().isoformat(timespec="seconds"),
+                created=now.isoformat(timespec="microseconds"),
+                order=library.next_in_order(run_dir.parent, now).isoformat(timespec="microseconds"),
                 state="starting",
                 generation=0,
-                **own,
+                # A file of the user's own is named, with its digest, in `own`.
+                **(own or {"algorithm": algorithm_name(preset)}),
             )
     except BaseException:
         shutil.rmtree(run_dir, ignore_errors=True)
@@ -206,6 +208,7 @@ def start_worker(
             f"`icemaze stop {run_dir.name}` ends it."
         )
     try:
+        schema.refuse_newer(run_dir)
         if resume:
             _prepare_resume(run_dir, overrides or [])
         # The number of a worker that is gone may be anybody's by now.
@@ -234,9 +237,12 @@ def _prepare_resume(run_dir: Path, overrides: list[str]) -> None:
             )
     file = run_dir / "preset.toml"
     meta = _read_meta(run_dir)
-    with explained(file):
-        text = file.read_text("utf-8")
-    preset = presets.parse(text, where="preset.toml", overrides=overrides, folder=run_dir, run=True)
+    text = stored.read_text(file)
+    with stored.trusted_by_nobody(file):
+        preset = presets.parse(
+            text, where="preset.toml", overrides=overrides, folder=run_dir, run=True
+        )
+    stored.check_algorithm(file, algorithm_name(preset), meta.get("algorithm"))
     if meta.get("state") == "finished":
         _check_budget(run_dir.name, preset.budget, meta)
     if overrides:

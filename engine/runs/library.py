@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import platformdirs
 
 from engine.core.errors import UserError
+from engine.runs import stored
+from engine.runs.index import RunIndex
 from engine.runs.lock import RunLock
-from engine.runs.reader import RunReader
 from engine.runs.records import RunSummary
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]+")
+NEWEST = ".newest"
+"""The file of a folder of runs with the `order` of the newest."""
 
 
 def runs_dir() -> Path:
@@ -27,46 +32,65 @@ def runs_dir() -> Path:
 
 
 def run_folders(folder: Path | None = None) -> list[Path]:
-    """The folders of all runs, newest first. Folders that are no runs are left alone."""
+    """The folders of all runs, by their names. Folders that are no runs are left alone.
+
+    A name begins with a local time: `list_runs` knows which run is the newest.
+    """
     folder = folder or runs_dir()
     try:
-        children = list(folder.iterdir())
+        with os.scandir(folder) as children:
+            names = [child.name for child in children if _is_id(child.name) and child.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from error
-    return sorted((c for c in children if _is_run(c)), key=lambda path: path.name, reverse=True)
+    return [folder / name for name in sorted(names)]
+
+
+def _is_id(name: str) -> bool:
+    return RUN_ID.fullmatch(name) is not None
 
 
 def _is_run(folder: Path) -> bool:
-    return RUN_ID.fullmatch(folder.name) is not None and folder.is_dir()
+    return _is_id(folder.name) and folder.is_dir()
 
 
 def list_runs(folder: Path | None = None) -> list[RunSummary]:
     """Every run in one line each, newest first; one that cannot be read says so."""
-    return [summarise(path) for path in run_folders(folder)]
+    return RunIndex(folder or runs_dir()).read(run_folders(folder))
 
 
-def summarise(run_dir: Path) -> RunSummary:
-    """A run in one line. Never raises: an unreadable one has state "broken"."""
+def next_in_order(folder: Path, now: datetime) -> datetime:
+    """The instant by which a run that starts now is ordered among those in a folder.
+
+    That is now, unless the clock was put back since the newest run: then just after that one. The
+    newest is noted in a file that may be lost at any time: then it is now.
+    """
     try:
-        with RunReader(run_dir) as reader:
-            head, meta = reader.head(), reader.meta()
-            return RunSummary(
-                id=run_dir.name,
-                path=run_dir,
-                state=head.state,
-                preset_name=meta["preset_name"],
-                title=meta["title"],
-                created=datetime.fromisoformat(meta["created"]),
-                step=head.step,
-                env_steps=head.env_steps,
-                episodes=head.episodes,
-                seconds=head.seconds,
-                success_rate=reader.success_rate(),
-            )
-    except (UserError, OSError, ValueError, KeyError, TypeError) as error:
-        return RunSummary(id=run_dir.name, path=run_dir, state="broken", broken=str(error))
+        descriptor = os.open(folder / NEWEST, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who has it starts now too
+            with contextlib.suppress(UserError, UnicodeError):
+                newest = stored.instant(folder / NEWEST, file.read(100))
+                now = max(now, newest + timedelta(microseconds=1))
+            file.seek(0)
+            file.truncate()
+            file.write(now.isoformat(timespec="microseconds"))
+    except OSError:
+        pass
+    return now
+
+
+def newest(folder: Path | None = None) -> RunSummary:
+    """The newest run. Raises UserError when there is none."""
+    folder = folder or runs_dir()
+    if runs := list_runs(folder):
+        return runs[0]
+    raise _none_in(folder)
+
+
+def _none_in(folder: Path) -> UserError:
+    return UserError(f"There are no runs in {folder}. `icemaze train PRESET` makes one.")
 
 
 def find_run(prefix: str | None = None, folder: Path | None = None) -> Path:
@@ -77,9 +101,9 @@ def find_run(prefix: str | None = None, folder: Path | None = None) -> Path:
     folder = folder or runs_dir()
     folders = run_folders(folder)
     if not folders:
-        raise UserError(f"There are no runs in {folder}. `icemaze train PRESET` makes one.")
+        raise _none_in(folder)
     if prefix is None:
-        return folders[0]
+        return newest(folder).path
     fitting = [path for path in folders if path.name.startswith(prefix)]
     exact = [path for path in fitting if path.name == prefix]
     if exact or len(fitting) == 1:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from engine.core.arrays import Floats
+from engine.runs import stored
 from engine.runs.records import Head
+
+NAMED = list[tuple[str, float | None]]
+"""Rows of a name and a number, null for NaN."""
 
 FIGURES = (
     "success_rate",
@@ -21,22 +25,27 @@ FIGURES = (
 )
 
 
-def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
-    """The figures of the last evaluation on training worlds, averaged over the worlds in it."""
-    figures = _last_means(db, "world_id IS NOT NULL")
-    metrics = _last_means(db, "world_id IS NULL")
+def final(db: sqlite3.Connection, head: Head, file: Path) -> dict[str, Any]:
+    """The figures of the last evaluation on training worlds, averaged over the worlds in it.
+
+    `file` is what error messages name. Raises UserError when it is damaged, as all here do.
+    """
+    figures = _last_means(db, file, "world_id IS NOT NULL")
+    metrics = _last_means(db, file, "world_id IS NULL")
     # Of a language model the best adapters are kept: theirs are the headline figures.
     last = {name: value for name, value in figures.items() if name in FIGURES}
     best = {name: figures[f"best_{name}"] for name in last if f"best_{name}" in figures}
     if best:
         metrics |= {f"final_{name}": value for name, value in last.items()}
         metrics |= {n: v for n, v in figures.items() if n.startswith("success_rate_map_")}
-        metrics |= _held_out(db)
+        metrics |= _held_out(db, file)
         figures = best
-    optimum = db.execute(
+    row = db.execute(
         "SELECT avg(optimal_return), avg(horizon_optimum), max(success_kind) FROM evaluations "
         "WHERE split = 'train' AND step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
     ).fetchone()
+    kinds = tuple[float | None, float | None, Literal["exact", "sampled"] | None]
+    optimum = stored.cells(file, kinds, row, "evaluations")
     return {
         "status": head.state,
         "env_steps": head.env_steps,
@@ -53,7 +62,7 @@ def final(db: sqlite3.Connection, head: Head) -> dict[str, Any]:
     }
 
 
-def per_agent(db: sqlite3.Connection) -> dict[str, Floats]:
+def per_agent(db: sqlite3.Connection, file: Path) -> dict[str, Floats]:
     """The last value of each figure for each agent, float64 [N] by name; NaN where there is none.
 
     Empty for a run that has not ended, and for one of an older version, which kept only means.
@@ -61,7 +70,9 @@ def per_agent(db: sqlite3.Connection) -> dict[str, Floats]:
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'per_agent'").fetchone():
         return {}
     found: dict[str, dict[int, float]] = {}
-    for name, agent, value in db.execute("SELECT name, agent, value FROM per_agent ORDER BY id"):
+    rows = db.execute("SELECT name, agent, value FROM per_agent ORDER BY id").fetchall()
+    kind = list[tuple[str, stored.Id, float | None]]
+    for name, agent, value in stored.cells(file, kind, rows, "per_agent"):
         found.setdefault(name, {})[agent] = math.nan if value is None else value
     return {
         name: np.array([values[agent] for agent in sorted(values)])
@@ -69,25 +80,26 @@ def per_agent(db: sqlite3.Connection) -> dict[str, Floats]:
     }
 
 
-def _held_out(db: sqlite3.Connection) -> dict[str, float]:
+def _held_out(db: sqlite3.Connection, file: Path) -> dict[str, float]:
     """The last figures on held-out mazes, with the kept adapters where they were evaluated."""
     rows = db.execute(
         "SELECT name, mean FROM metrics WHERE split = 'test' AND name LIKE '%success_rate' AND "
         "step = (SELECT max(step) FROM metrics WHERE split = 'test') ORDER BY id"
     ).fetchall()
-    return {f"held_out_{name}": math.nan if mean is None else mean for name, mean in rows}
+    return {f"held_out_{name}": mean for name, mean in _numbers(rows, file).items()}
 
 
-def success_rate(db: sqlite3.Connection) -> float | None:
+def success_rate(db: sqlite3.Connection, file: Path) -> float | None:
     """The newest success rate on training worlds, None before the first evaluation."""
     row = db.execute(
         "SELECT avg(mean) FROM metrics WHERE split = 'train' AND name = 'success_rate' AND step = "
         "(SELECT max(step) FROM metrics WHERE split = 'train' AND name = 'success_rate')"
     ).fetchone()
-    return None if row[0] is None else float(row[0])
+    (mean,) = stored.cells(file, tuple[float | None], row, "metrics")
+    return cast(float | None, mean)
 
 
-def _last_means(db: sqlite3.Connection, which: str) -> dict[str, float]:
+def _last_means(db: sqlite3.Connection, file: Path, which: str) -> dict[str, float]:
     """Means by name at the last step that has such rows (`world_id` null: the learner's own).
 
     Where a figure was given twice at that step, as by a run's last words, the later one counts.
@@ -98,7 +110,12 @@ def _last_means(db: sqlite3.Connection, which: str) -> dict[str, float]:
         f"AND {which} ORDER BY id DESC LIMIT 1) GROUP BY name, world_id) "
         "GROUP BY name ORDER BY min(id)"
     ).fetchall()
-    return {name: math.nan if mean is None else mean for name, mean in rows}
+    return _numbers(rows, file)
+
+
+def _numbers(rows: list[Any], file: Path) -> dict[str, float]:
+    found = stored.cells(file, NAMED, rows, "metrics")
+    return {name: math.nan if mean is None else mean for name, mean in found}
 
 
 STARTED = "started at"

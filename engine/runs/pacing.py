@@ -9,6 +9,13 @@ Clock = Callable[[], float]
 
 TICK = 0.05
 """Seconds a worker computes or sleeps before it looks at its commands again."""
+SLOWEST, FASTEST = 1e-6, 1e12
+"""Steps per second. Beyond them 1/p and its multiples are no numbers any more."""
+
+
+def within(pace: float | None) -> float | None:
+    """A pace that can be kept."""
+    return None if pace is None else min(max(pace, SLOWEST), FASTEST)
 
 
 class Pacer:
@@ -16,7 +23,7 @@ class Pacer:
 
     def __init__(self, clock: Clock, pace: float | None) -> None:
         self._clock = clock
-        self.pace = pace
+        self.pace = within(pace)
         self._last_due = -math.inf
         self.restart()
 
@@ -28,7 +35,7 @@ class Pacer:
         """Go at another pace, counted from the last step."""
         if self.pace is None:
             self._last_due = self._clock()
-        self.pace = pace
+        self.pace = within(pace)
 
     def due(self) -> int | None:
         """How many steps are due now; None means as many as you like.

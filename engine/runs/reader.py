@@ -10,20 +10,21 @@ import contextlib
 import json
 import math
 import time
-import tomllib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from engine import presets
+from engine.config.preset import Preset, algorithm_name
 from engine.core import private
 from engine.core.arrays import Floats
 from engine.core.errors import UserError
 from engine.learning.events import (
     Episode,
     Evaluation,
+    Event,
     Group,
     Live,
     Pair,
@@ -32,16 +33,21 @@ from engine.learning.events import (
     Step,
     Tuned,
     World,
-    decode,
 )
-from engine.runs import commands, outcome, schema
+from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
 from engine.runs.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
 
 Split = Literal["train", "test"]
-E = TypeVar("E")
+E = TypeVar("E", bound=Event)
+
+METRIC_ROWS = list[
+    tuple[stored.Id, str, stored.Id, int | None, float | None, float | None, float | None]
+]
+"""id, name, step, world id, mean, low, high"""
+COUNT_ROWS = list[tuple[str, stored.Id, stored.Id]]
 
 LAUNCH_GRACE = timedelta(seconds=10)
 """How long a run just created may be without a worker before it counts as dead."""
@@ -58,10 +64,12 @@ class RunReader:
         another user's."""
         self.path = Path(run_dir)
         self.id = self.path.name
+        self._file = self.path / schema.DATABASE
         private.check_own(self.path, "run")
-        if not (self.path / schema.DATABASE).is_file():
+        if not self._file.is_file():
             raise UserError(f"{self.path}: there is no run here (no {schema.DATABASE}).")
         if not is_alive(self.path):
+            schema.refuse_newer(self.path)
             schema.leave_wal(self.path)
         self._db = schema.open_to_read(self.path)
         self._data_version = -1
@@ -96,26 +104,26 @@ class RunReader:
         meta = self.meta()
         generation = int(meta.get("generation", 0))
         if self._info is None or self._info[0] != generation:
-            file = self.path / "preset.toml"
-            try:
-                data = tomllib.loads(file.read_text("utf-8"))
-                preset = presets.convert(data, str(file), self.path, run=True)
-            except (OSError, ValueError) as error:
-                raise UserError(f"{file}: cannot be read ({error}). The run is damaged.") from error
             info = RunInfo(
                 id=self.id,
                 path=self.path,
-                preset_name=meta["preset_name"],
-                preset=preset,
-                created=datetime.fromisoformat(meta["created"]),
+                preset_name=stored.fact(self._file, meta, "preset_name"),
+                preset=self._preset(meta),
+                created=stored.instant(self._file, stored.fact(self._file, meta, "created")),
             )
             self._info = (generation, info)
         return self._info[1]
 
+    def _preset(self, meta: dict[str, Any]) -> Preset:
+        file = self.path / "preset.toml"
+        with stored.trusted_by_nobody(file):
+            preset = presets.convert(stored.toml(file), str(file), self.path, run=True)
+        stored.check_algorithm(file, algorithm_name(preset), meta.get("algorithm"))
+        return preset
+
     def meta(self) -> dict[str, Any]:
         """The `meta` table: state, counters and whatever else has no step."""
-        rows = self._all("SELECT key, value FROM meta")
-        return {key: json.loads(value) for key, value in rows}
+        return stored.meta(self._file, self._all("SELECT key, value FROM meta"))
 
     def state(self) -> RunState:
         """What the run is doing, including `dead`: a worker that ended without saying so."""
@@ -126,8 +134,8 @@ class RunReader:
         if state in ENDED or is_alive(self.path):
             return cast(RunState, state)
         if state == "starting" and meta.get("pid") is None:  # with one it has lived
-            age = datetime.now().astimezone() - datetime.fromisoformat(meta["created"])
-            if age < LAUNCH_GRACE:
+            created = stored.instant(self._file, stored.fact(self._file, meta, "created"))
+            if abs(datetime.now(UTC) - created) < LAUNCH_GRACE:  # the clock may be put back
                 return "starting"
         # It may have ended properly between the two looks.
         now = self.meta().get("state", "starting")
@@ -189,30 +197,29 @@ class RunReader:
         """
         head = self.head()
         with self._snapshot():
-            return outcome.final(self._db, head)
+            return outcome.final(self._db, head, self._file)
 
     def per_agent(self) -> dict[str, Floats]:
         """The last value of each figure for each of the N agents: float64 [N] by name, NaN where
         an agent has none. Empty before the run has ended."""
         with self._snapshot():
-            return outcome.per_agent(self._db)
+            return outcome.per_agent(self._db, self._file)
 
     def success_rate(self) -> float | None:
         """The newest success rate on training worlds; None before the first evaluation."""
         with self._snapshot():
-            return outcome.success_rate(self._db)
+            return outcome.success_rate(self._db, self._file)
 
     # ------------------------------------------------------------ the record
 
     def worlds(self) -> list[World]:
         """Every maze the run has met, in order."""
-        rows = self._all("SELECT payload FROM worlds ORDER BY id")
-        return [_event(World, row[0]) for row in rows]
+        return self._events(World, "worlds", self._all("SELECT payload FROM worlds ORDER BY id"))
 
     def world(self, world_id: int) -> World | None:
         """The world of that id."""
         row = self._first("SELECT payload FROM worlds WHERE world_id = ?", world_id)
-        return _event(World, row[0]) if row else None
+        return self._event(World, "worlds", row)
 
     def world_at(self, step: int) -> World | None:
         """The training world that holds at `step`: the newest one from then or before."""
@@ -221,7 +228,7 @@ class RunReader:
             "ORDER BY step DESC, id DESC LIMIT 1",
             step,
         )
-        return _event(World, row[0]) if row else None
+        return self._event(World, "worlds", row)
 
     def curves(
         self, names: list[str] | None = None, split: Split = "train", until: int | None = None
@@ -239,6 +246,7 @@ class RunReader:
                 self._curve_cursor.get(split, 0),
                 split,
             )
+        rows = stored.cells(self._file, METRIC_ROWS, rows, "metrics")
         by_name: dict[str, list[Row]] = {}
         for row in rows:
             by_name.setdefault(row[1], []).append(row[2:])
@@ -258,7 +266,7 @@ class RunReader:
             "ORDER BY id",
             *TIMES,
         )
-        for name, step, count in rows:
+        for name, step, count in stored.cells(self._file, COUNT_ROWS, rows, "metrics"):
             steps, counts = found.setdefault(name, ([], []))
             steps.append(step)
             counts.append(count)
@@ -284,7 +292,7 @@ class RunReader:
             NEWEST if step is None else step,
             world_id,
         )
-        return _event(Evaluation, row[0]) if row else None
+        return self._event(Evaluation, "evaluations", row)
 
     def policy_at(self, step: int | None = None, world_id: int | None = None) -> Policy | None:
         """The newest recorded policy at or before `step` (default: of all)."""
@@ -294,7 +302,7 @@ class RunReader:
             NEWEST if step is None else step,
             world_id,
         )
-        return _event(Policy, row[0]) if row else None
+        return self._event(Policy, "policies", row)
 
     def episodes(self, until: int | None = None, limit: int = 50) -> list[EpisodeRow]:
         """Recorded episodes ended at or before step `until`, newest first."""
@@ -304,14 +312,14 @@ class RunReader:
             NEWEST if until is None else until,
             limit,
         )
-        return [_episode_row(row) for row in rows]
+        return stored.rows(self._file, EpisodeRow, [_episode_row(row) for row in rows], "episodes")
 
     def episode(self, episode_id: int) -> Episode:
         """A whole episode. Raises UserError when a resume has deleted it."""
         row = self._first("SELECT payload FROM episodes WHERE id = ?", episode_id)
-        if row is None:
+        if (episode := self._event(Episode, "episodes", row)) is None:
             raise UserError(f"{self.id}: there is no episode {episode_id}; the run was resumed.")
-        return _event(Episode, row[0])
+        return episode
 
     def groups(self, until: int | None = None) -> list[GroupRow]:
         """The groups recorded up to update `until` (default: all), in order."""
@@ -321,14 +329,14 @@ class RunReader:
             "SELECT id, step, idx, world_id, size FROM groups WHERE step <= ? ORDER BY step, id",
             NEWEST if until is None else until,
         )
-        return [GroupRow(**dict(zip(GroupRow.__struct_fields__, row, strict=True))) for row in rows]
+        return stored.rows(self._file, GroupRow, rows, "groups")
 
     def group(self, group_id: int) -> Group:
         """A group with its members. Raises UserError when a resume has deleted it."""
         row = self._first("SELECT payload FROM groups WHERE id = ?", group_id)
-        if row is None:
+        if (group := self._event(Group, "groups", row)) is None:
             raise UserError(f"{self.id}: there is no group {group_id}; the run was resumed.")
-        return _event(Group, row[0])
+        return group
 
     def notes(self, after_id: int = 0) -> list[NoteRow]:
         """Notes newer than `after_id`, oldest first."""
@@ -336,29 +344,28 @@ class RunReader:
             "SELECT id, step, level, text, remedy, term FROM notes WHERE id > ? ORDER BY id",
             after_id,
         )
-        return [NoteRow(**dict(zip(NoteRow.__struct_fields__, row, strict=True))) for row in rows]
+        return stored.rows(self._file, NoteRow, rows, "notes")
 
     def tunes(self) -> list[Tuned]:
         """What was changed while the run was going, in order."""
-        return [_event(Tuned, row[0]) for row in self._all("SELECT payload FROM tunes ORDER BY id")]
+        return self._events(Tuned, "tunes", self._all("SELECT payload FROM tunes ORDER BY id"))
 
     def pairs(self, until: int | None = None) -> list[Pair]:
         """Every pair of completions shown up to update `until` (default: all), in order."""
-        return [_event(Pair, row) for row in self._ratings("pair", until)]
+        return self._events(Pair, "ratings", self._ratings("pair", until))
 
     def preferences(self, until: int | None = None) -> list[Preference]:
         """Every answer about a pair up to update `until` (default: all), in order."""
-        return [_event(Preference, row) for row in self._ratings("preference", until)]
+        return self._events(Preference, "ratings", self._ratings("preference", until))
 
-    def _ratings(self, kind: str, until: int | None) -> list[bytes]:
+    def _ratings(self, kind: str, until: int | None) -> list[Any]:
         if not self._first("SELECT 1 FROM sqlite_master WHERE name = 'ratings'"):
             return []  # a run of an older version, which asked nobody
-        rows = self._all(
+        return self._all(
             "SELECT payload FROM ratings WHERE kind = ? AND step <= ? ORDER BY id",
             kind,
             NEWEST if until is None else until,
         )
-        return [row[0] for row in rows]
 
     # ------------------------------------------------------------ the live edge
 
@@ -371,9 +378,10 @@ class RunReader:
             rows = self._all("SELECT id, payload FROM live WHERE id > ? ORDER BY id", newest)
             policy = self._first("SELECT payload FROM live WHERE id = 0") if rows else None
         self._batches = {id_: batch for id_, batch in self._batches.items() if id_ >= oldest}
-        self._batches.update({id_: _event(Live, payload) for id_, payload in rows})
+        for id_, payload in rows:
+            self._batches[id_] = stored.event(self._file, Live, payload, "live")
         if policy is not None:
-            self._policy = _event(Policy, policy[0])
+            self._policy = stored.event(self._file, Policy, policy[0], "live")
         if not self._batches:
             return None
         # By episode and t: all moves of a language model's update have the same step.
@@ -407,7 +415,7 @@ class RunReader:
                 f"`icemaze train --resume {self.id}` goes on with it."
             )
         with contextlib.closing(schema.open_to_write(self.path)) as connection:
-            with schema.explained(self.path / schema.DATABASE):
+            with schema.explained(self._file):
                 cursor = connection.execute(
                     "INSERT INTO commands (name, args, sent_at) VALUES (?, ?, ?)",
                     (name, json.dumps(args), time.time()),
@@ -419,8 +427,8 @@ class RunReader:
         row = self._first(
             "SELECT id, name, status, reply, applied_step FROM commands WHERE id = ?", command_id
         )
-        names = commands.CommandReply.__struct_fields__
-        return commands.CommandReply(**dict(zip(names, row, strict=True))) if row else None
+        found = stored.rows(self._file, commands.CommandReply, [row] if row else [], "commands")
+        return found[0] if found else None
 
     def wait_reply(self, command_id: int, timeout: float = 10.0) -> commands.CommandReply:
         """Wait for the answer. Raises UserError when none came in `timeout` seconds."""
@@ -452,35 +460,33 @@ class RunReader:
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:
         """One short read transaction, so that several looks see the same moment."""
-        with schema.explained(self.path / schema.DATABASE):
+        with schema.explained(self._file):
             self._db.execute("BEGIN")
             try:
                 yield
             finally:
                 self._db.execute("COMMIT")
 
+    def _events(self, kind: type[E], table: str, rows: list[Any]) -> list[E]:
+        return [stored.event(self._file, kind, row[0], table) for row in rows]
+
+    def _event(self, kind: type[E], table: str, row: Any) -> E | None:
+        return stored.event(self._file, kind, row[0], table) if row else None
+
     def _all(self, sql: str, *values: Any) -> list[Any]:
-        with schema.explained(self.path / schema.DATABASE):
+        with schema.explained(self._file):
             return self._db.execute(sql, values).fetchall()
 
     def _first(self, sql: str, *values: Any) -> Any:
-        with schema.explained(self.path / schema.DATABASE):
+        with schema.explained(self._file):
             return self._db.execute(sql, values).fetchone()
 
 
-def _event(kind: type[E], payload: bytes) -> E:
-    event = decode(payload)
-    if not isinstance(event, kind):
-        raise UserError(f"The run is damaged: found a {type(event).__name__}, not {kind.__name__}.")
-    return event
-
-
-def _real(number: float | None) -> float:
+def _real(number: Any) -> Any:
     return math.nan if number is None else number
 
 
-def _episode_row(row: Any) -> EpisodeRow:
-    values = dict(zip(EpisodeRow.__struct_fields__, row, strict=True))
-    reals = {name: _real(values[name]) for name in ("total_return", "score")}
-    flags = {name: bool(values[name]) for name in ("success", "terminated", "truncated")}
-    return EpisodeRow(**{**values, **reals, **flags})
+def _episode_row(row: Any) -> list[Any]:
+    """A row with NaN for what SQLite has as null, and flags for its ones and zeros."""
+    reals, flags = [_real(number) for number in row[6:8]], [flag == 1 for flag in row[8:]]
+    return [*row[:6], *reals, *flags]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from engine.config.preset import Preset
+if TYPE_CHECKING:  # a list of runs needs no preset, and not the NumPy that presets need
+    from engine.config.preset import Preset
 
 RunState = Literal["starting", "running", "paused", "stopped", "finished", "failed", "dead"]
 
@@ -99,15 +100,30 @@ class NoteRow(Record, frozen=True, kw_only=True):
     term: str
 
 
+class Limits(Record, frozen=True, kw_only=True):
+    """The limits of a run's budget, as far as a list shows how much of them is used up."""
+
+    env_steps: int | None = None
+    episodes: int | None = None
+    updates: int | None = None
+    seconds: float | None = None
+
+
 class RunSummary(Record, frozen=True, kw_only=True):
-    """A run in one line of a list. `broken` says why its store cannot be read."""
+    """A run in one line of a list. `broken` says why its store cannot be read.
+
+    `order` is the instant that lists go by, `created` what the clock said; both are in UTC. They
+    differ where the clock was put back between two runs.
+    """
 
     id: str
     path: Path
     state: RunState | Literal["broken"]
+    order: datetime
     preset_name: str = ""
     title: str = ""
     created: datetime | None = None
+    budget: Limits | None = None
     step: int = 0
     env_steps: int = 0
     episodes: int = 0

@@ -15,11 +15,14 @@ from urllib.parse import quote
 
 from engine.core import private
 from engine.core.errors import StorageError, UserError
+from engine.runs import stored
 from engine.runs.filesystem import network_filesystem
 
 DATABASE = "run.db"
 SCHEMA_VERSION = 4
 BUSY_SECONDS = 10.0
+DAMAGE = ("not a database", "malformed", "no such", "already exists", "duplicate", "has no column")
+"""Words of what SQLite says about a file that is not as Ice Maze has written it."""
 
 RECORD = (
     "worlds",
@@ -103,14 +106,15 @@ CREATE TABLE tunes (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
   payload BLOB NOT NULL);
 
--- id 0 is the checkpoint before step 0, id 1 the newest. The last_ columns hold the last row of
--- each table that the state already knows of: a resumed run deletes the rows after it.
+-- id 0 is the checkpoint before step 0, id 1 the newest, id -1 the one before that. The last_
+-- columns hold the last row of each table that the state already knows of: a resumed run deletes
+-- the rows after it.
 CREATE TABLE checkpoints (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, counters TEXT NOT NULL, state BLOB NOT NULL,
   {last_columns});
 
--- saved: the newest checkpoint's state contains this tune, edit or answer, so that resume need not
--- replay it.
+-- saved: how many checkpoints after the first contain this tune, edit or answer, so that resume
+-- need not replay it: 1 the newest, 2 the one before it too.
 CREATE TABLE commands (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, args TEXT NOT NULL,
   sent_at REAL NOT NULL, status TEXT NOT NULL DEFAULT 'pending', reply TEXT NOT NULL DEFAULT '',
@@ -139,18 +143,21 @@ def explained(path: Path) -> Iterator[None]:
         raise  # our own mistake, not the user's
     except sqlite3.DatabaseError as error:
         text = str(error)
+        if "UTF-8" in text:
+            raise stored.damaged(path, "a text in it is not UTF-8") from error
+        if any(words in text for words in DAMAGE):
+            raise stored.damaged(path, text) from error
         if "full" in text:
             advice = "The disk is full; make room"
         elif "readonly" in text or "unable to open" in text:
             advice = "Check that the folder exists and is yours to write"
         elif "locked" in text:
             advice = "Another program holds the file; close it and try again"
-        elif "not a database" in text or "malformed" in text or "no such" in text:
-            advice = "The file is damaged or not a run; remove the run, or restore the file"
-            raise UserError(f"{path}: {text}. {advice}.") from error
         else:
             advice = "Check the disk and the folder's permissions"
         raise StorageError(f"{path}: {text}. {advice}.") from error
+    except OverflowError as error:  # a number from a damaged row, asked for in another table
+        raise stored.damaged(path, str(error)) from error
 
 
 def create(run_dir: Path) -> None:
@@ -167,8 +174,12 @@ def open_to_write(run_dir: Path) -> sqlite3.Connection:
     path = run_dir / DATABASE
     with explained(path):
         connection = _open_checked(path, "mode=rw")
-        _bring_up_to_date(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            _bring_up_to_date(connection, path)
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
@@ -201,12 +212,10 @@ def _connect(uri: str) -> sqlite3.Connection:
     )
 
 
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     """Add to a run of an older version what it lacks."""
-    (version,) = connection.execute(
-        "SELECT value FROM meta WHERE key = 'schema_version'"
-    ).fetchone() or ("1",)
-    steps = [UPGRADES[v] for v in range(int(version) + 1, SCHEMA_VERSION + 1)]
+    version = check_version(connection, path)
+    steps = [UPGRADES[v] for v in range(version + 1, SCHEMA_VERSION + 1)]
     if steps:
         connection.executescript(
             "BEGIN;"
@@ -219,15 +228,39 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
         )
 
 
-def check_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise UserError when the run was written by a newer Ice Maze."""
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version. Raises UserError when it is of a newer Ice Maze, or none at all, and for
+    a store with views or triggers: they could make reading endless, or writing impossible."""
+    foreign = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+    if found := connection.execute(foreign).fetchone():
+        raise stored.damaged(path, f"it has the {found[0]} {found[1]!r}, and should have none")
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    version = int(row[0]) if row else 0
+    if row is None:
+        raise stored.damaged(path, "meta has no schema_version")
+    version: int = stored.value(path, row[0], int, "meta.schema_version")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path}: this run was written by a newer Ice Maze (schema version {version}, this "
             f"one knows {SCHEMA_VERSION}). Update with `pip install -U icemaze`."
         )
+    if version < 1:
+        raise UserError(
+            f"{path}: there has never been a schema version {version}, so this run is not touched; "
+            f"put back a copy of it, or delete it: icemaze rm {stored.run_of(path)}"
+        )
+    return version
+
+
+def refuse_newer(run_dir: Path) -> None:
+    """Raise UserError for a run of a version that is not known, before anything of it is touched.
+
+    For runs without a worker: even to read a write-ahead log SQLite writes files beside it. Without
+    that log the file may be half of something, so nothing but a clear answer counts here.
+    """
+    path = run_dir / DATABASE
+    if _uses_wal(path):
+        with contextlib.suppress(sqlite3.Error, stored.DamagedError):
+            _open_checked(path, "mode=ro&immutable=1").close()
 
 
 def choose_journal(connection: sqlite3.Connection, run_dir: Path) -> str:
@@ -252,9 +285,7 @@ def leave_wal(run_dir: Path) -> bool:
     """
     path = run_dir / DATABASE
     try:
-        with path.open("rb") as file:
-            header = file.read(20)
-        if header[18:19] != b"\x02":  # 2: the file says it uses a write-ahead log
+        if not _uses_wal(path):
             return True
         with contextlib.closing(_connect(f"file:{quote(str(path))}?mode=rw")) as connection:
             connection.execute("PRAGMA busy_timeout = 100")
@@ -262,3 +293,12 @@ def leave_wal(run_dir: Path) -> bool:
     except (OSError, sqlite3.Error):
         return False
     return bool(mode == "delete")
+
+
+def _uses_wal(path: Path) -> bool:
+    """Whether the file says that it uses a write-ahead log."""
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:19] == b"\x02"
+    except OSError:
+        return False

@@ -10,19 +10,20 @@ from collections.abc import Callable
 from typing import Literal
 
 from engine import presets
-from engine.config.preset import Preset
+from engine.config.preset import Preset, algorithm_name
 from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
-from engine.runs import commands, custom_algorithm, outcome
+from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.full_disk import PatientDisk
 from engine.runs.lock import is_alive
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
-from engine.runs.store import Replay, RunWriter
+from engine.runs.store import Replay, RunWriter, not_repeated
 from engine.tabular.custom.loading import CustomFileError
 
 Status = Literal["finished", "stopped"]
+Level = Literal["info", "warning", "error"]
 MakeLearner = Callable[[Preset], Learner]
 
 log = logging.getLogger("icemaze.worker")
@@ -53,10 +54,13 @@ class Task:
 def _load(learner: Learner, state: State) -> None:
     try:
         learner.load(state)
-    except (KeyError, ValueError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a state of another algorithm, or of another version, of any kind
         raise LastingError(
-            "The checkpoint was written by another version of Ice Maze and does not fit this one "
-            f"({error}). What the run recorded can still be opened; start a new run to go on."
+            "The checkpoint was written by another version of Ice Maze, or with another "
+            f"algorithm than preset.toml names, and does not fit ({error}). What the run recorded "
+            "can still be opened; put the old preset.toml back, or start a new run to go on."
         ) from error
 
 
@@ -105,7 +109,9 @@ class Session:
             status = self._loop()
             self._finish(status)
         except Exception as error:
-            expected = isinstance(error, UserError) and not isinstance(error, CustomFileError)
+            # What looks like damage may be a mistake of ours after all.
+            traced = (CustomFileError, stored.DamagedError)
+            expected = isinstance(error, UserError) and not isinstance(error, traced)
             log.error("failed: %s", error, exc_info=None if expected else error)
             if isinstance(error, FolderGoneError) and is_alive(self.writer.run_dir):
                 return False  # another worker is at the folder now, and has its say there
@@ -118,16 +124,16 @@ class Session:
         return True
 
     def _begin(self) -> None:
-        text = (self.writer.run_dir / "preset.toml").read_text("utf-8")
+        file = self.writer.run_dir / "preset.toml"
+        text = stored.read_text(file)
         custom_algorithm.checked(self.writer.run_dir, self.own)
-        preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
+        with stored.trusted_by_nobody(file):
+            preset = presets.parse(text, where="preset.toml", folder=self.writer.run_dir)
+        stored.check_algorithm(file, algorithm_name(preset), self.writer.meta("algorithm"))
         custom_algorithm.record(self.writer.run_dir, preset)
         self.budget_seconds = preset.budget.seconds
         learner = self.make_learner(preset)
-        restart = self.writer.rewind()
-        if restart is not None:
-            _load(learner, restart.state)
-            self.replays.extend(restart.replays)
+        restart = self.writer.rewind(lambda state: _load(learner, state))
         self.learner = learner
         if isinstance(learner, HeavyLearner):
             learner.interrupted = self._somebody_waits
@@ -140,6 +146,10 @@ class Session:
         for text in notes:
             if text:
                 self._note("info", text)
+        if restart is not None:
+            self.replays.extend(restart.replays)
+            for text in restart.warnings:
+                self._note("warning", text)
         self.recorder.commit()
         learner.prepare()  # before the stopwatch starts: compiling is not training
         if restart is None:
@@ -245,9 +255,7 @@ class Session:
             error=error,
         )
 
-    def _note(
-        self, level: Literal["info", "error"], text: str, remedy: str = "", step: int | None = None
-    ) -> None:
+    def _note(self, level: Level, text: str, remedy: str = "", step: int | None = None) -> None:
         step = self.learner.counters.step if step is None else step
         self.writer.write([Note(step=step, level=level, text=text, remedy=remedy)])
 
@@ -301,7 +309,11 @@ class Session:
     def _apply_replays(self) -> None:
         """Repeat tunes, edits and answers the checkpoint lacks, at exactly their steps."""
         while self.replays and self.replays[0].step <= self.learner.counters.step:
-            self.recorder.take(self._change(self.replays.popleft().command))
+            replay = self.replays.popleft()
+            try:
+                self.recorder.take(self._change(replay.command))
+            except UserError as error:
+                self._note("warning", not_repeated(replay.id, str(error)))
 
     def _not_yet(self) -> list[int]:
         return [replay.id for replay in self.replays]
@@ -320,12 +332,14 @@ class Session:
         self._last_look = now
         if self.writer.newest_command() == self._last_command:
             return
-        for command_id, name, args in self.writer.pending_commands(self._last_command):
-            self._last_command = command_id
+        for asked in self.writer.pending_commands(self._last_command):
+            self._last_command = asked.id
             try:
-                self._obey(command_id, commands.parse(name, args))
+                if asked.command is None:
+                    raise UserError(asked.problem)
+                self._obey(asked.id, asked.command)
             except UserError as error:
-                self._answer(command_id, "refused", str(error))
+                self._answer(asked.id, "refused", str(error))
         self._last_command = max(self._last_command, self.writer.newest_command())
         self.recorder.commit()
 

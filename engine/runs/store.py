@@ -8,7 +8,7 @@ import json
 import math
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,14 @@ from engine.learning.events import (
     encode,
 )
 from engine.learning.learner import Counters, State
-from engine.runs import checkpoints, commands, schema
+from engine.runs import checkpoints, commands, schema, stored
+from engine.runs.checkpoints import FIRST, NEWEST, PREVIOUS
 from engine.runs.lock import LOCK_FILE
 from engine.runs.schema import RECORD
 
 LIVE_STEPS = 2000
 """How many steps the live ring keeps."""
 
-FIRST, NEWEST = 0, 1
 REPLAYED = "name IN ('tune', 'edit', 'prefer', 'score')"
 
 
@@ -59,6 +59,8 @@ class Restart(msgspec.Struct, frozen=True):
     step: int
     state: State
     replays: list[Replay]
+    warnings: list[str]
+    """What had to be passed over because it is damaged."""
 
 
 class RunWriter:
@@ -78,8 +80,9 @@ class RunWriter:
             row = self.connection.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'live'"
             ).fetchone()
+        file = run_dir / schema.DATABASE
         self._files = {name: _identity(run_dir / name) for name in (schema.DATABASE, LOCK_FILE)}
-        self._live_id: int = row[0] if row else 0
+        self._live_id: int = stored.cells(file, tuple[stored.Id], row or (0,), "sqlite_sequence")[0]
         self._ring: deque[tuple[int, int]] = deque()
         self._ring_steps = 0
         self._queue: list[tuple[str, tuple[Any, ...]]] = []
@@ -95,8 +98,11 @@ class RunWriter:
 
     def meta(self, key: str, default: Any = None) -> Any:
         """The committed value of a meta key."""
-        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else default
+        file = self.run_dir / schema.DATABASE
+        query = "SELECT key, value FROM meta WHERE key = ?"
+        with schema.explained(file):
+            rows = self.connection.execute(query, (key,)).fetchall()
+        return stored.meta(file, rows).get(key, default)
 
     def set_meta(self, **values: Any) -> None:
         """Set keys (any JSON values) with the next commit; unchanged ones cost nothing."""
@@ -229,17 +235,20 @@ class RunWriter:
 
     def newest_command(self) -> int:
         """The id of the newest command; cheap enough to ask at every tick."""
-        return int(
-            self.connection.execute("SELECT coalesce(max(id), 0) FROM commands").fetchone()[0]
-        )
+        with schema.explained(self.run_dir / schema.DATABASE):
+            row = self.connection.execute("SELECT coalesce(max(id), 0) FROM commands").fetchone()
+        return int(row[0])
 
-    def pending_commands(self, after: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
-        """Commands (id, name, arguments) nobody answered yet, oldest first."""
-        rows = self.connection.execute(
-            "SELECT id, name, args FROM commands WHERE id > ? AND status = 'pending' ORDER BY id",
-            (after,),
-        ).fetchall()
-        return [(row[0], row[1], json.loads(row[2])) for row in rows]
+    def pending_commands(self, after: int = 0) -> list[commands.Written]:
+        """Commands nobody answered yet, oldest first. Anybody can insert such rows."""
+        with schema.explained(self.run_dir / schema.DATABASE):
+            # As bytes, whatever they are: text that is not UTF-8 would spoil the whole answer.
+            rows = self.connection.execute(
+                f"SELECT id, {commands.COLUMNS} FROM commands "
+                "WHERE id > ? AND status = 'pending' ORDER BY id",
+                (after,),
+            ).fetchall()
+        return [commands.written(*row) for row in rows]
 
     def answer(self, command_id: int, status: str, reply: str, step: int) -> None:
         """Say what became of a command, with the next commit."""
@@ -260,7 +269,7 @@ class RunWriter:
         first: bool = False,
         not_yet: Iterable[int] = (),
     ) -> None:
-        """Save the state with everything written so far. Only the first and the newest are kept.
+        """Save the state with everything written so far. The first and the two newest are kept.
 
         `not_yet` are the ids of commands that wait to be replayed at a later step.
         """
@@ -271,51 +280,80 @@ class RunWriter:
             json.dumps(msgspec.to_builtins(counters)),
             checkpoints.pack(state),
         )
+        if not first:
+            older = "UPDATE OR REPLACE checkpoints SET id = ? WHERE id = ?"
+            self._queue.append((older, (PREVIOUS, NEWEST)))
         self._queue.append((f"REPLACE INTO checkpoints VALUES (?, ?, ?, ?, {last})", values))
         waiting = ", ".join(str(int(i)) for i in not_yet)
         self._queue.append(
             (
-                "UPDATE commands SET saved = 1 WHERE saved = 0 AND status = 'done' "
+                "UPDATE commands SET saved = min(saved + 1, 2) WHERE status = 'done' "
                 f"AND {REPLAYED} AND id NOT IN ({waiting})",
                 (),
             )
         )
 
-    def rewind(self) -> Restart | None:
-        """Go back to the newest checkpoint: delete what came after, start a new generation.
+    def rewind(self, load: Callable[[State], object] = lambda state: None) -> Restart | None:
+        """Go back to the newest good checkpoint, which `load` accepts by raising no UserError:
+        delete what came after, start a new generation.
 
         One transaction, committed at once. None when the run never got as far as checkpoint 0.
+        Raises UserError when no checkpoint is good; then nothing is deleted.
         """
-        with schema.explained(self.run_dir / schema.DATABASE):
-            row = self.connection.execute(
-                "SELECT * FROM checkpoints ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-            # Read first: of a run whose checkpoint is lost nothing is deleted.
-            state = checkpoints.whole(self.run_dir, checkpoints.unpack(row[3])) if row else {}
+        file = self.run_dir / schema.DATABASE
+        saved = checkpoints.newest_good(self.run_dir, self.connection, load)
+        with schema.explained(file):
             with self._transaction():
-                last = row[4:] if row else (0,) * len(RECORD)
+                last = saved.last if saved else (0,) * len(RECORD)
                 for table, last_id in zip(RECORD, last, strict=True):
                     self.connection.execute(f"DELETE FROM {table} WHERE id > ?", (last_id,))
                 self.connection.execute("DELETE FROM live")
                 self.connection.execute("DELETE FROM meta WHERE key = 'finished'")
-                if row:
-                    self.set_meta(generation=self.generation + 1, counters=json.loads(row[2]))
+                if saved:
+                    self._forget_newer(saved)
+                    self.set_meta(generation=self.generation + 1, counters=saved.counters)
                     self._write_meta()
             self.discard()
-            if not row:
+            if saved is None:
                 return None
-            return Restart(row[1], state, self._replays())
+            replays, warnings = self._replays()
+        if saved.damage:
+            warnings = [
+                f"The newest checkpoint was passed over and the one of step {saved.step:,} was "
+                f"used: {saved.damage}",
+                *warnings,
+            ]
+        return Restart(saved.step, saved.state, replays, warnings)
 
-    def _replays(self) -> list[Replay]:
+    def _forget_newer(self, saved: checkpoints.Saved) -> None:
+        """Delete the damaged checkpoints after the one that is used; what only they contained of
+        tunes, edits and answers is to be replayed."""
+        passed = {NEWEST: 0, PREVIOUS: 1, FIRST: 2}[saved.id]
+        if not passed:
+            return
+        newer = (NEWEST,) if saved.id == PREVIOUS else (NEWEST, PREVIOUS)
+        for which in newer:
+            self.connection.execute("DELETE FROM checkpoints WHERE id = ?", (which,))
+        if saved.id == PREVIOUS:
+            move = "UPDATE checkpoints SET id = ? WHERE id = ?"
+            self.connection.execute(move, (NEWEST, PREVIOUS))
+        self.connection.execute("UPDATE commands SET saved = max(0, saved - ?)", (passed,))
+
+    def _replays(self) -> tuple[list[Replay], list[str]]:
+        """What is to be repeated, in order, and sentences about what cannot be."""
         rows = self.connection.execute(
-            "SELECT id, applied_step, name, args FROM commands "
-            f"WHERE status = 'done' AND saved = 0 AND {REPLAYED} "
-            "ORDER BY applied_step, id"
+            f"SELECT id, {commands.COLUMNS}, applied_step FROM commands "
+            f"WHERE status = 'done' AND saved = 0 AND {REPLAYED} ORDER BY applied_step, id"
         ).fetchall()
-        return [
-            Replay(id_, step, commands.parse(name, json.loads(args)))
-            for id_, step, name, args in rows
-        ]
+        replays, warnings = [], []
+        for id_, name, args, step in rows:
+            found = commands.written(id_, name, args)
+            if found.command is None or not isinstance(step, int) or step < 0:
+                problem = found.problem or f"its step is {step!r}"
+                warnings.append(not_repeated(id_, problem))
+            else:
+                replays.append(Replay(id_, step, found.command))
+        return replays, warnings
 
     # ------------------------------------------------------------ transactions
 
@@ -385,3 +423,11 @@ def _counts(event: Update) -> tuple[int, int, int]:
 def _real(number: float) -> float | None:
     """SQLite has no NaN: it becomes NULL."""
     return None if math.isnan(number) else float(number)
+
+
+def not_repeated(command_id: int, why: str) -> str:
+    """The sentence about a tune, edit or answer that a resume cannot repeat."""
+    return (
+        f"A change made before the run was resumed (command {command_id}) was left out, because it "
+        f"cannot be repeated: {why}"
+    )

@@ -18,7 +18,7 @@ from engine.core.arrays import Array
 from engine.core.errors import LastingError, UserError
 from engine.exact.evaluate_compiled import exact_figures
 from engine.learning.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
-from engine.learning.learner import Counters, State
+from engine.learning.learner import Counters, State, fill
 from engine.learning.summary import next_point, summarise
 from engine.learning.tuning import tuned_settings
 from engine.tabular import metrics as run_metrics
@@ -411,7 +411,7 @@ class TabularLearner:
         )
         for name, arrays in self._saved().items():
             for field, array in arrays._asdict().items():
-                array[...] = state[f"{name}.{field}"]
+                fill(array, state, f"{name}.{field}")
 
     def _saved(self) -> dict[str, Any]:
         """The NamedTuples of arrays that a checkpoint keeps, by their names in it."""

@@ -15,7 +15,7 @@ from engine.env.mdp import reachable
 from engine.exact.evaluate import greedy
 from engine.exact.evaluate_compiled import exact_figures
 from engine.learning.events import AnyEvent, Episode, Live, PerAgent, Policy, Step, Tuned, Update
-from engine.learning.learner import Counters, State
+from engine.learning.learner import Counters, State, fill
 from engine.learning.summary import next_point, summarise
 from engine.learning.tuning import tuned_settings
 from engine.tabular.kernels.planning import Model, PlanningAlgorithm, make_model, make_trace
@@ -240,7 +240,7 @@ class PlanningLearner:
         self.change = float(state["change"][0])
         for name in ("tables", "trace"):
             for field, array in getattr(self, name)._asdict().items():
-                array[...] = state[f"{name}.{field}"]
+                fill(array, state, f"{name}.{field}")
 
 
 def _sweep(backups: list[Step]) -> Episode:

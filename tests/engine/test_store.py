@@ -202,15 +202,15 @@ def test_rewind_deletes_exactly_what_the_state_does_not_know(run_dir: Path) -> N
     writer.close()
 
 
-def test_only_the_first_and_the_newest_checkpoint_are_kept(run_dir: Path) -> None:
+def test_only_the_first_and_the_two_newest_checkpoints_are_kept(run_dir: Path) -> None:
     writer = RunWriter(run_dir)
     writer.save_checkpoint(Counters(), {"n": np.array(0)}, first=True)
     for step in (10, 20, 30):
         writer.save_checkpoint(Counters(step=step), {"n": np.array(step)})
     writer.commit()
     writer.close()
-    assert [row[:2] for row in rows(run_dir, "checkpoints")] == [(0, 0), (1, 30)]
-    state = np.load(io.BytesIO(rows(run_dir, "checkpoints")[1][3]))
+    assert [row[:2] for row in rows(run_dir, "checkpoints")] == [(-1, 20), (0, 0), (1, 30)]
+    state = np.load(io.BytesIO(rows(run_dir, "checkpoints")[-1][3]))
     assert state["n"] == 30
 
 

@@ -87,12 +87,16 @@ def test_pause_resume_and_stop_change_the_state(live: tuple[Path, str]) -> None:
     assert not (runs_dir / run).exists()
 
 
-def test_rm_without_a_name_wants_a_yes(tmp_path: Path) -> None:
+def test_rm_wants_a_name_and_says_what_it_deletes(tmp_path: Path) -> None:
     run = objects(icemaze(tmp_path, "train", LAKE, "--json").stdout)[-1]["run"]
-    refused = icemaze(tmp_path, "rm")
-    assert refused.returncode == 2 and run in refused.stderr and (tmp_path / run).is_dir()
-    (removed,) = objects(icemaze(tmp_path, "rm", "--yes", "--json").stdout)
-    assert removed["run"] == run and not (tmp_path / run).exists()
+    for words in ([], ["--yes"], ["--yes", "--json"]):
+        refused = icemaze(tmp_path, "rm", *words)
+        assert refused.returncode == 2 and (tmp_path / run).is_dir()
+        assert f"say which run to delete; the newest is {run} (finished, " in (
+            refused.stdout + refused.stderr
+        )
+    (removed,) = objects(icemaze(tmp_path, "rm", run, "--yes", "--json").stdout)
+    assert removed["run"] == run and removed["title"] and not (tmp_path / run).exists()
 
 
 # ---------------------------------------------------------------- eval

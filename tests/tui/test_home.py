@@ -25,7 +25,7 @@ from textual.pilot import Pilot
 
 from engine import presets
 from engine.config import shipped as shipped_presets
-from engine.runs import launch, library
+from engine.runs import index, launch
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from tui.features.home import screen as home
@@ -259,8 +259,9 @@ async def test_an_ended_run_is_read_once(
 ) -> None:
     path = make_run(runs, state="finished")
     read: list[Path] = []
-    summarise = library.summarise
-    monkeypatch.setattr(library, "summarise", lambda p: read.append(p) or summarise(p))
+    summarise = index.summarise
+    monkeypatch.setattr(index, "summarise", lambda p: read.append(p) or summarise(p))
+    monkeypatch.setattr(index, "SETTLED_NS", -1)  # though it ended just now
     runs_shelf = shelf.RunShelf(runs)
     first, again = runs_shelf.read(), runs_shelf.read()
     assert first == again

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from engine.config.preset import Budget
-from engine.runs import library
+from engine.runs.records import Limits, RunSummary
 from tui.library import facts_of, shelf
 
 
@@ -26,8 +26,14 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_the_nearest_limit_of_a_budget_counts() -> None:
-    budget = Budget(env_steps=1000, episodes=10, seconds=100.0)
-    summary = library.RunSummary(
-        id="x", path=Path("x"), state="running", env_steps=100, episodes=5, seconds=1.0
+    budget = Limits(env_steps=1000, episodes=10, seconds=100.0)
+    summary = RunSummary(
+        id="x",
+        path=Path("x"),
+        state="running",
+        order=datetime.now(UTC),
+        env_steps=100,
+        episodes=5,
+        seconds=1.0,
     )
     assert shelf.used(budget, summary) == 0.5

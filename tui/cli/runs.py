@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -190,31 +189,32 @@ def _wait_for_the_end(reader: RunReader) -> None:
 
 
 def rm(
-    run: RunId = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="A run's id or the start of one.", show_default=False),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete a run for good. A live one must be stopped first."""
     # start-up time
     from engine.runs import library
+    from engine.runs.index import summarise
 
-    run_dir = library.find_run(run)
+    if run is None:  # no default: what is deleted is gone
+        raise UserError(f"rm: say which run to delete; the newest is {_named(library.newest())}.")
+    summary = summarise(library.find_run(run))
     asking = on_terminal() and not as_json and not yes
-    if run is None and not yes and not asking:
-        raise UserError(f"rm: say which run (the latest is {run_dir.name}), or confirm with --yes.")
-    if asking and not _confirmed(run_dir):
+    if asking and not typer.confirm(clean(f"Delete {_named(summary)} for good?")):
         say("Nothing was deleted.")
         return
-    library.remove(run_dir)
+    library.remove(summary.path)
     if as_json:
-        emit(run=run_dir.name, path=str(run_dir), removed=True)
+        emit(run=summary.id, path=str(summary.path), title=summary.title, removed=True)
     else:
-        say(f"Deleted {run_dir.name}.")
+        say(f"Deleted {_named(summary)}.")
 
 
-def _confirmed(run_dir: Path) -> bool:
-    # start-up time
-    from engine.runs import library
-
-    run = library.summarise(run_dir)
-    return typer.confirm(clean(f"Delete {run.id} ({run.state}, {run.title}) for good?"))
+def _named(run: RunSummary) -> str:
+    """A run so that nobody takes it for another."""
+    return f"{run.id} ({run.state}{', ' if run.title else ''}{run.title})"

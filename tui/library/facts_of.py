@@ -134,7 +134,7 @@ def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
         facts += kinds.of(detail.preset).final_facts(detail.final) if detail.final else []
         facts.append(Fact("budget", "budget", budget_text(detail.preset)))
     if summary.created:
-        facts.append(Fact("created", "run", f"{summary.created:%Y-%m-%d %H:%M}"))
+        facts.append(Fact("created", "run", f"{summary.created.astimezone():%Y-%m-%d %H:%M}"))
     facts.append(Fact("folder", "run", clean(str(summary.path))))
     return facts
 

@@ -135,7 +135,8 @@ def run_prompt(card: RunCard, marked: Set[str] = frozenset(), width: int = 0) ->
         parts.append(f"{percent(card.progress)} done")
     if card.summary.success_rate is not None:
         parts.append(f"success {percent(card.summary.success_rate)}")
-    if created := card.summary.created:
+    if card.summary.created:
+        created = card.summary.created.astimezone()  # the time of whoever looks
         forms = (f"{created:%m-%d %H:%M}", f"{created:%H:%M}")
         used = len(", ".join(parts)) + 4
         parts += [when for when in forms if used + len(when) <= width][:1]

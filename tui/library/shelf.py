@@ -16,10 +16,11 @@ from tui import kinds
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
-    from engine.config.preset import Budget, Preset
+    from engine.config.preset import Preset
     from engine.env.maze import Maze
     from engine.exact.evaluate import OptimalFigures
-    from engine.runs.records import RunSummary
+    from engine.runs.index import RunIndex
+    from engine.runs.records import Limits, RunSummary
 
 GROUPS = {
     "tabular": "Tables",
@@ -164,72 +165,31 @@ class RunShelf:
     def __init__(self, folder: Path | None = None) -> None:
         """`folder` holds the runs; the user's own by default."""
         self._folder = folder
-        self._ended: dict[Path, tuple[tuple[int, ...], RunCard]] = {}
-        self._presets: dict[Path, tuple[int, Preset | None]] = {}
+        self._index: RunIndex | None = None
+        self._cards: dict[Path, RunCard] = {}
 
     def read(self) -> list[RunCard]:
         """All runs, newest first. Raises UserError when their folder cannot be listed."""
         # start-up time
         from engine.runs import library
+        from engine.runs.index import RunIndex
 
-        folders = library.run_folders(self._folder)
-        self._ended = {path: self._ended[path] for path in folders if path in self._ended}
-        return [self._card(path) for path in folders]
+        folder = self._folder or library.runs_dir()
+        if self._index is None:
+            self._index = RunIndex(folder)
+        runs = self._index.read(library.run_folders(folder))
+        self._cards = {run.path: self._card(run) for run in runs}
+        return list(self._cards.values())
 
-    def _card(self, path: Path) -> RunCard:
-        # start-up time
-        from engine.runs import library
-        from engine.runs.records import ENDED
-
-        known = self._ended.get(path)
-        if known and known[0] == _stamp(path):
-            return known[1]
-        summary = library.summarise(path)
-        card = RunCard(
-            summary,
-            title=clean(summary.title or summary.preset_name or summary.id),
-            progress=self._progress(path, summary),
-        )
-        if summary.state in ENDED:
-            self._ended[path] = (_stamp(path), card)
-        return card
-
-    def _progress(self, path: Path, summary: RunSummary) -> float | None:
-        if summary.state == "broken":
-            return None
-        stamp = _modified(path / "preset.toml")
-        if self._presets.get(path, (None,))[0] != stamp:
-            self._presets[path] = (stamp, read_frozen(path))
-        preset = self._presets[path][1]
-        return used(preset.budget, summary) if preset else None
+    def _card(self, run: RunSummary) -> RunCard:
+        known = self._cards.get(run.path)
+        if known is not None and known.summary is run:
+            return known
+        progress = used(run.budget, run) if run.budget else None
+        return RunCard(run, title=clean(run.title or run.preset_name or run.id), progress=progress)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes when somebody writes into a run."""
-    return tuple(_modified(path / name) for name in ("run.db", "run.db-wal", "preset.toml"))
-
-
-def _modified(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def read_frozen(path: Path) -> Preset | None:
-    """The preset frozen in a run's folder, None when it cannot be read."""
-    # start-up time
-    from engine import presets
-    from engine.core.errors import UserError
-
-    try:
-        text = (path / "preset.toml").read_text("utf-8")
-        return presets.convert(tomllib.loads(text), "preset.toml", path, run=True)
-    except (OSError, ValueError, UserError):
-        return None
-
-
-def used(budget: Budget, summary: RunSummary) -> float:
+def used(budget: Limits, summary: RunSummary) -> float:
     """The share of the budget a run has used, 0 to 1: of several limits the nearest.
 
     An update is a step (or sweep) for every method that has a row here.

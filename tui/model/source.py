@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from engine.env.mdp import MDP
 from engine.exact.evaluate import OptimalFigures, optimal_figures
 from engine.exact.solve import Solution, optimal_path, solve
 from engine.learning.events import Episode, Group, Live, Policy, Step, Tuned, World
+from engine.runs import stored
 from engine.runs.reader import RunReader
 from engine.runs.records import ENDED, EpisodeRow, RunState
 from engine.runs.schema import DATABASE
@@ -127,6 +128,10 @@ class SnapshotSource:
 
         Raises UserError when the run, or the moment in it, is not there any more.
         """
+        with stored.trusted_by_nobody(self.reader.path / DATABASE):
+            return self._snapshot(moment)
+
+    def _snapshot(self, moment: Moment | None) -> Snapshot | None:
         reader = self.reader
         info, head = reader.info(), reader.head()
         self.state = head.state
@@ -146,6 +151,7 @@ class SnapshotSource:
         solved = self._solve(world_id, info.preset.algorithm.gamma)
         if solved is None:
             return None
+        _check_fits(solved.mdp, [s for s in steps if s.world_id == solved.world.id], policy)
         return Snapshot(
             run_id=info.id,
             preset=info.preset,
@@ -186,6 +192,10 @@ class SnapshotSource:
     def groups(self, update: int | None = None, by: int = 0) -> GroupPage | None:
         """What an update compared: the newest at or before `update` (default: of all), or the one
         so many recorded updates away from it, at most the first or the last. None without any."""
+        with stored.trusted_by_nobody(self.reader.path / DATABASE):
+            return self._page(update, by)
+
+    def _page(self, update: int | None, by: int) -> GroupPage | None:
         rows = self.reader.groups()
         updates = sorted({row.step for row in rows})
         if not updates:
@@ -252,3 +262,25 @@ class SnapshotSource:
                 path=tuple(optimal_path(mdp, optimum)),
             )
         return self._solved[world_id]
+
+
+def _check_fits(mdp: MDP, steps: Sequence[Step], policy: Policy | None) -> None:
+    """Raise IndexError where steps or tables speak of states, observations or actions that the maze
+    does not have: every panel looks things up by these numbers."""
+    states, actions = mdp.next_state.shape[:2]
+    size = (mdp.n_observations, actions)
+    for step in steps:
+        if not (0 <= step.state < states and 0 <= step.next_state < states):
+            raise IndexError(f"a step in state {step.state}, of {states}")
+        if not (0 <= step.observation < size[0] and 0 <= step.next_observation < size[0]):
+            raise IndexError(f"a step with observation {step.observation}, of {size[0]}")
+        if not (0 <= step.action < actions and -1 <= step.next_action < actions):
+            raise IndexError(f"a step with action {step.action}, of {actions}")
+    if policy is not None:
+        whole = (policy.target, policy.behaviour, policy.visits, policy.q)
+        if any(table is not None and table.shape != size for table in whole):
+            raise IndexError(f"tables that are not {size[0]}×{size[1]}")
+        if policy.values.shape != size[:1] or any(
+            layer.shape not in (size, size[:1]) for layer in policy.layers.values()
+        ):
+            raise IndexError(f"values that are not those of {size[0]} observations")

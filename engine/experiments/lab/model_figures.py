@@ -19,7 +19,7 @@ from engine.core.errors import UserError
 from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve, shape_of
 from engine.llm.models.shape import Shape
-from engine.runs.library import run_folders
+from engine.runs.library import list_runs
 from engine.runs.reader import RunReader
 
 NAMES = {
@@ -75,13 +75,13 @@ def measured(preset: Preset, name: str, runs_dir: Path | None = None) -> dict[st
 
 def tokens_per_second(name: str, runs_dir: Path | None = None) -> float:
     """What the newest run of a preset on this machine reached; NaN when none has said so yet."""
-    for folder in run_folders(runs_dir):
-        if f"-{name}-" not in folder.name:
+    for run in list_runs(runs_dir):
+        if run.preset_name != name:
             continue
         try:
-            with RunReader(folder) as reader:
+            with RunReader(run.path) as reader:
                 speed = reader.final()["metrics"].get("tokens_per_second", math.nan)
-                if reader.meta()["preset_name"] == name and speed > 0:
+                if speed > 0:
                     return float(speed)
         except (UserError, OSError):
             continue  # it may be deleted, or only on its way

@@ -25,6 +25,7 @@ from engine.config.rewards import PlanRewards
 from engine.core import child
 from engine.core.arrays import Array
 from engine.core.errors import UserError
+from engine.core.files import changed_file
 from engine.env.maze import Maze
 
 Progress = Callable[[str], None]
@@ -117,6 +118,15 @@ def _ask(run_dir: Path, question: Question, progress: Progress) -> Answer:
         raise UserError(
             f"The run {run_dir.name} has saved no adapters yet ({run_dir / ADAPTER}). Wait for its "
             f"first checkpoint, or start it with `icemaze train --resume {run_dir.name}`."
+        )
+    try:
+        changed = changed_file(run_dir / ADAPTER)
+    except OSError as error:
+        raise UserError(f"{run_dir / ADAPTER}: cannot be read ({error.strerror}).") from error
+    if changed is not None:
+        raise UserError(
+            f"{changed}: this file is not as it was written, so the saved adapters were not used. "
+            f"`icemaze train --resume {run_dir.name}` writes them anew from the last checkpoint."
         )
     with tempfile.TemporaryFile() as log:
         # The working folder is the worker's, so that a relative model folder means the same.

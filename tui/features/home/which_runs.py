@@ -37,7 +37,7 @@ class WhichRuns(Dialog[bool]):
     def compose(self) -> ComposeResult:
         states = ", ".join(dict.fromkeys(run.summary.state for run in self._runs))
         newest = max(run.summary.created for run in self._runs if run.summary.created)
-        there = f"Open the runs of {newest:%d %b %H:%M} (o): {states}"
+        there = f"Open the runs of {newest.astimezone():%d %b %H:%M} (o): {states}"
         yield OptionList(
             Option(Content(glyphs.plain(there)), id="there"),
             Option("Start fresh runs (f)", id="fresh"),
