@@ -105,12 +105,11 @@ def test_what_is_only_unusual_is_trained(folder: Path) -> None:
         _train(folder, policy)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float) -> None:
+def test_weights_that_are_no_numbers_are_refused(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
-    weights["model.layers.0.mlp.up_proj.weight"][:] = value
+    weights["model.layers.0.mlp.up_proj.weight"][0] = float("inf")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     for policy in ALL:
         with pytest.raises(UserError, match="not finite"):
@@ -131,8 +130,8 @@ def _train(folder: Path, policy: str) -> None:
 def test_any_damage_is_a_sentence_or_nothing(tiny: Path, tmp_path: Path) -> None:
     """Files beside the weights; those that are taken for whole are loaded, some of them."""
     rng = random.Random(10)
-    loads = count(4, 200)
-    for n in range(count(120, 4000)):
+    loads = count(2, 200)
+    for n in range(count(60, 4000)):
         folder = shutil.copytree(tiny, tmp_path / str(n))
         done, policy = spoil_at_random(folder, rng), rng.choice(ALL)
         try:

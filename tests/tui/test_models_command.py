@@ -45,7 +45,7 @@ def python(
 
 @pytest.fixture
 def local_model(tmp_path: Path) -> Path:
-    """What `get` looks at in a folder: names and the config, never the weights."""
+    """What `get` looks at in a folder: names, the config and a header, never the weights."""
     folder = tmp_path / "my-model"
     folder.mkdir()
     config = {
@@ -57,8 +57,10 @@ def local_model(tmp_path: Path) -> Path:
         "num_attention_heads": 4,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    for name in ("model.safetensors", "tokenizer.json"):
-        (folder / name).write_text("")
+    tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({"layer.0": tensor, "layer.1": tensor}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (folder / "tokenizer.json").write_text("")
     return folder
 
 

@@ -158,10 +158,10 @@ class Limits:
     def _check_tokens(self, tokenizer: Any, tokens: Iterable[int]) -> None:
         largest = max(tokens, default=0)
         if self.vocabulary is not None and largest >= self.vocabulary:
-            text = tokenizer.convert_ids_to_tokens(largest)
+            text = tokenizer.convert_ids_to_tokens(largest) if largest < len(tokenizer) else None
             meant = "" if text is None else f" ({str(text)[:60]!r})"
             raise UserError(
                 f"model.name: the tokenizer or template of {self.name} uses token "
-                f"{largest}{meant}, but the model's embedding has {self.vocabulary:,} rows: they "
-                f"do not belong together. {TOGETHER}"
+                f"{str(largest)[:20]}{meant}, but the model's embedding has {self.vocabulary:,} "
+                f"rows: they do not belong together. {TOGETHER}"
             )

@@ -52,7 +52,9 @@ def folder_model(tmp_path: Path) -> str:
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG), "utf-8")
-    (folder / "model.safetensors").write_bytes(b"")
+    tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"layer.{n}": tensor for n in range(9)}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     (folder / "tokenizer.json").write_text("{}", "utf-8")
     return str(folder)
 
