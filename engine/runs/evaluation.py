@@ -250,7 +250,8 @@ def _learned(reader: RunReader) -> _Learned:
     algorithm = algorithm_of(reader.info().preset)
     if isinstance(algorithm, MovingAlgorithm):
         if (found := _newest_checkpoint(reader.path)) is not None:
-            return _from_tables(algorithm, *found)
+            mazes = tuple(world.maze for world in reader.worlds())
+            return _from_tables(algorithm, mazes, *found)
     elif (policy := reader.policy_at()) is not None:
         # Stored in single precision: a third is made an exact third again.
         target = policy.target.astype(np.float64)
@@ -273,9 +274,11 @@ def _newest_checkpoint(run_dir: Path) -> tuple[int, State] | None:
     return (row[0], checkpoints.unpack(row[1])) if row else None
 
 
-def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learned:
+def _from_tables(
+    algorithm: MovingAlgorithm, mazes: tuple[Maze, ...], step: int, state: State
+) -> _Learned:
     settings: Any = msgspec.json.decode(state["settings"].tobytes(), type=algorithm.settings)
-    empty = algorithm.make_tables(settings, Size(*state["tables.visits"].shape))
+    empty = algorithm.make_tables(settings, Size(*state["tables.visits"].shape, mazes=mazes))
     tables = empty._replace(**{field: state[f"tables.{field}"] for field in empty._fields})
     target = algorithm.target(tables, algorithm.make_hyperparameters(settings), step)
     return _Learned(step, target, algorithm.greedy(tables))
