@@ -11,8 +11,8 @@ from typing import Generic, Literal, Self, TypeVar
 
 from engine.config.preset import Budget
 from engine.core.errors import UserError
+from engine.runs.disk.lock import is_alive
 from engine.runs.ending import end_worker
-from engine.runs.lock import is_alive
 from engine.runs.reader import RunReader
 from engine.runs.records import Head
 

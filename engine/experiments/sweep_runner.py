@@ -12,7 +12,7 @@ from engine.experiments.jobs import Job, JobRunner, share_of
 from engine.experiments.sweep_results import Outcome, outcome_of
 from engine.experiments.sweeps import Cell, Sweep
 from engine.runs import launch, library
-from engine.runs.lock import RunLock, is_alive
+from engine.runs.disk.lock import RunLock, is_alive
 from engine.runs.reader import RunReader
 
 

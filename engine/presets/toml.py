@@ -18,6 +18,9 @@ DEEPEST = 16
 LONGEST_KEY = 100
 """Parts of a dotted key that are read: the parser takes the square of their number."""
 
+MOST_COUNTED = 2.0**53
+"""Up to here 1e6 is a count as well as a number; beyond, not every whole number is one."""
+
 _KEY_PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*"""
 _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY_PART}\.[ \t]*){{{LONGEST_KEY}}}")
 _LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}")
@@ -98,7 +101,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _read_value(raw: str, override: str) -> Any:
-    if _COUNT.fullmatch(raw):
+    if _COUNT.fullmatch(raw) and abs(float(raw)) <= MOST_COUNTED:
         return int(float(raw))
     try:
         found = tomllib.loads(f"value = {raw}")

@@ -22,7 +22,7 @@ from engine.core.errors import UserError
 from engine.learning.events import Finished, Note
 from engine.learning.learner import Counters
 from engine.runs import commands, custom_algorithm
-from engine.runs.lock import LOCK_FILE, RunLock, is_alive
+from engine.runs.disk.lock import LOCK_FILE, RunLock, is_alive
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 

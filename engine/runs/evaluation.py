@@ -265,10 +265,11 @@ def _learned(reader: RunReader, progress: Progress) -> _Learned:
     """The policies of all agents where the algorithm keeps a table for each, else the watched's."""
     algorithm = load_own(reader)
     if isinstance(algorithm, MovingAlgorithm):
-        if (found := _newest_checkpoint(reader.path, algorithm)) is not None:
+        mazes = tuple(world.maze for world in reader.worlds())
+        if (found := _newest_checkpoint(reader.path, algorithm, mazes)) is not None:
             if found.damage:
                 progress(f"The tables are those of step {found.step:,}: {found.damage}")
-            return _from_tables(algorithm, found.step, found.state)
+            return _from_tables(algorithm, mazes, found.step, found.state)
     elif (policy := reader.policy_at()) is not None:
         # Stored in single precision: a third is made an exact third again.
         target = policy.target.astype(np.float64)
@@ -290,21 +291,27 @@ def load_own(reader: RunReader) -> Algorithm:
     return custom_algorithm.load(reader.path, reader.meta().get(custom_algorithm.META_KEY))
 
 
-def _newest_checkpoint(run_dir: Path, algorithm: MovingAlgorithm) -> checkpoints.Saved | None:
+def _newest_checkpoint(
+    run_dir: Path, algorithm: MovingAlgorithm, mazes: tuple[Maze, ...]
+) -> checkpoints.Saved | None:
     """The newest checkpoint that holds tables of this algorithm."""
     file = run_dir / schema.DATABASE
 
     def use(state: State) -> None:
         with stored.trusted_by_nobody(file):
-            _from_tables(algorithm, 0, state)
+            _from_tables(algorithm, mazes, 0, state)
 
     with contextlib.closing(schema.open_to_read(run_dir)) as connection:
         return checkpoints.newest_good(run_dir, connection, use)
 
 
-def _from_tables(algorithm: MovingAlgorithm, step: int, state: State) -> _Learned:
+def _from_tables(
+    algorithm: MovingAlgorithm, mazes: tuple[Maze, ...], step: int, state: State
+) -> _Learned:
     settings: Any = msgspec.json.decode(state["settings"].tobytes(), type=algorithm.settings)
-    empty = algorithm.make_tables(settings, Size(*state["tables.visits"].shape))
+    agents, observations, actions = state["tables.visits"].shape
+    size = Size(agents, observations, actions, mazes=mazes)
+    empty = algorithm.make_tables(settings, size)
     tables = empty._replace(**{field: state[f"tables.{field}"] for field in empty._fields})
     target = algorithm.target(tables, algorithm.make_hyperparameters(settings), step)
     return _Learned(step, target, algorithm.greedy(tables))

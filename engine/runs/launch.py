@@ -29,7 +29,7 @@ from engine.llm.evaluation.fit import check_fit
 from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve
 from engine.runs import custom_algorithm, library, schema, stored
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.outcome import last_log_line
 from engine.runs.reader import RunReader
 

@@ -36,7 +36,7 @@ from engine.learning.events import (
 )
 from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
-from engine.runs.lock import is_alive
+from engine.runs.disk.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
 

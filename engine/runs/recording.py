@@ -10,7 +10,7 @@ from engine.learning.events import AnyEvent, Update
 from engine.learning.learner import AskingLearner, HeavyLearner, Learner, State
 from engine.runs import checkpoints
 from engine.runs.custom_algorithm import Teller
-from engine.runs.full_disk import PatientDisk
+from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from engine.core import private
 from engine.core.errors import StorageError, UserError
 from engine.runs import stored
-from engine.runs.filesystem import network_filesystem
+from engine.runs.disk.filesystem import network_filesystem
 
 DATABASE = "run.db"
 SCHEMA_VERSION = 4

@@ -15,8 +15,8 @@ from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, custom_algorithm, outcome, stored
-from engine.runs.full_disk import PatientDisk
-from engine.runs.lock import is_alive
+from engine.runs.disk.full_disk import PatientDisk
+from engine.runs.disk.lock import is_alive
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter, not_repeated

@@ -36,7 +36,7 @@ from engine.learning.events import (
 from engine.learning.learner import Counters, State
 from engine.runs import checkpoints, commands, schema, stored
 from engine.runs.checkpoints import FIRST, NEWEST, PREVIOUS
-from engine.runs.lock import LOCK_FILE
+from engine.runs.disk.lock import LOCK_FILE
 from engine.runs.schema import RECORD
 
 LIVE_STEPS = 2000

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine import factory
 from engine.core.errors import UserError
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.session import MakeLearner, Session
 from engine.runs.store import RunWriter
 from engine.tabular.custom import trust

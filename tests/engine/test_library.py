@@ -10,7 +10,7 @@ from run_tools import run_here
 
 from engine.core.errors import UserError
 from engine.runs import launch, library
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.reader import RunReader
 
 

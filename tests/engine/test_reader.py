@@ -20,7 +20,7 @@ from engine.core.errors import UserError
 from engine.learning.events import Evaluation, Note, Update, World
 from engine.learning.learner import Counters
 from engine.runs import launch, schema
-from engine.runs.lock import RunLock, is_alive
+from engine.runs.disk.lock import RunLock, is_alive
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 

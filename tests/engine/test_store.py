@@ -30,7 +30,8 @@ from engine.learning.events import (
     encode,
 )
 from engine.learning.learner import Counters
-from engine.runs import checkpoints, filesystem, launch, schema
+from engine.runs import checkpoints, launch, schema
+from engine.runs.disk import filesystem
 from engine.runs.reader import RunReader
 from engine.runs.store import LIVE_STEPS, RunWriter
 

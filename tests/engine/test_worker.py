@@ -14,7 +14,8 @@ from run_tools import record, run_here
 from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent
-from engine.runs import filesystem, launch
+from engine.runs import launch
+from engine.runs.disk import filesystem
 from engine.runs.pacing import TICK, Chunk, Pacer
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter

@@ -26,8 +26,8 @@ from trainer_tools import app_on, notified, opened
 from engine.core.errors import UserError
 from engine.experiments.jobs import Job, JobRunner
 from engine.runs import ending, launch
+from engine.runs.disk.lock import RunLock
 from engine.runs.ending import end_worker
-from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 from tui.app import IceMazeApp

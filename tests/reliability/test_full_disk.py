@@ -15,7 +15,7 @@ from run_tools import record
 
 from engine import factory, presets
 from engine.runs import launch
-from engine.runs.full_disk import RESERVE
+from engine.runs.disk.full_disk import RESERVE
 from engine.runs.reader import RunReader
 from engine.runs.session import Session
 from engine.runs.store import RunWriter

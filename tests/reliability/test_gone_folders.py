@@ -20,7 +20,7 @@ from run_tools import FAKE_WORKER, ask, launched, record, rows, run_here, wait_f
 
 from engine.core.errors import UserError
 from engine.runs import launch
-from engine.runs.lock import LOCK_FILE, RunLock, is_alive
+from engine.runs.disk.lock import LOCK_FILE, RunLock, is_alive
 from engine.runs.reader import RunReader
 from tui.cli.follow import why_it_failed
 from tui.cli.progress import what_next

@@ -15,7 +15,7 @@ from damage import PRESETS, recorded
 
 from engine import presets
 from engine.runs import index, launch, library, reader
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.reader import RunReader
 
 pytestmark = pytest.mark.slow

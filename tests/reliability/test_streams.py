@@ -18,7 +18,7 @@ from cli_tools import DEADLINE, ENDLESS, LAKE, environment, kill_workers, object
 from run_tools import wait_for
 
 from engine.runs import library
-from engine.runs.lock import is_alive
+from engine.runs.disk.lock import is_alive
 from engine.runs.reader import RunReader
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 from trainer_tools import opened
 
 from engine.learning.custom_file import sha256_of
-from engine.runs.lock import is_alive
+from engine.runs.disk.lock import is_alive
 from engine.runs.reader import RunReader
 from engine.tabular.custom import trust
 from tui.app import IceMazeApp

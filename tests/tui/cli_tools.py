@@ -134,7 +134,7 @@ def training(runs_dir: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
 
 def kill_workers(runs_dir: Path) -> None:
     """End every worker in a folder of runs."""
-    from engine.runs.lock import is_alive
+    from engine.runs.disk.lock import is_alive
     from engine.runs.reader import RunReader
 
     for folder in runs_dir.glob("*-*"):

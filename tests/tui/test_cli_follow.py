@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from engine import presets
 from engine.runs import launch
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 from tui.cli import follow

@@ -26,7 +26,7 @@ from textual.pilot import Pilot
 from engine import presets
 from engine.config import shipped as shipped_presets
 from engine.runs import index, launch
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.reader import RunReader
 from tui.features.home import screen as home
 from tui.features.home.preview import Preview

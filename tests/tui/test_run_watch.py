@@ -15,7 +15,7 @@ from engine import presets
 from engine.core.errors import UserError
 from engine.learning.events import Note
 from engine.runs import launch
-from engine.runs.lock import RunLock
+from engine.runs.disk.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 from tui.model.replay import Replay

@@ -17,7 +17,7 @@ from textual.screen import Screen
 from engine import presets
 from engine.factory import make_learner
 from engine.runs import launch
-from engine.runs.lock import is_alive
+from engine.runs.disk.lock import is_alive
 from engine.runs.reader import RunReader
 from engine.runs.records import EpisodeRow
 from engine.runs.session import Session

@@ -135,8 +135,8 @@ def _end_all(runner: LabRunner) -> None:
 def _end(run_dir: Path) -> None:
     """See to it that no worker goes on in a folder that is about to vanish."""
     # start-up time
+    from engine.runs.disk.lock import is_alive
     from engine.runs.ending import end_worker
-    from engine.runs.lock import is_alive
 
     if is_alive(run_dir):
         with contextlib.suppress(UserError):  # it may just have come to its end by itself

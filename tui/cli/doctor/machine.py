@@ -111,7 +111,7 @@ def runs_folder() -> Finding:
     """Whether runs can be written, and what kind of disk they are on."""
     # start-up time
     from engine.runs import library
-    from engine.runs.filesystem import filesystem_type, network_filesystem
+    from engine.runs.disk.filesystem import filesystem_type, network_filesystem
 
     folder = library.runs_dir()
     if not writable(folder):
