@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import PRESETS, damage, recorded
+from damage import LANGUAGE_MODEL, PRESETS, damage, recorded
 from long_form import count
 
 from engine.core.errors import UserError
@@ -170,8 +170,26 @@ def test_damaged_runs_of_tables_give_a_result_or_a_sentence(
     originals: dict[str, Path], tmp_path: Path
 ) -> None:
     found = []
-    for seed in range(count(100, 10_000)):
+    for seed in range(count(60, 10_000)):
         name = list(originals)[seed % len(originals)]
         budget = "budget.updates=12" if name == "value-iteration" else "budget.env_steps=80"
         found += try_one(originals[name], tmp_path / str(seed), seed, budget)
+    assert not found, "\n".join([f"{len(found)} calls", *found[:40]])
+
+
+@pytest.mark.llm
+def test_damaged_runs_of_language_models_give_a_result_or_a_sentence(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Without evaluation and resume, which take seconds each: they are in
+    `test_damaged_checkpoints.py`."""
+    text = LANGUAGE_MODEL.format(model=tiny_model("llama"))
+    original = recorded(tmp_path / "original", text, "llm")
+    found = []
+    for seed in range(count(40, 2000)):
+        folder = tmp_path / str(seed)
+        path = Path(shutil.copytree(original, folder / original.name))
+        what = damage(path, seed)
+        found += [f"seed {seed} ({what}): {text}" for text in failures(path, reads(path))]
+        shutil.rmtree(folder)
     assert not found, "\n".join([f"{len(found)} calls", *found[:40]])
