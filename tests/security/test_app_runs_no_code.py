@@ -53,7 +53,8 @@ async def at_runs(pilot: Pilot[Any]) -> RunList:
     return runs
 
 
-async def test_home_trainer_replay_explanation_and_glossary_run_nothing(runs: Hostile) -> None:
+async def test_looking_runs_nothing_and_going_on_asks(runs: Hostile) -> None:
+    stopped(runs.paths[1])
     app = IceMazeApp(runs_dir=runs.runs)
     async with app.run_test(size=(140, 50)) as pilot:
         await at_runs(pilot)
@@ -67,18 +68,13 @@ async def test_home_trainer_replay_explanation_and_glossary_run_nothing(runs: Ho
         assert "The agent" in shown(app)  # the words of the file, as they were recorded
         await pilot.press("escape", "g")
         await settle(pilot)
-    assert not runs.trap.exists()
-
-
-async def test_going_on_asks_and_no_is_no(runs: Hostile) -> None:
-    stopped(runs.paths[1])
-    app = IceMazeApp(runs_dir=runs.runs)
-    async with app.run_test(size=(140, 50)) as pilot:
+        await pilot.press("escape", "q")
         await at_runs(pilot)
         for answer in ("n", "y"):
             await pilot.press("r")
             await eventually(pilot, lambda: isinstance(app.screen, YesNo))
             assert "evil.py" in shown(app) and "your rights" in " ".join(shown(app).split())
+            assert not runs.trap.exists()
             await pilot.press(answer)
             await settle(pilot)
             assert trust.is_trusted(runs.sha256) is (answer == "y")
