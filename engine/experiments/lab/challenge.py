@@ -19,7 +19,7 @@ from msgspec import Meta
 from engine.config import shipped
 from engine.config.shipped import CHALLENGE_FILE, LAB_FOLDER, shipped_names
 from engine.core.errors import UserError, nearest
-from engine.presets.errors import check_numbers, explain, show
+from engine.presets.errors import check_values, explain, show
 
 LESSON = "lesson.md"
 
@@ -224,7 +224,7 @@ def _load(path: Path, terms: Collection[str] | None) -> Challenge:
 
 def convert(data: dict[str, Any]) -> ChallengeFile:
     """Parsed TOML to `ChallengeFile`. Raises UserError for anything that does not fit."""
-    check_numbers(data)
+    check_values(data)
     try:
         return msgspec.convert(data, ChallengeFile, strict=True)
     except msgspec.ValidationError as error:
