@@ -30,7 +30,7 @@ from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from tui.cli import main as cli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(count(300, 7200))]
 
 WHERE = "odd.toml"
 LONGEST = 2_000
@@ -68,13 +68,13 @@ def used_or_refused(use: Callable[[], object], *names: str) -> None:
 # ---------------------------------------------------------------- presets
 
 
-@examples(120, 4000)
+@examples(50, 4000)
 @given(odd_input.changed_texts)
 def test_a_preset_with_odd_values(text: str) -> None:
     used_or_refused(lambda: presets.parse(text, WHERE), WHERE)
 
 
-@examples(60, 3000)
+@examples(40, 3000)
 @given(odd_input.garbled())
 def test_a_preset_with_odd_bytes(data: bytes) -> None:
     def read() -> None:
@@ -106,7 +106,7 @@ def test_an_algorithm_whose_name_is_no_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["q-learning", "llm-grpo-maze"])
-@examples(60, 1500)
+@examples(40, 1500)
 @given(changes=st.lists(odd_input.overrides, min_size=1, max_size=3))
 def test_odd_settings(name: str, changes: list[str]) -> None:
     text = presets.read(name).text
@@ -127,7 +127,7 @@ def test_odd_environments(changes: list[str]) -> None:
     used_or_refused(lambda: presets.parse(text, WHERE, changes), WHERE)
 
 
-@examples(60, 1000)
+@examples(40, 1000)
 @given(
     st.sampled_from(["0-9", "1,2", "9" * 5000, "0-" + "9" * 30, "5-1", "-", ",", "٣", "1e3", " 1 "])
     | odd_input.texts,
