@@ -163,11 +163,12 @@ def test_a_lost_checkpoint_is_one_sentence_and_costs_nollm_record(
 # ---------------------------------------------------------------- what is left of a run
 
 
-def test_a_finished_run_has_adapters_and_three_checkpoints(finished: Path) -> None:
+def test_a_finished_run_has_adapters_and_at_most_three_checkpoints(finished: Path) -> None:
     names = {path.name for path in (finished / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= names
     kept = sorted(path.name for path in (finished / "checkpoints").iterdir())
-    assert len(kept) == 3 and kept[-1].startswith("first")
+    # The first, the newest, and the one before it if there was time for one.
+    assert len(kept) in (2, 3) and kept[-1].startswith("first")
     assert not list(finished.rglob("*.pt")) + list(finished.rglob("*.bin"))
 
 
