@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -164,7 +166,7 @@ def create(run_dir: Path) -> None:
     """Make an empty `run.db` with all tables. Raises UserError when that cannot be done."""
     path = run_dir / DATABASE
     private.write_new(path, b"")
-    with explained(path), contextlib.closing(_connect(f"file:{quote(str(path))}")) as connection:
+    with explained(path), contextlib.closing(_connect(path, "mode=rwc")) as connection:
         connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
         connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
 
@@ -197,7 +199,7 @@ def open_to_read(run_dir: Path) -> sqlite3.Connection:
 
 
 def _open_checked(path: Path, mode: str) -> sqlite3.Connection:
-    connection = _connect(f"file:{quote(str(path))}?{mode}")
+    connection = _connect(path, mode)
     try:
         check_version(connection, path)
     except BaseException:
@@ -206,10 +208,41 @@ def _open_checked(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+class _Connection(sqlite3.Connection):
+    """A connection that is known here as long as it is open, see `_is_open_here`."""
+
+    path = ""
+
+    def close(self) -> None:
+        super().close()
+        self.path = ""
+
+
+_open_here: weakref.WeakSet[_Connection] = weakref.WeakSet()
+_open_here_lock = threading.Lock()
+
+
+def _is_open_here(path: Path) -> bool:
+    """Whether this process has a connection to the file. POSIX locks belong to a process: reading
+    the file past SQLite would, when it is closed again, let go of those that the connection has."""
+    with _open_here_lock:
+        return any(connection.path == str(path.absolute()) for connection in _open_here)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+        factory=_Connection,
     )
+    if "immutable" not in mode:
+        connection.path = str(path.absolute())
+        with _open_here_lock:
+            _open_here.add(connection)
+    return connection
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
@@ -258,7 +291,7 @@ def refuse_newer(run_dir: Path) -> None:
     that log the file may be half of something, so nothing but a clear answer counts here.
     """
     path = run_dir / DATABASE
-    if _uses_wal(path):
+    if not _is_open_here(path) and _uses_wal(path):
         with contextlib.suppress(sqlite3.Error, stored.DamagedError):
             _open_checked(path, "mode=ro&immutable=1").close()
 
@@ -287,7 +320,7 @@ def leave_wal(run_dir: Path) -> bool:
     try:
         if not _uses_wal(path):
             return True
-        with contextlib.closing(_connect(f"file:{quote(str(path))}?mode=rw")) as connection:
+        with contextlib.closing(_connect(path, "mode=rw")) as connection:
             connection.execute("PRAGMA busy_timeout = 100")
             (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
     except (OSError, sqlite3.Error):
@@ -296,7 +329,9 @@ def leave_wal(run_dir: Path) -> bool:
 
 
 def _uses_wal(path: Path) -> bool:
-    """Whether the file says that it uses a write-ahead log."""
+    """Whether the file says that it uses a write-ahead log; yes while it is open here."""
+    if _is_open_here(path):
+        return True
     try:
         with path.open("rb") as file:
             return file.read(20)[18:19] == b"\x02"

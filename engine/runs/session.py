@@ -28,9 +28,6 @@ MakeLearner = Callable[[Preset], Learner]
 
 log = logging.getLogger("icemaze.worker")
 
-FOLDER_SECONDS = 1.0
-"""How often a worker looks whether its folder is still there."""
-
 
 class Task:
     """A `step` or `episode` command being carried out while the run is paused."""
@@ -98,7 +95,6 @@ class Session:
         self.replays: deque[Replay] = deque()
         self._last_command = 0
         self._last_look = -1.0
-        self._last_folder = clock()
 
     # ------------------------------------------------------------ life
 
@@ -113,7 +109,7 @@ class Session:
             traced = (CustomFileError, stored.DamagedError)
             expected = isinstance(error, UserError) and not isinstance(error, traced)
             log.error("failed: %s", error, exc_info=None if expected else error)
-            if isinstance(error, FolderGoneError) and is_alive(self.writer.run_dir):
+            if self.writer.missing_file() and is_alive(self.writer.run_dir):
                 return False  # another worker is at the folder now, and has its say there
             step = self.learner.counters.step if hasattr(self, "learner") else self._step_before
             self._fail(*custom_algorithm.failure(error, self.own, self.writer.run_dir, step))
@@ -162,7 +158,6 @@ class Session:
 
     def _loop(self) -> Status:
         while True:
-            self._look_for_folder()
             self._apply_replays()
             self._look_for_commands()
             self._keep_time()
@@ -175,16 +170,13 @@ class Session:
                 self._advance(limit)
             self._end_tasks()
             self._keep_time()
+            self._look_for_folder()  # before anything is written over another worker's rows
             self.recorder.write_what_is_due(stepwise=self._stepwise, not_yet=self._not_yet())
             if limit == 0:
                 self.sleep(TICK if self._idle else min(TICK, self.pacer.wait()))
 
     def _look_for_folder(self) -> None:
         """Raise FolderGoneError when nobody can find any more what is written here."""
-        now = self.clock()
-        if now - self._last_folder < FOLDER_SECONDS:
-            return
-        self._last_folder = now
         if name := self.writer.missing_file():
             raise FolderGoneError(
                 f"{self.writer.run_dir / name} is gone: the run's folder was moved or deleted "

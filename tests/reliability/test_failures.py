@@ -66,7 +66,7 @@ STEPS = "        for left in range(limits.steps, 0, -1):\n"
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.usefixtures("uncompiled", "own_code_is_trusted")
 @pytest.mark.parametrize(
     ("steps", "stuck"),
     [
@@ -84,7 +84,7 @@ def test_a_kernel_without_a_step_fails_the_run(tmp_path: Path, steps: str, stuck
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.usefixtures("uncompiled", "own_code_is_trusted")
 def test_figures_that_are_all_nan_fail_the_run(tmp_path: Path) -> None:
     hook = "    def make_hyperparameters(self, settings: Any) -> Any:\n"
     target = "    def target(self, tables, hyperparameters, step):\n        return tables.q * "

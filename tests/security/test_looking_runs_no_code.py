@@ -116,9 +116,9 @@ def test_commands_that_would_run_it_refuse_in_a_sentence(runs: Hostile) -> None:
 
 def test_what_screens_show_of_such_a_run_is_data(runs: Hostile) -> None:
     for path in runs.paths:
-        preset = shelf.read_frozen(path)
-        assert preset is not None
-        assert shelf.read_detail(path, lambda: False).preset == preset  # type: ignore[union-attr]
+        detail = shelf.read_detail(path, lambda: False)
+        assert detail is not None and detail.preset is not None
+        preset = detail.preset
         assert kinds.of(preset).behaviour and method(preset) and settings(preset)
         source = SnapshotSource(path)
         shot = source.read()

@@ -96,7 +96,7 @@ def write(path: Path, made: LlmPreset) -> None:
 
 
 def test_commands_say_it_without_its_commands(runs: Path, tmp_path: Path) -> None:
-    (run,) = (path.name for path in runs.iterdir())
+    (run,) = (path.name for path in runs.iterdir() if path.is_dir())
     shutil.copytree(runs / run, runs / FILE[:120])
     file = tmp_path / f"{FILE[:60]}.toml"
     file.write_text(PRESET.format(title=inline(ALL), more=""))
@@ -121,7 +121,7 @@ def test_commands_say_it_without_its_commands(runs: Path, tmp_path: Path) -> Non
 
 
 def test_json_stays_json(runs: Path) -> None:
-    (run,) = (path.name for path in runs.iterdir())
+    (run,) = (path.name for path in runs.iterdir() if path.is_dir())
     commands = [["runs", "--json"], ["status", run, "--json"], ["status", FILE, "--json"]]
     with Terminal("-c", SAY, json.dumps(commands), ICEMAZE_RUNS_DIR=str(runs)) as terminal:
         said = terminal.end()
@@ -133,7 +133,7 @@ def test_json_stays_json(runs: Path) -> None:
 def test_the_app_shows_it_without_its_commands(runs: Path) -> None:
     with Terminal("-m", "tui.start", ICEMAZE_RUNS_DIR=str(runs), ICEMAZE_ASCII="0") as terminal:
         terminal.wait_for(SEEN)  # the title, in the list of runs
-        terminal.press("\t", "Resume")
+        terminal.press("\t", "Delete")
         terminal.press("\r", "Trajectory log")
         terminal.wait_for("It has failed")
         terminal.press("n", "newest first")
