@@ -18,6 +18,8 @@ import engine
 DEADLINE = 60.0
 ROOT = Path(engine.__file__).parents[1]
 
+ESCAPE_SECONDS = 1.0
+
 
 class Terminal:
     """`python *arguments` on a terminal of 150 by 50 cells."""
@@ -69,6 +71,10 @@ class Terminal:
         before = len(self.output)
         os.write(self.descriptor, keys.encode())
         self.wait_for(then, before)
+        if (
+            keys == "\x1b"
+        ):  # until it is surely a key of its own: what follows would be Alt and that
+            time.sleep(ESCAPE_SECONDS)
 
     def end(self) -> bytes:
         """Everything it wrote, once it has ended."""
