@@ -70,9 +70,12 @@ NO_MAZE: dict[str, Any] = {"map": "SG", "max_steps": 1}
 def without_maze(data: dict[str, Any]) -> dict[str, Any]:
     """A preset's data with `[text]` in the shape of those with a maze. Raises UserError for both
     tables."""
-    found = {key: value for key, value in data.get("maze", NO_MAZE).items() if value is not None}
+    maze = data.get("maze", NO_MAZE)
     defaults = msgspec.to_builtins(msgspec.convert(NO_MAZE, MazeSettings))
-    if any(value != defaults.get(key) for key, value in found.items()):
+    fits = isinstance(maze, dict) and all(
+        value is None or value == defaults.get(key) for key, value in maze.items()
+    )
+    if not fits:
         raise UserError(
             "maze: a preset has [maze] or [text], not both: free text is written in no maze; "
             "remove one of them."

@@ -240,6 +240,7 @@ def test_no_maze_is_written_or_read(tiny_model: Tiny) -> None:
     ("overrides", "message"),
     [
         (["maze.size=6"], r"\[maze\] or \[text\], not both"),
+        (["maze=1.5"], r"\[maze\] or \[text\], not both"),
         (["model.policy=action"], "model.policy is 'action'"),
         (["warmup.updates=2"], "warmup"),
         (["reward.prize=2.0"], "reward pays for routes"),
