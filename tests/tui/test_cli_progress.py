@@ -89,11 +89,13 @@ def test_notes_lose_escape_sequences_and_errors_go_to_stderr(
     assert said.err == "Error: broken Do this.\n"
 
 
-def test_the_summary_says_what_to_do_next() -> None:
-    stopped = summary(Path("/runs/a-run"), FIGURES)
+def test_the_summary_says_what_to_do_next(tmp_path: Path) -> None:
+    run_dir = tmp_path / "a-run"
+    run_dir.mkdir()
+    stopped = summary(run_dir, FIGURES)
     assert "Stopped after 2.0 s: 1,500 steps and 1 episode per agent." in stopped
     assert stopped.splitlines()[-1].startswith("`icemaze train --resume a-run`")
-    finished = summary(Path("/runs/a-run"), {**FIGURES, "status": "finished"})
+    finished = summary(run_dir, {**FIGURES, "status": "finished"})
     assert finished.splitlines()[-1] == "`icemaze open a-run` replays it."
-    planned = summary(Path("/runs/a-run"), {**FIGURES, "env_steps": 0, "updates": 7})
+    planned = summary(run_dir, {**FIGURES, "env_steps": 0, "updates": 7})
     assert "7 sweeps." in planned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,8 +126,14 @@ def test_speed_is_that_of_the_newest_run_of_the_preset(
         "20260103-000000-more-words-cc": ("more-words", 900.0),
         "20260104-000000-words-dd": ("words", math.nan),  # no update yet
     }
-    for name in [*speeds, "20260105-000000-words-ee"]:  # the last cannot be read
-        (runs / name).mkdir()
+    listed = [  # newest first; the newest cannot be read
+        SimpleNamespace(path=runs / "20260105-000000-words-ee", preset_name="words"),
+        *(
+            SimpleNamespace(path=runs / name, preset_name=preset_name)
+            for name, (preset_name, _) in reversed(speeds.items())
+        ),
+    ]
+    monkeypatch.setattr(model_figures, "list_runs", lambda _folder: listed)
     monkeypatch.setattr(model_figures, "RunReader", reader_of(speeds))
     found = model_figures.measured(words, "words", runs)
     assert found["tokens_per_second"] == 100.0

@@ -478,4 +478,5 @@ def test_what_could_only_fail_in_the_worker_makes_no_run(
     with pytest.raises(UserError, match=said):
         asked = preset(tiny_model("llama"), overrides=[override])
         launch.create_run(asked, "refused", runs_dir=tmp_path / "runs")
-    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert len(list((tmp_path / "runs").glob("*-plain-*"))) == 1
+    assert not list((tmp_path / "runs").glob("*-refused-*"))
