@@ -198,16 +198,20 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
     leaving = folder.with_name(f".{folder.name}.old")
     for rest in (coming, leaving):
         shutil.rmtree(rest, ignore_errors=True)
-    with _explained(folder):
-        coming.mkdir(parents=True)
-        write(coming)
-        write_sums(coming)
-        for path in coming.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.rename(leaving)
-        coming.rename(folder)
+    try:
+        with _explained(folder):
+            coming.mkdir(parents=True)
+            write(coming)
+            write_sums(coming)
+            for path in coming.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            if folder.exists():
+                folder.rename(leaving)
+            coming.rename(folder)
+    except StorageError:
+        shutil.rmtree(coming, ignore_errors=True)  # a part of it is of no use, its room is
+        raise
     shutil.rmtree(leaving, ignore_errors=True)
 
 
@@ -218,8 +222,6 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:  # safetensors has words of its own for OSErrors
-        coming = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(coming, ignore_errors=True)  # a part of it is of no use, its room is
         raise StorageError(f"{folder}: cannot be written ({error}).") from error
 
 

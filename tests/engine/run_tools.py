@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from engine import factory
 from engine.config.preset import Preset
 from engine.runs import launch
 from engine.runs.reader import RunReader
@@ -24,6 +25,29 @@ DEADLINE = 60.0
 COMPARED = (
     "worlds", "points", "metrics", "evaluations", "episodes", "policies", "tunes", "per_agent",
 )  # fmt: skip
+
+LAKE = """
+title = "Interrupted"
+[maze]
+map = '''
+SFFF
+FHFH
+FFFH
+HFFG
+'''
+slip = 0.3
+max_steps = 50
+changes = [{step = 40_000, map = "SFFF\\nFFFH\\nFHFH\\nHFFG"}]
+[algorithm]
+name = "q-learning"
+exploration = {kind = "epsilon-greedy", start = 1.0, end = 0.05, steps = 30_000}
+[budget]
+env_steps = 60_000
+[run]
+agents = 3
+seed = 5
+"""
+"""A run on ice whose map changes, long enough to be interrupted."""
 
 
 def wait_for(reader: RunReader, condition: Callable[[Head], bool]) -> Head:
@@ -73,6 +97,13 @@ def run_here(run_dir: Path, make_learner: MakeLearner, **session: Any) -> bool:
         return Session(writer, make_learner, **session).run()
     finally:
         writer.close()
+
+
+def unbroken(preset: Preset, runs_dir: Path) -> Path:
+    """The same run, never interrupted, in this process."""
+    run_dir = launch.create_run(preset, "unbroken", runs_dir=runs_dir)
+    assert run_here(run_dir, factory.make_learner)
+    return run_dir
 
 
 @contextlib.contextmanager

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 from fake_learner import FakeLearner, make_preset
-from run_tools import FAKE_WORKER, ask, kill, launched, record, rows, run_here, wait_for
+from run_tools import (
+    FAKE_WORKER,
+    LAKE,
+    ask,
+    kill,
+    launched,
+    record,
+    rows,
+    run_here,
+    unbroken,
+    wait_for,
+)  # fmt: skip
 
 from engine import factory, presets
 from engine.config.preset import Preset
@@ -19,35 +30,6 @@ from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 
 pytestmark = pytest.mark.slow
-
-LAKE = """
-title = "Interrupted"
-[maze]
-map = '''
-SFFF
-FHFH
-FFFH
-HFFG
-'''
-slip = 0.3
-max_steps = 50
-changes = [{step = 40_000, map = "SFFF\\nFFFH\\nFHFH\\nHFFG"}]
-[algorithm]
-name = "q-learning"
-exploration = {kind = "epsilon-greedy", start = 1.0, end = 0.05, steps = 30_000}
-[budget]
-env_steps = 60_000
-[run]
-agents = 3
-seed = 5
-"""
-
-
-def unbroken(preset: Preset, runs_dir: Path) -> Path:
-    """The same run, never interrupted, in this process."""
-    run_dir = launch.create_run(preset, "unbroken", runs_dir=runs_dir)
-    assert run_here(run_dir, factory.make_learner)
-    return run_dir
 
 
 def assert_same(one: Path, other: Path) -> None:

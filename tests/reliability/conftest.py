@@ -17,12 +17,4 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     """`tiny_model(architecture)`: the folder of a tiny random model, made once, to be read only."""
     import tiny_models
 
-    made: dict[str, Path] = {}
-
-    def folder(architecture: str) -> Path:
-        if architecture not in made:
-            target = tmp_path_factory.mktemp(f"tiny-{architecture}")
-            made[architecture] = tiny_models.build(architecture, target)
-        return made[architecture]
-
-    return folder
+    return tiny_models.made_once(lambda name: tmp_path_factory.mktemp(f"tiny-{name}"))

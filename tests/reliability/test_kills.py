@@ -11,44 +11,16 @@ import pytest
 from learner_tools import preset as llm_preset
 from llm_records import assert_same_llm_runs
 from long_form import count
-from run_tools import kill, launched, record, rows, run_here, wait_for
+from run_tools import LAKE, kill, launched, record, rows, unbroken, wait_for
 
-from engine import factory, presets
-from engine.config.preset import Preset
+from engine import presets
 from engine.runs import launch
 from engine.runs.reader import RunReader
 
 pytestmark = pytest.mark.slow
 
-LAKE = """
-title = "Killed"
-[maze]
-map = '''
-SFFF
-FHFH
-FFFH
-HFFG
-'''
-slip = 0.3
-max_steps = 50
-changes = [{step = 40_000, map = "SFFF\\nFFFH\\nFHFH\\nHFFG"}]
-[algorithm]
-name = "q-learning"
-[budget]
-env_steps = 60_000
-[run]
-agents = 3
-seed = 5
-"""
 PACE = 20_000.0
 """Steps per second: a run of a few seconds, so that a random moment is most often within it."""
-
-
-def unbroken(preset: Preset, runs_dir: Path) -> Path:
-    """The same run, never killed, in this process."""
-    run_dir = launch.create_run(preset, "unbroken", runs_dir=runs_dir)
-    assert run_here(run_dir, factory.make_learner)
-    return run_dir
 
 
 def kill_at_random(

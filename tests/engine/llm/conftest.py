@@ -25,15 +25,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`tiny_model(architecture)`: the folder of a tiny random model, made once, to be read only."""
-    made: dict[str, Path] = {}
-
-    def folder(architecture: str) -> Path:
-        if architecture not in made:
-            target = tmp_path_factory.mktemp(f"tiny-{architecture}")
-            made[architecture] = tiny_models.build(architecture, target)
-        return made[architecture]
-
-    return folder
+    return tiny_models.made_once(lambda name: tmp_path_factory.mktemp(f"tiny-{name}"))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ has to override. They know nothing; what is tested on them is arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,11 @@ def build(architecture: str, folder: Path, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def made_once(new_folder: Callable[[str], Path]) -> Callable[[str], Path]:
+    """A function from an architecture to the folder of its model, made when first asked for."""
+    return cache(lambda architecture: build(architecture, new_folder(architecture)))
 
 
 def build_tokenizer() -> Any:
