@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Job:
 J = TypeVar("J", bound=Job)
 
 
-class JobRunner(Generic[J]):
+class JobRunner(ABC, Generic[J]):
     """Runs jobs. Call `poll` again and again until `done`, then `close`; or use it in a `with`."""
 
     def __init__(self, jobs: Sequence[J], at_once: int, program: list[str] | None = None) -> None:
@@ -115,13 +116,13 @@ class JobRunner(Generic[J]):
         """Whether a job that waits may start now."""
         return not self.stopping and len(self._readers) < self.at_once
 
+    @abstractmethod
     def _launch(self, job: J) -> Path:
         """Start a job's worker, or let it go on; gives the run's folder. Raises UserError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _keep_results(self, job: J, reader: RunReader) -> None:
         """Read what a run that has finished found."""
-        raise NotImplementedError
 
     def _start(self, job: J) -> bool:
         """Start a run. False when that failed."""

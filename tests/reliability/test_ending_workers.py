@@ -238,6 +238,9 @@ def test_many_workers_are_ended_at_once(tmp_path: Path, monkeypatch: pytest.Monk
             launch.start_worker(run_dir, program=STUCK_WORKER)
             return run_dir
 
+        def _keep_results(self, job: Job, reader: RunReader) -> None:
+            raise AssertionError("none comes to its end")
+
     with Runner([Job(), Job()], 2) as runner:
         runner.poll()
         readers = list(runner._readers.values())
