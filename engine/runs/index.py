@@ -62,7 +62,7 @@ class RunIndex:
             if entry is None or entry.stamp != stamp:
                 entry = Entry(stamp, summarise(path))
             found.append(entry.summary)
-            if entry.summary.state in ENDED and _settled(stamp):
+            if entry is before.get(path.name) or _can_be_kept(entry):
                 entries[path.name] = entry
         if entries != before:
             _save(self.file, entries)
@@ -86,6 +86,16 @@ def _settled(stamp: Stamp) -> bool:
     now = time.time_ns()
     times = (*stamp[0::4], *stamp[1::4])
     return all(abs(now - moment) > SETTLED_NS for moment in times)
+
+
+def _can_be_kept(entry: Entry) -> bool:
+    if entry.summary.state not in ENDED or not _settled(entry.stamp):
+        return False
+    try:
+        msgspec.json.encode(entry, enc_hook=str)
+    except UnicodeEncodeError:  # half a surrogate pair in a title: no UTF-8 says that
+        return False
+    return True
 
 
 def _load(file: Path) -> dict[str, Entry]:

@@ -100,6 +100,14 @@ def test_a_store_put_back_with_its_old_times_is_read_anew(runs: Path, opened: Op
     assert library.list_runs(runs)[-1].title == "Across the eis"
 
 
+def test_a_title_that_no_file_can_hold_spoils_no_list(runs: Path, opened: Opened) -> None:
+    path = library.run_folders(runs)[0]
+    write(path, """REPLACE INTO meta VALUES ('title', '"half \\ud800"')""")
+    for looked_at in ([run.name for run in library.run_folders(runs)], [path.name]):
+        assert library.list_runs(runs)[-1].title == "half \ud800"
+        assert opened.look() == looked_at  # the others' entries were kept
+
+
 def test_live_runs_and_unreadable_ones_are_always_read(runs: Path, opened: Opened) -> None:
     live = launch.create_run(presets.parse(PRESETS["value-iteration"]), "live", runs_dir=runs)
     broken = library.run_folders(runs)[0]
