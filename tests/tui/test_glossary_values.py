@@ -288,21 +288,22 @@ def test_every_entry_has_a_value_or_is_known_to_have_none() -> None:
     assert set(VALUES) == {entry.slug for entry in load()} - WITHOUT_VALUE
 
 
+@cache
+def one_of_each_kind() -> tuple[Snapshot, ...]:
+    runs = (learning(), learning("sarsa"), planning())
+    return (*runs, *thinking(), *remembering(), *improving(), *featured())
+
+
+@cache
+def not_yet_begun() -> tuple[Snapshot, ...]:
+    return empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration")
+
+
 @pytest.mark.parametrize("slug", [s for s in VALUES if s not in ELSEWHERE])
 def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
-    full = (
-        learning(),
-        learning("sarsa"),
-        planning(),
-        *thinking(),
-        *remembering(),
-        *improving(),
-        *featured(),
-    )
-    bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
-    texts = [current_value(slug, snapshot) for snapshot in full]
+    texts = [current_value(slug, snapshot) for snapshot in one_of_each_kind()]
     assert any(texts), f"{slug} never has a value"
-    for text in (*texts, *(current_value(slug, snapshot) for snapshot in bare)):
+    for text in (*texts, *(current_value(slug, snapshot) for snapshot in not_yet_begun())):
         assert text is None or (text.strip() == text != "" and "\n" not in text)
         assert text is None or "nan" not in text
 
