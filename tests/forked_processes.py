@@ -85,9 +85,9 @@ class Forked:
                 read, write = os.pipe()
                 given.append(read if number == 0 else write)
                 if number == 0:
-                    self.stdin = open(write, "wb")
+                    self.stdin = os.fdopen(write, "wb")
                 else:
-                    self.stdout = open(read, "rb")
+                    self.stdout = os.fdopen(read, "rb")
             elif isinstance(wanted, int):
                 given.append(os.open(os.devnull, os.O_RDWR))
             else:
@@ -155,7 +155,7 @@ def _become(
     for descriptor, number in zip(above, numbers, strict=True):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin = open(0, closefd=False)  # multiprocessing had made it /dev/null
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing had made it /dev/null
     os.chdir(cwd)
     sys.path[:] = [path for path in sys.path if TESTS not in (Path(path), *Path(path).parents)]
     os.environ.clear()
