@@ -55,6 +55,7 @@ TABLES: Registry[Algorithm] = Registry(
     {
         "value-iteration": "value_iteration",
         "policy-iteration": "policy_iteration",
+        "bandit": "bandits.bandit",
         "q-learning": "q_learning",
         "sarsa": "sarsa",
         "expected-sarsa": "expected_sarsa",
@@ -68,6 +69,7 @@ TABLES: Registry[Algorithm] = Registry(
         "dyna-q": "dyna_q",
         "dyna-q-plus": "dyna_q_plus",
         "prioritized-sweeping": "prioritized_sweeping",
+        "gradient-bandit": "bandits.gradient_bandit",
         "reinforce": "reinforce",
         "actor-critic": "actor_critic",
         "linear-actor-critic": "linear_actor_critic",
