@@ -83,9 +83,7 @@ def bandit(
             q[s, a] += alpha * error  # Q(A) ← Q(A) + α [R − Q(A)], α = 1/N(A): the mean  (2.3, 2.5)
 
             agents.updates[i] += 1
-            finish_step(
-                env, agents, i, landing, r, flags, explored, error, hyperparameters.gamma
-            )
+            finish_step(env, agents, i, landing, r, flags, explored, error, hyperparameters.gamma)
 
 
 class Bandit(QTableAlgorithm):
@@ -124,7 +122,7 @@ class Bandit(QTableAlgorithm):
         way = "better" if step.error > 0 else "worse"
         moves = "rises" if step.error > 0 else "falls"
         words += (
-            f" That is {abs(step.error):.4g} {way} than it expected of this arm: its value {moves}. "
+            f" That is {abs(step.error):.4g} {way} than it expected of it: the arm's value {moves}. "
             "Nothing follows a pull, so the reward is the whole target."
         )
         return Explanation(self.formula, numbers, words)

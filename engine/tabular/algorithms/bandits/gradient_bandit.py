@@ -3,8 +3,8 @@
 π is a softmax over one preference H(a) for each arm. After every pull all preferences move along an
 estimate of the gradient of the expected reward: the arm that paid more than the baseline becomes
 likelier, all others less likely. The baseline is the mean of the rewards before this pull (of the
-first pull its own reward, as in the book), so that it does not depend on the arm pulled; without it,
-it is 0, and every reward is taken as it is.
+first pull its own reward, as in the book), so that it does not depend on the arm pulled. Without a
+baseline every reward is taken as it is.
 
 It is REINFORCE with a baseline where an episode is one move.
 """
