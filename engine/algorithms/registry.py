@@ -61,6 +61,8 @@ TABLES: Registry[Algorithm] = Registry(
         "expected-sarsa": "expected_sarsa",
         "double-q-learning": "double_q_learning",
         "monte-carlo": "monte_carlo",
+        "off-policy-monte-carlo": "importance_sampling.control",
+        "off-policy-prediction": "importance_sampling.prediction",
         "td-0": "td_prediction",
         "n-step-sarsa": "n_step_sarsa",
         "sarsa-lambda": "sarsa_lambda",

@@ -122,7 +122,7 @@ class Bandit(QTableAlgorithm):
         way = "better" if step.error > 0 else "worse"
         moves = "rises" if step.error > 0 else "falls"
         words += (
-            f" That is {abs(step.error):.4g} {way} than it expected of it: the arm's value {moves}. "
+            f" That is {abs(step.error):.4g} {way} than it expected: the arm's value {moves}. "
             "Nothing follows a pull, so the reward is the whole target."
         )
         return Explanation(self.formula, numbers, words)
