@@ -22,10 +22,8 @@ def after(name: str, steps: int, *overrides: str) -> Snapshot:
     learner.begin()
     learner.advance(steps)
     live = learner.live(0)
-    maze = learner.worlds.mazes[0]
-    snapshot = moment(
-        maze, steps=live.steps, algorithm=live and preset.algorithm.__struct_config__.tag
-    )
+    tag = str(preset.algorithm.__struct_config__.tag)
+    snapshot = moment(learner.worlds.mazes[0], steps=live.steps, algorithm=tag)
     return replace(snapshot, preset=preset, policy=live.policy, mdp=learner.worlds.mdps[0])
 
 

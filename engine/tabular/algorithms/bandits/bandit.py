@@ -97,7 +97,9 @@ class Bandit(QTableAlgorithm):
     formula = "Q(a) ← Q(a) + α [ r − Q(a) ]"
     idea = "One state, k arms: averages what each arm paid, and must pull an arm to learn of it."
     needs = "A single decision whose reward comes at once: nothing follows it."
-    chosen_when = "What is done now does not change what can be done next: tests, offers, prompts."
+    chosen_when = (
+        "What is done now does not change what can be done next: A/B tests, offers, doses."
+    )
     with_llms = (
         "Not for whole answers: each would be an arm, and nearly all are never pulled twice. Few "
         "choices (which model, which prompt) suit it."

@@ -151,7 +151,9 @@ class GradientBandit(PolicyAlgorithm):
     update_name = "pull"
     formula = "H(b) ← H(b) + α (r − r̄) ( 1[b = a] − π(b) )   for every arm b"
     idea = "Keeps no values: arms that pay more than usual become likelier."
-    needs = "A single decision whose reward comes at once, and a baseline: rewards are not centred."
+    needs = (
+        "A single decision whose reward comes at once; where rewards are far from 0, a baseline."
+    )
     chosen_when = "Only which arm is better matters; it is the smallest policy gradient there is."
     with_llms = (
         "Suited: one prompt is such a bandit and each completion a pull. GRPO draws a group of "
