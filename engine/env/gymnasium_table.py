@@ -46,6 +46,8 @@ class GymnasiumTable:
     actions: tuple[str, ...]
     max_steps: int | None
     kwargs: dict[str, Any]
+    noise: float = 0.0
+    """Standard deviation of the rewards around those of the table: the env's `reward_noise`."""
 
 
 def read_table(
@@ -93,6 +95,7 @@ def read_table(
             kwargs=kwargs,
             actions=NAMED_ACTIONS.get(kind, tuple(str(a) for a in range(n_actions))),
             max_steps=env.spec.max_episode_steps if env.spec else None,
+            noise=float(getattr(inner, "reward_noise", 0.0)),
         )
     finally:
         env.close()

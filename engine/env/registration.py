@@ -10,6 +10,10 @@ MAXIMIZATION_BIAS = "MaximizationBias-v0"
 MAXIMIZATION_BIAS_STEPS = 10
 """The time limit there, which is never reached: an episode takes one step or two."""
 
+BANDIT = "Bandit-v0"
+BANDIT_STEPS = 1
+"""An episode there is one pull of one arm."""
+
 
 def register() -> None:
     """Make our environments known to Gymnasium; calling it again changes nothing."""
@@ -22,4 +26,10 @@ def register() -> None:
             id=MAXIMIZATION_BIAS,
             entry_point="engine.env.maximization_bias:MaximizationBiasEnv",
             max_episode_steps=MAXIMIZATION_BIAS_STEPS,
+        )
+    if BANDIT not in gymnasium.registry:
+        gymnasium.register(
+            id=BANDIT,
+            entry_point="engine.env.bandit:BanditEnv",
+            max_episode_steps=BANDIT_STEPS,
         )

@@ -83,13 +83,13 @@ def walk(mdp: MDP, actions: list[int], q: np.ndarray, **changes: Any) -> tuple[S
 def preset_of(algorithm: str = "q-learning") -> Preset:
     """A small preset of an algorithm for tables, with its default settings."""
     budget = "updates" if registry.for_tables(algorithm).family == "planning" else "env_steps"
+    lake = "map = '''\n" + "\n".join(LAKE) + "\n'''"
+    maze = 'gymnasium = "Bandit-v0"' if algorithm.endswith("bandit") else lake
     return presets.parse(
         f"""
 title = "A lake"
 [maze]
-map = '''
-{chr(10).join(LAKE)}
-'''
+{maze}
 [algorithm]
 name = "{algorithm}"
 [budget]

@@ -17,7 +17,7 @@ from engine.learning.events import Evaluation, Metric, Step, Update
 from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from tui.glossary.entries import load
-from tui.glossary.values import VALUES, current_value, language_models, preferences
+from tui.glossary.values import VALUES, bandits, current_value, language_models, preferences
 from tui.model.snapshot import Snapshot
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ WITHOUT_VALUE = {
     "remedy-run",
     "understood",
 }
-ELSEWHERE = {*language_models.VALUES, *preferences.VALUES}
+ELSEWHERE = {*language_models.VALUES, *preferences.VALUES, *bandits.VALUES}
 """Terms of runs that are looked at in their own tests."""
 Q_LEARNING = """
 title = "Q-learning crosses the ice"

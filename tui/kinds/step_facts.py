@@ -11,6 +11,9 @@ from tui.ui.fact import Fact
 from tui.ui.glyphs import Glyphs
 from tui.ui.text import number, signed
 
+WHOLE_RETURNS = ("monte-carlo", "off-policy-monte-carlo", "off-policy-prediction")
+"""Methods that learn values from whole episodes."""
+
 # ---------------------------------------------------------------- methods that learn values
 
 
@@ -19,8 +22,16 @@ def td_learned(step: Step, algorithm: Algorithm) -> list[Fact]:
     if _waits(algorithm) and not_learned_from(step):
         text = "not known: it is not learned from, or only once later rewards have come in"
         return [Fact("TD error δ", "td-error", text)]
+    if not math.isnan(step.importance_ratio):
+        text = (
+            f"{number(step.importance_ratio)}: how much likelier the target policy was to go on so"
+        )
+        ratio = [Fact("ratio ρ", "importance-sampling", text)]
+    else:
+        ratio = []
     corrected = f"{number(step.step_size)} of that error is corrected"
     facts = [
+        *ratio,
         Fact("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
         Fact("step size α", "learning-rate", corrected),
     ]
@@ -50,7 +61,7 @@ def td_ended(step: Step, algorithm: Algorithm, glyphs: Glyphs) -> Fact:
 
 def _waits(algorithm: Algorithm) -> bool:
     """Whether its targets are returns: many rewards, and at most their end is an estimate."""
-    return algorithm.name == "monte-carlo" or "n" in algorithm.settings.__struct_fields__
+    return algorithm.name in WHOLE_RETURNS or "n" in algorithm.settings.__struct_fields__
 
 
 def _looked_ahead_once(step: Step) -> bool:
@@ -64,7 +75,7 @@ def _ended_later(step: Step, algorithm: Algorithm) -> Fact:
     """Where the return ends that a step in the middle of an episode is learned from."""
     if not_learned_from(step):
         return Fact("return-to-go", "return-to-go", "the episode goes on: what follows counts too")
-    if algorithm.name == "monte-carlo":
+    if algorithm.name in WHOLE_RETURNS:
         text = "the target is what was really paid from here to the end of the episode"
         if step.bootstrap:  # only where the time limit cut it
             text += f", and an estimate, {number(step.bootstrap)}, of what the time limit cut off"

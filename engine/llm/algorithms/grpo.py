@@ -26,7 +26,7 @@ class Grpo(GroupAlgorithm[LlmGrpoSettings]):
     name = "grpo"
     title = "GRPO"
     settings = LlmGrpoSettings
-    comes_from = ("grpo",)
+    comes_from = ("grpo", "gradient-bandit")
     source = "Shao et al. 2024, section 4.1"
     formula = "Aᵢ = (rᵢ − mean r) / (std r + ε), in PPO's clipped objective, minus β KL(π‖π_ref)"
     idea = "PPO without a value model: a completion is compared with its group."
