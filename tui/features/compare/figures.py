@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.runs.curves import Curve
 from tui import kinds
+from tui.features.compare.intervals import told
 from tui.features.compare.watch import Comparison, Side
 from tui.glossary.entries import load
 from tui.kinds.llm_views import LLM_VIEWS
@@ -225,6 +226,19 @@ def figure_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row]:
             counts = [count(side, metric.name, comparison) for side in comparison.sides]
             rows.append(_counted(row_of(metric, means), counts, comparison.sides))
     return rows
+
+
+def interval_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row]:
+    """A title and, for each figure, the 95 % intervals of the differences at the end of all runs;
+    nothing while one goes on or an earlier moment is shown."""
+    if comparison.cursor is not None or not comparison.intervals:
+        return []
+    rows = []
+    for metric in metrics:
+        estimates = [each.get(metric.name) for each in comparison.intervals]
+        if any(estimate is not None and estimate.known for estimate in estimates):
+            rows.append(Row(metric.label, metric.slug, tuple(map(told, estimates))))
+    return [Row("95 % interval of the difference", "", ()), *rows] if rows else []
 
 
 def row_of(metric: Metric, means: Sequence[float]) -> Row:
