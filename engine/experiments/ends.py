@@ -24,14 +24,16 @@ from engine.learning.worlds import initial_records
 COUNTED = frozenset(
     {
         *("first_optimal_step", "first_optimal_episode", "recovery_steps", "steps_to_optimum"),
-        *("falls_total", "falls_per_1000_steps", "online_length", "value_reach"),
+        *("falls_total", "falls_per_1000_steps", "value_reach"),
         *("env_steps", "episodes", "updates", "td_error"),
         *("value_rmse", "rmse", "bias2", "variance"),
     }
 )
 """Figures that cannot be below zero, and of which nothing else is known."""
 EXACT = ("success_rate", "expected_return", "expected_score", "expected_length")
-SHARES = frozenset({"online_success_rate", "exploring_share"})
+"""Expectations: they lie between what policies can expect."""
+ONLINE = ("online_success_rate", "online_return", "online_score", "online_length")
+"""Means over episodes: they lie between what can happen, with all luck there is."""
 SPLITS = {"held_out_": "test", "deployed_": "deploy"}
 """Where a figure was measured, by the beginning of its name; else in the mazes of training."""
 
@@ -62,13 +64,13 @@ class FigureEnds:
         """The ends of a figure; unknown ones for figures nothing is known of."""
         if name in COUNTED:
             return FROM_ZERO
-        if name in SHARES:
+        if name == "exploring_share":
             return SHARE
         prefix = next((each for each in SPLITS if name.startswith(each)), "")
         name = name.removeprefix(prefix)
         if name.removeprefix("greedy_").startswith("success_rate"):
             name = "success_rate"
-        if name not in EXACT:
+        if name not in (*EXACT, *ONLINE):
             return OPEN
         key = SPLITS.get(prefix, "train"), name
         if key not in self._found:
@@ -82,18 +84,36 @@ class FigureEnds:
             self._mdps[split] = build_mdps(mazes) if mazes else []
         found = [self._in_maze(mdp, name) for mdp in self._mdps[split]]
         if not found:
-            return SHARE if name == "success_rate" else OPEN
+            return SHARE if name.endswith("success_rate") else OPEN
         return Ends(min(low for low, _ in found), max(high for _, high in found))
 
     def _in_maze(self, mdp: MDP, name: str) -> Ends:
-        if name == "expected_length":
+        if name.endswith("length"):
             return Ends(1.0, float(mdp.max_steps))
-        if name == "success_rate":
-            return paid_ends(mdp, mdp.success.astype(np.float64), 1.0)
-        return paid_ends(mdp, mdp.reward, self._gamma if name == "expected_return" else 1.0)
+        paid = mdp.success.astype(np.float64) if name.endswith("success_rate") else mdp.reward
+        gamma = self._gamma if name.endswith("return") else 1.0
+        return (happening if name in ONLINE else expected)(mdp, paid, gamma)
 
 
-def paid_ends(mdp: MDP, reward: Floats, gamma: float) -> Ends:
+def expected(mdp: MDP, reward: Floats, gamma: float) -> Ends:
     """The least and the most that policies can expect within `max_steps` of `reward` [S, A, K]."""
     worst = -horizon_optimum(replace(mdp, reward=-reward), gamma)
     return Ends(worst, horizon_optimum(replace(mdp, reward=reward), gamma))
+
+
+def happening(mdp: MDP, reward: Floats, gamma: float) -> Ends:
+    """The least and the most that an episode can bring within `max_steps` of `reward` [S, A, K],
+    wherever it starts."""
+    return Ends(-_luckiest(mdp, -reward, gamma), _luckiest(mdp, reward, gamma))
+
+
+def _luckiest(mdp: MDP, reward: Floats, gamma: float) -> float:
+    """Backward induction over the best that can follow, instead of what is to be expected."""
+    paid = np.where(mdp.probability > 0, reward, -np.inf)
+    values = np.zeros(mdp.n_states)
+    for _ in range(mdp.max_steps):
+        onward = np.where(mdp.terminal, 0.0, gamma * values[mdp.next_state])
+        before, values = values, (paid + onward).max(axis=(1, 2))
+        if np.array_equal(before, values):
+            break
+    return float(values.max())

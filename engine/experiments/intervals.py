@@ -19,12 +19,12 @@ quantile), from those with it at the high end the upper one (97.5 %).
   rise with, and the upper ones of what they fall with.
 
 **The ends** are the business of `engine.experiments.ends`: what the best and the worst policy come
-to. An end that is unknown is taken to lie beyond the last agent, by 10 / (N - 1) of what lies between
-the first and the last. That is no theorem: it was chosen so that the interval of a mean holds at
-least 95 times in 100 for normal, exponential and log-normal figures (σ = 1) from three agents on.
-Nothing can hold for every distribution without ends (Bahadur & Savage 1956): a rare agent far from
-all others, like none of the N, is then not allowed for. Agents who all agree in a figure without
-ends have no interval.
+to. An end that is unknown is taken to lie beyond the last agent, by 10 / (N - 1) of the distance
+from the first to the last. That is no theorem: it was chosen so that the interval of a mean holds
+at least 93 times in 100 for normal, exponential and log-normal figures (σ = 1) from three agents
+on. Nothing can hold for every distribution without ends (Bahadur & Savage 1956): a rare agent far
+from all others, like none of the N, is then not allowed for. Agents who all agree in a figure
+without ends have no interval.
 
 The two groups are taken as independent. Agents of runs with one seed share their random numbers,
 which makes their figures alike, and an interval that ignores it as a rule a little too wide.

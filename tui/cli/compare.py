@@ -15,7 +15,6 @@ from tui.cli.output import emit, on_terminal, say, table
 if TYPE_CHECKING:
     from engine.experiments.intervals import Estimate
     from tui.features.compare.figures import Metric
-    from tui.features.compare.intervals import Differences
     from tui.features.compare.watch import Comparison, Side
 
 
@@ -55,21 +54,22 @@ def compare(
         watch.look()
     finally:
         watch.close()
-    found = Comparison(watch.sides, watch.clock, None)
-    metrics, sure = metrics_of(found.sides), differences(paths)
+    found = Comparison(watch.sides, watch.clock, None, intervals=differences(paths))
+    metrics = metrics_of(found.sides)
     if as_json:
-        _emit(found, metrics, sure)
+        _emit(found, metrics)
     else:
-        _say(found, metrics, sure)
+        _say(found, metrics)
 
 
-def _emit(found: Comparison, metrics: Sequence[Metric], sure: Sequence[Differences]) -> None:
+def _emit(found: Comparison, metrics: Sequence[Metric]) -> None:
     """One object for each run; from the second on with what it is more than the first."""
     # start-up time
-    from tui.features.compare.figures import alike, count, reading
+    from tui.features.compare.figures import alike, count, estimates, reading
     from tui.features.compare.settings import differences as settings_of
 
     settings = settings_of([side.preset for side in found.sides])
+    sure = {metric.name: estimates(found, metric.name) for metric in metrics}
     first: dict[str, float] = {}
     some_of_first: dict[str, int] = {}
     for i, side in enumerate(found.sides):
@@ -79,7 +79,7 @@ def _emit(found: Comparison, metrics: Sequence[Metric], sure: Sequence[Differenc
         if not i:
             first, some_of_first = means, some
         more = {
-            name: _interval(mean - first[name], sure[i].get(name))
+            name: _interval(mean - first[name], sure[name][i])
             if alike(some.get(name), some_of_first.get(name))
             else _interval(math.nan, None)
             for name, mean in means.items()
@@ -105,10 +105,10 @@ def _interval(difference: float, estimate: Estimate | None) -> dict[str, Any]:
     return {"value": difference, "low": estimate.low, "high": estimate.high, **why}
 
 
-def _say(found: Comparison, metrics: Sequence[Metric], sure: Sequence[Differences]) -> None:
+def _say(found: Comparison, metrics: Sequence[Metric]) -> None:
     """Who is compared, what is to be known about it, and the figures."""
     # start-up time
-    from tui.features.compare.figures import figure_rows
+    from tui.features.compare.figures import estimates, figure_rows
     from tui.features.compare.intervals import METHOD, told
     from tui.features.compare.settings import differences as settings_of
     from tui.features.compare.watch import remarks
@@ -125,19 +125,24 @@ def _say(found: Comparison, metrics: Sequence[Metric], sure: Sequence[Difference
     for letter in others:
         headings += [letter, f"{letter} - {first}", "95 % interval"]
     lines = []
-    names = {metric.label: metric.name for metric in metrics}
+    sure = {metric.label: estimates(found, metric.name) for metric in metrics}
     for row in figure_rows(found, metrics):
         line = [row.label, row.values[0]]
         for i, more in enumerate(row.differences, start=1):
-            interval = told(sure[i].get(names[row.label])) if more else ""
+            interval = told(sure[row.label][i]) if more else ""
             line += [row.values[i], more or "-", interval or "-"]
         lines.append(line)
     say()
     table(headings, lines, numbers=range(1, len(headings)))
-    if any(each.known for of in sure for each in of.values()):
+    if any(each is not None and each.known for found_of in sure.values() for each in found_of):
         say(METHOD)
-    for why in dict.fromkeys(each.why for of in sure for each in of.values() if each.why):
-        say(f"Without an interval: {why}.")
+    without: dict[str, dict[str, None]] = {}
+    for label, of_runs in sure.items():
+        for each in of_runs:
+            if each is not None and each.why:
+                without.setdefault(each.why, {})[label] = None
+    for why, labels in without.items():
+        say(f"Without an interval: {', '.join(labels)}. {why[:1].upper()}{why[1:]}.")
     settings = settings_of([side.preset for side in found.sides])
     if settings:
         say()

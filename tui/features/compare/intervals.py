@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Differences = Mapping[str, "Estimate"]
 """By the name of the figure: a run's mean minus the first run's, with its interval."""
+OF_SOME = (
+    "a figure at the end may be of those agents only that still moved, and then its difference has "
+    "none"
+)
 METHOD = (
     "Intervals are 95 % over the agents, and allow for one that nobody has seen, as far off as the "
     "maze lets it be: more agents narrow them."
@@ -62,6 +66,17 @@ def _between(
         if name in theirs
     }
     return {name: each for name, each in found.items() if not math.isnan(each.value)}
+
+
+def of_difference(estimate: Estimate | None, difference: float) -> Estimate | None:
+    """The interval of a difference that is shown; none where the last figures of the agents are not
+    those it is between: an online figure has nothing to count where an agent did not move."""
+    # start-up time
+    from engine.experiments.intervals import Estimate
+
+    if estimate is None or math.isclose(estimate.value, difference, rel_tol=1e-6, abs_tol=1e-9):
+        return estimate
+    return Estimate(value=difference, why=OF_SOME)
 
 
 def told(estimate: Estimate | None) -> str:
