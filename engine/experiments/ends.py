@@ -97,14 +97,14 @@ class FigureEnds:
 
 def expected(mdp: MDP, reward: Floats, gamma: float) -> Ends:
     """The least and the most that policies can expect within `max_steps` of `reward` [S, A, K]."""
-    worst = -horizon_optimum(replace(mdp, reward=-reward), gamma)
+    worst = 0.0 - horizon_optimum(replace(mdp, reward=-reward), gamma)
     return Ends(worst, horizon_optimum(replace(mdp, reward=reward), gamma))
 
 
 def happening(mdp: MDP, reward: Floats, gamma: float) -> Ends:
     """The least and the most that an episode can bring within `max_steps` of `reward` [S, A, K],
     wherever it starts."""
-    return Ends(-_luckiest(mdp, -reward, gamma), _luckiest(mdp, reward, gamma))
+    return Ends(0.0 - _luckiest(mdp, -reward, gamma), _luckiest(mdp, reward, gamma))
 
 
 def _luckiest(mdp: MDP, reward: Floats, gamma: float) -> float:

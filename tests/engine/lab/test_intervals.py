@@ -37,7 +37,9 @@ FIGURES: dict[str, tuple[Draw, float, Ends]] = {
     "log-normal": (lambda r, n: r.lognormal(0.0, 1.0, n), math.exp(0.5), OPEN),
     "log-normal, from 0": (lambda r, n: r.lognormal(0.0, 1.0, n), math.exp(0.5), FROM_ZERO),
     "two values": (lambda r, n: np.where(r.random(n) < 0.95, 0.74, 0.0), 0.74 * 0.95, OPEN),
-    "two values, 0 to 1": (lambda r, n: np.where(r.random(n) < 0.95, 0.74, 0.0), 0.74 * 0.95, SHARE),
+    "two values, 0 to 1": (
+        lambda r, n: np.where(r.random(n) < 0.95, 0.74, 0.0), 0.74 * 0.95, SHARE
+    ),
     "two values, 0 to 0.74": (
         lambda r, n: np.where(r.random(n) < 0.95, 0.74, 0.0), 0.74 * 0.95, Ends(0.0, 0.74)
     ),
@@ -143,7 +145,7 @@ def test_of_zeros_and_ones_the_limits_are_clopper_and_pearson_s(count: int, n: i
 
 @pytest.mark.parametrize("n", [6, 15, 20, 64])
 def test_the_limits_of_a_median_are_those_of_the_sign_test(n: int) -> None:
-    """Order statistics outside of which the median lies with a chance of at most a fortieth each."""
+    """Outside of these two agents the median lies with a chance of at most a fortieth each."""
     found = of_group(np.arange(1.0, n + 1), "median").estimate
     outside = next(k for k in range(n) if tail(n, 0.5, range(k + 1)) > 0.025)
     assert (found.low, found.high) == (outside, n + 1 - outside)

@@ -226,9 +226,16 @@ def result_fields(result: Result) -> dict[str, Any]:
 
     fields: dict[str, Any] = msgspec.structs.asdict(result)
     return {
-        name: msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else value
+        name: _interval_fields(msgspec.structs.asdict(value))
+        if isinstance(value, msgspec.Struct)
+        else value
         for name, value in fields.items()
     }
+
+
+def _interval_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """`why` only where there is no interval."""
+    return fields if fields["why"] else {k: v for k, v in fields.items() if k != "why"}
 
 
 def show_table(runner: SweepRunner, found: list[Result]) -> None:
