@@ -193,11 +193,14 @@ class RunReader:
         """The figures of the run so far, under the names of the command's JSON lines.
 
         `status` is the state; figures no evaluation has given are NaN; `metrics` are the means of
-        the last recording point.
+        the last recording point. Where success is not to reach the goal, `success_rule` says what
+        it is.
         """
         head = self.head()
         with self._snapshot():
-            return outcome.final(self._db, head, self._file)
+            found = outcome.final(self._db, head, self._file)
+        rules = [rule for world in self.worlds()[:1] if (rule := world.maze.success_rule)]
+        return {**found, **({"success_rule": rules[0]} if rules else {})}
 
     def per_agent(self) -> dict[str, Floats]:
         """The last value of each figure for each of the N agents: float64 [N] by name, NaN where
