@@ -9,6 +9,9 @@ ICE_MAZE = "IceMaze-v0"
 MAXIMIZATION_BIAS = "MaximizationBias-v0"
 MAXIMIZATION_BIAS_STEPS = 10
 """The time limit there, which is never reached: an episode takes one step or two."""
+BAIRD = "BairdCounterexample-v0"
+BAIRD_STEPS = 1000
+"""Where an episode there is cut: nothing ends it."""
 
 
 def register() -> None:
@@ -22,4 +25,8 @@ def register() -> None:
             id=MAXIMIZATION_BIAS,
             entry_point="engine.env.maximization_bias:MaximizationBiasEnv",
             max_episode_steps=MAXIMIZATION_BIAS_STEPS,
+        )
+    if BAIRD not in gymnasium.registry:
+        gymnasium.register(
+            id=BAIRD, entry_point="engine.env.baird:BairdEnv", max_episode_steps=BAIRD_STEPS
         )

@@ -69,6 +69,8 @@ class Algorithm:
     """The conditions under which the algorithm can work."""
     chosen_when: ClassVar[str] = ""
     """When people choose it, as what follows "when"."""
+    with_llms: ClassVar[str] = ""
+    """Of an algorithm for tables: how well it suits language models, and why."""
     custom_file: CustomFile | None = None
     """The user's file it was loaded from; None for the algorithms of the shelf."""
 

@@ -51,6 +51,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     relatives: tuple[str, ...] = ()
     """Of an algorithm for tables: those for language models that it is used or grew into. Of one
     for language models: the ones for tables it comes from."""
+    with_llms: str = ""
+    """Of an algorithm for tables: how well it suits language models, and why."""
     presets: tuple[str, ...] = ()
     """The shipped presets that show it, in alphabetical order."""
     file: str = ""
@@ -205,6 +207,7 @@ def _entry(
         needs=algorithm.needs,
         chosen_when=algorithm.chosen_when,
         relatives=relatives,
+        with_llms=algorithm.with_llms,
         presets=shown.get(algorithm.name, ()),
         file=_file(algorithm),
     )

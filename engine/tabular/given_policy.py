@@ -18,9 +18,14 @@ from engine.exact.solve import solve
 
 
 def given_policy(
-    policy: str | dict[str, float], mdp: MDP, actions: tuple[str, ...], gamma: float
+    policy: str | dict[str, float],
+    mdp: MDP,
+    actions: tuple[str, ...],
+    gamma: float,
+    key: str = "policy",
 ) -> Array:
     """π [O,A] as a preset says it: "random", "optimal" or the chance of each action by name.
+    `key` is the setting of `[algorithm]` that says so.
 
     Raises UserError for unknown actions, for chances that do not sum to 1, and for the optimal
     policy of agents that do not see which cell they are in.
@@ -30,20 +35,20 @@ def given_policy(
         for name in policy:
             if name not in actions:
                 raise UserError(
-                    f"algorithm.policy.{name}: there is no such action here."
+                    f"algorithm.{key}.{name}: there is no such action here."
                     f"{nearest(name, list(actions))}"
                 )
         chances = np.array([policy.get(name, 0.0) for name in actions])
         if abs(chances.sum() - 1.0) > 1e-9:
             raise UserError(
-                f"algorithm.policy: the chances sum to {chances.sum():g}; expected a sum of 1."
+                f"algorithm.{key}: the chances sum to {chances.sum():g}; expected a sum of 1."
             )
         return np.broadcast_to(chances / chances.sum(), shape).copy()
     if policy == "random":
         return np.full(shape, 1.0 / mdp.n_actions)
     if mdp.pattern is not None:
         raise UserError(
-            "algorithm.policy = 'optimal' is a policy over cells, but with maze.observation or "
+            f"algorithm.{key} = 'optimal' is a policy over cells, but with maze.observation or "
             "maze.memory the agent does not see its cell; use 'random' or a table of chances."
         )
     table: Array = solve(mdp, gamma).policy

@@ -34,6 +34,11 @@ class PredictionLearner(TabularLearner):
         actions = worlds.mazes[0].actions
         policy = given_policy(settings.policy, worlds.mdps[0], actions, settings.gamma)
         self.tables.policy[...] = policy
+        if hasattr(self.tables, "behaviour"):  # it may follow another policy than the one it judges
+            followed_one = settings.behaviour if settings.behaviour is not None else settings.policy
+            self.tables.behaviour[...] = given_policy(
+                followed_one, worlds.mdps[0], actions, settings.gamma, "behaviour"
+            )
         chains = [followed(mdp, policy, settings.random_starts > 0) for mdp in worlds.mdps]
         self.met = [reachable(chain) for chain in chains]
         self.truth = [self._exact(chain) for chain in chains]
@@ -50,7 +55,7 @@ class PredictionLearner(TabularLearner):
         world = self.worlds.current(self.clock)
         met = self.met[world]
         seen = self.worlds.mdps[world].observation[met]
-        errors: Array = self.tables.values[:, seen] - self.truth[world][met]
+        errors: Array = self._state_values()[:, seen] - self.truth[world][met]
         return errors
 
     def value_errors(self) -> Array:

@@ -32,4 +32,4 @@ def llm_words(entry: Entry) -> str:
     names = ", ".join(entry.relatives)
     if entry.kind == "llm":
         return f"comes from {names} for tables" if names else ""
-    return names or "not used there"
+    return ". ".join(filter(None, (names, entry.with_llms))) or "not used there"
