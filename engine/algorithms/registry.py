@@ -68,6 +68,7 @@ TABLES: Registry[Algorithm] = Registry(
         "sarsa-lambda": "sarsa_lambda",
         "q-lambda": "q_lambda",
         "linear-q-learning": "linear_q_learning",
+        "dqn": "approximation.dqn",
         "dyna-q": "dyna_q",
         "dyna-q-plus": "dyna_q_plus",
         "prioritized-sweeping": "prioritized_sweeping",
