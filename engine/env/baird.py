@@ -1,9 +1,9 @@
 """Baird's counterexample as a Gymnasium environment: ``BairdCounterexample-v0``.
 
-Baird 1995; Sutton & Barto, section 11.2, figure 11.1. Seven states, and two actions that do the same
-everywhere: `dashed` leads to one of the six upper states, each as likely, `solid` to the lower one.
-Nothing is ever paid, so every policy is worth exactly 0. No move ends an episode (`continuing`);
-time limits cut it, and the next one begins in any state, each as likely.
+Baird 1995; Sutton & Barto, section 11.2, figure 11.1. Seven states, and two actions that do the
+same everywhere: `dashed` leads to one of the six upper states, each as likely, `solid` to the lower
+one. Nothing is ever paid, so every policy is worth exactly 0. No move ends an episode
+(`continuing`); time limits cut it, and the next one begins in any state, each as likely.
 
 The environment brings the example's `features`: with eight weights the value of upper state i is
 2wᵢ + w₈ and that of the lower state w₇ + 2w₈. Any values at all can be written so, the true ones

@@ -120,10 +120,12 @@ def read_features(
             )
         none = np.zeros(features.shape[1])
         weights = np.array(getattr(inner, "initial_weights", none), dtype=np.float64)
-        if weights.shape != none.shape or not (np.isfinite(features).all() and np.isfinite(weights).all()):
+        if weights.shape != none.shape or not (
+            np.isfinite(features).all() and np.isfinite(weights).all()
+        ):
             raise UserError(
                 f"algorithm.features = 'own': `initial_weights` of {env_id} must be "
-                f"{features.shape[1]} numbers, one for each of its features, and all of them finite."
+                f"{features.shape[1]} finite numbers, one for each of its features."
             )
     finally:
         env.close()

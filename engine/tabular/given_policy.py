@@ -22,10 +22,10 @@ def given_policy(
     mdp: MDP,
     actions: tuple[str, ...],
     gamma: float,
-    key: str = "policy",
+    key: str = "algorithm.policy",
 ) -> Array:
-    """π [O,A] as a preset says it: "random", "optimal" or the chance of each action by name.
-    `key` is the setting of `[algorithm]` that says so.
+    """π [O,A] as a preset says it at `key`: "random", "optimal" or the chance of each action by
+    name.
 
     Raises UserError for unknown actions, for chances that do not sum to 1, and for the optimal
     policy of agents that do not see which cell they are in.
@@ -35,20 +35,17 @@ def given_policy(
         for name in policy:
             if name not in actions:
                 raise UserError(
-                    f"algorithm.{key}.{name}: there is no such action here."
-                    f"{nearest(name, list(actions))}"
+                    f"{key}.{name}: there is no such action here.{nearest(name, list(actions))}"
                 )
         chances = np.array([policy.get(name, 0.0) for name in actions])
         if abs(chances.sum() - 1.0) > 1e-9:
-            raise UserError(
-                f"algorithm.{key}: the chances sum to {chances.sum():g}; expected a sum of 1."
-            )
+            raise UserError(f"{key}: the chances sum to {chances.sum():g}; expected a sum of 1.")
         return np.broadcast_to(chances / chances.sum(), shape).copy()
     if policy == "random":
         return np.full(shape, 1.0 / mdp.n_actions)
     if mdp.pattern is not None:
         raise UserError(
-            f"algorithm.{key} = 'optimal' is a policy over cells, but with maze.observation or "
+            f"{key} = 'optimal' is a policy over cells, but with maze.observation or "
             "maze.memory the agent does not see its cell; use 'random' or a table of chances."
         )
     table: Array = solve(mdp, gamma).policy
@@ -81,6 +78,31 @@ def followed(mdp: MDP, policy: Array, anywhere: bool) -> MDP:
 def exact_values(chain: MDP, gamma: float) -> Array:
     """V^π [S] of a chain that `followed` made; 0 where π never comes. Raises UserError."""
     return state_values(chain, np.ones((chain.n_observations, 1)), gamma)
+
+
+def behaviour_policy(settings: Any, mdp: MDP, actions: tuple[str, ...]) -> Array:
+    """b [O,A], which an off-policy method moves by: `algorithm.behaviour`. Raises UserError."""
+    key = "algorithm.behaviour"
+    return given_policy(settings.behaviour, mdp, actions, settings.gamma, key)
+
+
+def check_coverage(preset: Preset) -> None:
+    """Raise UserError if the behaviour policy never takes an action that the given policy takes:
+    the assumption of coverage, Sutton & Barto, section 5.5."""
+    settings: Any = preset.algorithm
+    mazes = [maze for _, maze in build_mazes(preset.maze)]
+    actions = mazes[0].actions
+    mdps = build_mdps(mazes)
+    policy = given_policy(settings.policy, mdps[0], actions, settings.gamma)
+    behaviour = behaviour_policy(settings, mdps[0], actions)
+    met = np.unique(np.concatenate([mdp.observation[reachable(mdp)] for mdp in mdps]))
+    missing = ((policy > 0) & (behaviour == 0))[met].any(axis=0)
+    if missing.any():
+        name = actions[int(missing.argmax())]
+        raise UserError(
+            f"algorithm.behaviour never takes {name!r} where algorithm.policy does, so what would "
+            "follow is never seen; give it a chance above 0 there."
+        )
 
 
 def check_prediction(preset: Preset) -> None:

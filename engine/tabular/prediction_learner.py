@@ -15,7 +15,7 @@ from engine.core.arrays import Array
 from engine.core.errors import UserError
 from engine.env.mdp import MDP, reachable
 from engine.learning.events import AnyEvent, PerAgent, Step
-from engine.tabular.given_policy import exact_values, followed, given_policy
+from engine.tabular.given_policy import behaviour_policy, exact_values, followed, given_policy
 from engine.tabular.learner import TabularLearner
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ class PredictionLearner(TabularLearner):
         actions = worlds.mazes[0].actions
         policy = given_policy(settings.policy, worlds.mdps[0], actions, settings.gamma)
         self.tables.policy[...] = policy
-        if hasattr(self.tables, "behaviour"):  # it may follow another policy than the one it judges
-            followed_one = settings.behaviour if settings.behaviour is not None else settings.policy
-            self.tables.behaviour[...] = given_policy(
-                followed_one, worlds.mdps[0], actions, settings.gamma, "behaviour"
-            )
+        if hasattr(self.tables, "behaviour"):  # of an off-policy method; others follow the policy
+            self.tables.behaviour[...] = behaviour_policy(settings, worlds.mdps[0], actions)
         chains = [followed(mdp, policy, settings.random_starts > 0) for mdp in worlds.mdps]
         self.met = [reachable(chain) for chain in chains]
         self.truth = [self._exact(chain) for chain in chains]
@@ -89,7 +86,8 @@ class PredictionLearner(TabularLearner):
         return events
 
     def _with_policy(self, step: Step) -> Step:
-        """The step with the chance its action had; the kernel notes π where others note Q."""
+        """The step with the chance its action had; the kernel notes the policy it
+        moves by where others note Q."""
         log_prob = math.log(step.values[step.action])
         return msgspec.structs.replace(step, values=(), next_values=(), log_prob=log_prob)
 

@@ -66,6 +66,7 @@ from engine.tabular.kernels.replay_memory import Replay, check_memory, keep
 from engine.tabular.kernels.rng import uniform
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_planned
 
+
 class LinearQLearningSettings(
     TemporalDifferenceSettings, frozen=True, kw_only=True, tag="linear-q-learning"
 ):

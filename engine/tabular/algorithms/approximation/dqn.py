@@ -7,11 +7,11 @@ two remedies. Moves are put into a memory, and updates learn from batches drawn 
 And targets come from a copy of the network that stands still until it is made anew. Neither is a
 guarantee; both are what made it work.
 
-What was left out of the paper's: pictures and convolutions, since the features of the maze are given;
-RMSProp and clipped errors, since plain steps down the mean squared error suffice here. The network
-has one layer of rectified units, scaled so that a step size means about what it means in a table;
-its output weights begin at 0, so that all values begin at `initial_value`. Without hidden units the
-values are linear.
+What was left out of the paper's: pictures and convolutions, since the features of the maze are
+given; RMSProp and clipped errors, since plain steps down the mean squared error suffice here. The
+network has one layer of rectified units, scaled so that a step size means about what it means in a
+table; its output weights begin at 0, so that all values begin at `initial_value`. Without hidden
+units the values are linear.
 
 N agents, O observations, F features, M of them on at a time, A actions, H hidden units, D = H (or F
 without any), R moves remembered, B of them in a batch.
@@ -61,7 +61,7 @@ from engine.tabular.kernels.trace import WATCHED, Trace, note, note_planned
 
 
 class DqnSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="dqn"):
-    """DQN: Q-learning by a network that learns from its memory, towards targets that stand still."""
+    """DQN: Q-learning by a network with a memory, towards targets that stand still."""
 
     features: FeatureKind = "tiles"
     tile_size: TileSize = 2
@@ -98,7 +98,7 @@ class DqnSettings(TemporalDifferenceSettings, frozen=True, kw_only=True, tag="dq
 
 
 class DqnTables(NamedTuple):
-    """The network, its copy, the memory, and room to work in. All agents share `index`, `worth`."""
+    """The network, its copy, the memory, and room to work in; agents share `places`, `worth`."""
 
     w1: Array  # [N,F,H] float64: into the hidden units; without any, empty
     b1: Array  # [N,H]
@@ -109,7 +109,7 @@ class DqnTables(NamedTuple):
     still_w2: Array
     still_b2: Array
     visits: Array  # [N,O,A] int64: how often each pair was met
-    index: Array  # [1,O,M] int32: the features that are on in each observation
+    places: Array  # [1,O,M] int32: the features that are on in each observation
     worth: Array  # [1,O,M] float64
     kept: Array  # [N] int64: moves remembered so far; the newest R of them are still there
     moves: Array  # [N,R,4] int32: s, a, s′, whether the episode ended there
@@ -176,7 +176,7 @@ def evaluate(
 def expected_after(tables: DqnTables, i: int, s2: int, copied: bool, double: bool) -> float:
     """What the target adds for the next state: max q̂(s′,·,w⁻), or of double DQN q̂(s′,a*,w⁻) with
     a* the best move by w. Leaves q̂(s′,·,w⁻) in `there`; without a copy w⁻ is w."""
-    on, x = tables.index[0, s2], tables.worth[0, s2]
+    on, x = tables.places[0, s2], tables.worth[0, s2]
     there, best, units = tables.there[i], tables.best[i], tables.units[i]
     if copied:
         evaluate(
@@ -210,7 +210,7 @@ def learn(
         if not ends:
             copied = hyperparameters.target_every > 1
             future = expected_after(tables, i, s2, copied, hyperparameters.double)
-        evaluate(tables.index[0, s], tables.worth[0, s], w1, b1, w2, b2, units, here)
+        evaluate(tables.places[0, s], tables.worth[0, s], w1, b1, w2, b2, units, here)
         error = tables.rewards[i, k] + hyperparameters.gamma * future - here[a]
         tables.drawn[i, j] = k
         tables.errors[i, j] = error if -LARGEST < error < LARGEST else 0.0
@@ -221,7 +221,7 @@ def learn(
     scale = math.sqrt(2.0 / max(n_hidden, 1))
     for j in range(n_batch):  # the hidden layer first: its gradient needs W₂ as it was
         s, a = tables.moves[i, tables.drawn[i, j], 0], tables.moves[i, tables.drawn[i, j], 1]
-        on, x = tables.index[0, s], tables.worth[0, s]
+        on, x = tables.places[0, s], tables.worth[0, s]
         change = rate * tables.errors[i, j]
         for h in range(n_hidden):
             if tables.fired[i, j, h] > 0.0:
@@ -233,7 +233,7 @@ def learn(
         s, a = tables.moves[i, tables.drawn[i, j], 0], tables.moves[i, tables.drawn[i, j], 1]
         change = rate * tables.errors[i, j]
         if n_hidden == 0:
-            on, x = tables.index[0, s], tables.worth[0, s]
+            on, x = tables.places[0, s], tables.worth[0, s]
             for m in range(on.size):
                 w2[on[m], a] += change * x[m]
         else:
@@ -281,7 +281,7 @@ def dqn(
             clock = agents.steps[i]
             s = env.observation[agents.state[i]]
             evaluate(
-                tables.index[0, s], tables.worth[0, s], tables.w1[i], tables.b1[i], tables.w2[i],
+                tables.places[0, s], tables.worth[0, s], tables.w1[i], tables.b1[i], tables.w2[i],
                 tables.b2[i], tables.units[i], here,
             )  # fmt: skip
             a, explored, level = choose(here, visits[s], hyperparameters.exploration, clock, random)
@@ -326,8 +326,8 @@ class Dqn(QTableAlgorithm):
     needs = "Many moves, and memory for them. The deadly triad is held off, not banned."
     chosen_when = "Observations are too many for a table, actions are few, and moves may be reused."
     with_llms = (
-        "Seldom used: its target takes a maximum over the whole vocabulary at each token, and carries "
-        "one reward back through hundreds of one-step targets"
+        "Seldom used: its target takes a maximum over the whole vocabulary at each token, and "
+        "carries one reward back through hundreds of one-step targets"
     )
     can_diverge = True
     kernel = staticmethod(dqn)
@@ -364,7 +364,7 @@ class Dqn(QTableAlgorithm):
             still_w2=w2.copy(),
             still_b2=b2.copy(),
             visits=np.zeros(size.table, np.int64),
-            index=x.index[None].copy(),
+            places=x.places[None].copy(),
             worth=x.worth[None].copy(),
             kept=np.zeros(n, np.int64),
             moves=np.zeros((n, settings.replay.size, 4), np.int32),
@@ -391,9 +391,9 @@ class Dqn(QTableAlgorithm):
 
     def values(self, tables: DqnTables) -> Array:
         into = tables.w1 if tables.w1.size else tables.w2
-        total = np.zeros((len(into), tables.index.shape[1], into.shape[2]))
-        for m in range(tables.index.shape[2]):
-            total += into[:, tables.index[0, :, m]] * tables.worth[0, :, m, None]
+        total = np.zeros((len(into), tables.places.shape[1], into.shape[2]))
+        for m in range(tables.places.shape[2]):
+            total += into[:, tables.places[0, :, m]] * tables.worth[0, :, m, None]
         if not tables.w1.size:
             return total + tables.b2[:, None]
         units = math.sqrt(2.0 / total.shape[2]) * np.maximum(total + tables.b1[:, None], 0.0)
@@ -420,7 +420,7 @@ class Dqn(QTableAlgorithm):
             words += f"; by its target network it can still earn {step.bootstrap:.4g} from there."
         if step.truncated:
             words += " The time limit cut the episode here, but that is not an end."
-        words += " The move itself teaches nothing yet: it was put into the memory."
+        words += " Nothing is learned from the move itself now: it was put into the memory."
         if step.planned:
             count = "one move" if step.planned == 1 else f"{step.planned} moves"
             words += f" Then the network learned from {count} drawn from there at random."

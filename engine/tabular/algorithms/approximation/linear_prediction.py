@@ -71,7 +71,7 @@ def drawn_action(chances: Array, random: Array) -> int:
 
 class LinearPrediction(MovingAlgorithm):
     """Prediction with v̂ = wᵀx. Its tables have `w` [N,F], `policy` and `visits` [N,O,A], and
-    `index` and `worth` [1,O,M], which all agents share."""
+    `places` and `worth` [1,O,M], which all agents share."""
 
     family = "prediction"
     can_diverge = True
@@ -94,7 +94,7 @@ class LinearPrediction(MovingAlgorithm):
             "w": np.repeat(x.first[None], size.agents, axis=0),
             "visits": np.zeros(size.table, np.int64),
             "policy": np.zeros(size.table),  # filled in by the learner, which knows the maze
-            "index": x.index[None].copy(),
+            "places": x.places[None].copy(),
             "worth": x.worth[None].copy(),
         }
 
@@ -112,7 +112,7 @@ class LinearPrediction(MovingAlgorithm):
         return policy
 
     def state_values(self, tables: Any, target: Array) -> Array:
-        return values_of(tables.index[0], tables.worth[0], tables.w)
+        return values_of(tables.places[0], tables.worth[0], tables.w)
 
     def learned_parameters(self, tables: Any) -> list[Array]:
         return [tables.w]

@@ -1,4 +1,4 @@
-"""Semi-gradient TD(0) with linear features, on- and off-policy. Sutton & Barto, 9.3 and 11.1, (11.2).
+"""Semi-gradient TD(0) with linear features, on- and off-policy. Sutton & Barto, 9.3, 11.1, (11.2).
 
 The given policy π is judged from moves that another one, b, may have made: each update is weighed
 by the importance ratio ρ = π(a|s)/b(a|s), so that on average it is the one π would have made. What
@@ -6,12 +6,12 @@ by the importance ratio ρ = π(a|s)/b(a|s), so that on average it is the one π
 approximation and bootstrapping that is the deadly triad (section 11.3), and in Baird's
 counterexample (section 11.2) the weights grow without bound, however small the step size.
 
-Two ways out are settings here. Without `behaviour` the policy is followed itself; on-policy the
-method is safe with a small step size (section 9.4). And with `target_every` above 1 the targets are
-taken from weights that stand still meanwhile (Mnih et al. 2015): each stretch then solves an
-ordinary regression, and cannot chase itself. That helps where the features can express what the
-regression is asked for, as Baird's can (Zhang, Yao and Whiteson 2021); it is no guarantee: in the
-book's example of w and 2w (section 11.2) the regressions diverge too.
+Two ways out are settings here. With `behaviour` the same as `policy` that policy is followed
+itself; on-policy the method is safe with a small step size (section 9.4). And with `target_every`
+above 1 the targets are taken from weights that stand still meanwhile (Mnih et al. 2015): each
+stretch then solves an ordinary regression, and cannot chase itself. That helps where the features
+can express what the regression is asked for, as Baird's can; it is no guarantee: in the book's
+example of w and 2w (example 11.1) even exact regressions diverge.
 
 N agents, O observations, A actions, F features, M of them not 0 at a time.
 """
@@ -28,9 +28,6 @@ from msgspec import Meta
 from engine.config.preset import Preset
 from engine.core.arrays import Array
 from engine.core.compiling import kernel
-from engine.core.errors import UserError
-from engine.env.build_maze import build_mazes
-from engine.env.build_mdp import build_mdps
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation, pay_of
 from engine.learning.events import Step
@@ -41,7 +38,7 @@ from engine.tabular.algorithms.approximation.linear_prediction import (
     drawn_action,
 )
 from engine.tabular.algorithms.approximation.vectors import add, square, value_of
-from engine.tabular.given_policy import given_policy
+from engine.tabular.given_policy import check_coverage
 from engine.tabular.kernels.behaviour import encode_schedule, scheduled
 from engine.tabular.kernels.environment import (
     TERMINAL,
@@ -62,12 +59,12 @@ class LinearTdSettings(LinearPredictionSettings, frozen=True, kw_only=True, tag=
     """Semi-gradient TD(0): learns what a policy is worth as a sum of weights of features."""
 
     behaviour: Annotated[
-        GivenPolicy | None,
+        GivenPolicy,
         Meta(
-            description="the policy that is followed, where it is another than the one judged "
-            "(off-policy); written like policy; left out, policy itself is followed"
+            description="the behaviour policy b, which is followed, written like policy; where it "
+            "is another than the one that is judged, learning is off-policy"
         ),
-    ] = None
+    ] = "random"
     target_every: Annotated[
         int,
         Meta(
@@ -79,12 +76,12 @@ class LinearTdSettings(LinearPredictionSettings, frozen=True, kw_only=True, tag=
 
 
 class LinearTdTables(NamedTuple):
-    """The learned weights, and what is observed. All agents share `index` and `worth`."""
+    """The learned weights, and what is observed. All agents share `places` and `worth`."""
 
     w: Array  # [N,F] float64
     visits: Array  # [N,O,A] int64: how often each action was taken
     policy: Array  # [N,O,A] float64: π, which is judged
-    index: Array  # [1,O,M] int32
+    places: Array  # [1,O,M] int32
     worth: Array  # [1,O,M] float64
     behaviour: Array  # [N,O,A] float64: b, which is followed; filled in by the learner
     still: Array  # [N,F] float64: w⁻, the copy that targets are taken from
@@ -110,7 +107,7 @@ def linear_td(
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
     gamma = hyperparameters.gamma
-    index, worth = tables.index[0], tables.worth[0]
+    places, worth = tables.places[0], tables.worth[0]
     for i in range(agents.state.size):
         w, still = tables.w[i], tables.still[i]
         pi, b = tables.policy[i], tables.behaviour[i]
@@ -126,12 +123,12 @@ def linear_td(
             tables.visits[i, s, a] += 1
             alpha = scheduled(hyperparameters.alpha, agents.steps[i])
 
-            on, x = index[s], worth[s]
+            on, x = places[s], worth[s]
             before = value_of(on, x, w)
             future = 0.0
             if not flags & TERMINAL:
                 ahead = w if hyperparameters.target_every == 1 else still
-                future = value_of(index[s2], worth[s2], ahead)
+                future = value_of(places[s2], worth[s2], ahead)
             target = r + gamma * future
             error = target - before
             rho = pi[s, a] / b[s, a]
@@ -156,33 +153,23 @@ class LinearTd(LinearPrediction):
     name = "linear-td"
     title = "Linear TD(0)"
     settings = LinearTdSettings
-    source = "Sutton & Barto, sections 9.3 and 11.1, equation 11.2; target network: Mnih et al. 2015"
+    source = (
+        "Sutton & Barto, sections 9.3 and 11.1, equation 11.2; target network: Mnih et al. 2015"
+    )
     policy_type = "off-policy"
-    behaviour_policy = "a given one (the policy that is judged, unless behaviour says another)"
+    behaviour_policy = "the given behaviour policy b"
     target_policy = "the given policy, which it judges and never changes"
     formula = "w ← w + α ρ [ r + γ v̂(s′,w⁻) − v̂(s,w) ] x(s),   ρ = π(a|s) / b(a|s)"
     idea = "Judges a policy by features, from moves that another policy may have made."
-    needs = "A policy to judge, and one to follow that dares all it does. Off-policy it can diverge."
+    needs = (
+        "A policy to judge, and one to follow that dares all it does. Off-policy it can diverge."
+    )
     chosen_when = "It shall be seen how function approximation, bootstrapping and off-policy clash."
     kernel = staticmethod(linear_td)
 
     def check(self, preset: Preset) -> None:
         super().check(preset)
-        settings: Any = preset.algorithm
-        if settings.behaviour is None:
-            return
-        maze = build_mazes(preset.maze)[0][1]
-        mdp = build_mdps([maze])[0]
-        pi, b = (
-            given_policy(policy, mdp, maze.actions, settings.gamma, key)
-            for policy, key in ((settings.policy, "policy"), (settings.behaviour, "behaviour"))
-        )
-        o, a = np.unravel_index(int(np.argmax((pi > 0.0) & (b == 0.0))), pi.shape)
-        if pi[o, a] > 0.0 and b[o, a] == 0.0:
-            raise UserError(
-                f"algorithm.behaviour never takes {maze.actions[a]!r} where algorithm.policy does, "
-                "so nothing can be learned of it; give it a chance above 0."
-            )
+        check_coverage(preset)
 
     def make_tables(self, settings: Any, size: Size) -> LinearTdTables:
         x, fields = self.learned(settings, size)
@@ -205,17 +192,18 @@ class LinearTd(LinearPrediction):
         return behaviour
 
     def divergence_remedy(self, settings: Any) -> str:
-        if settings.behaviour is not None and settings.target_every == 1:
+        if settings.behaviour != settings.policy and settings.target_every == 1:
             return (
-                "Set algorithm.target_every to 1000 or so (a target network), or remove "
-                "algorithm.behaviour (on-policy); a smaller step size only delays it."
+                "Set algorithm.target_every to 1000 or so (a target network), or "
+                "algorithm.behaviour to algorithm.policy (on-policy)."
             )
         return super().divergence_remedy(settings)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
         ahead = f" + {step.gamma:g} × {step.bootstrap:.4g}" if not step.terminated else ""
         numbers = (
-            f"δ = target − V = ({step.paid:.4g}{ahead}) − {step.before:.4g} = {step.error:+.4g}\n"
+            f"target = {step.paid:.4g}{ahead} = {step.target:.4g}\n"
+            f"δ = target − V(s) = {step.target:.4g} − {step.before:.4g} = {step.error:+.4g}\n"
             f"V(s) ← {step.before:.4g} + {step.step_size:.4g} × ({step.error:+.4g}) "
             f"= {step.after:.4g}\n(the step size is α ρ ‖x(s)‖²)"
         )
@@ -225,7 +213,7 @@ class LinearTd(LinearPrediction):
         if step.truncated:
             words += " The time limit cut the episode here; that is not an end."
         if step.step_size == 0.0:
-            words += " The policy that is judged would never do that (ρ = 0): nothing is learned."
+            words += " Nothing is learned: the policy that is judged would never do that (ρ = 0)."
         else:
             words += (
                 " The error is weighed by ρ, how much likelier this action is under the policy "

@@ -2,10 +2,10 @@
 (12.11); van Seijen and Sutton 2014, van Seijen et al. 2016.
 
 At every step the online λ-return algorithm goes back to the start of the episode and learns all of
-it anew, with returns that reach up to now (section 12.4). That costs ever more with every step; true
-online TD(λ) gives exactly its weights at every step for a fixed cost. Two things differ from TD(λ):
-the trace, which is a dutch one, and a correction by how much the estimate of S has moved since it
-was the next state. With λ = 0 and features of one cell each it is TD(0).
+it anew, with returns that reach up to now (section 12.4). That costs ever more with every step;
+true online TD(λ) gives exactly its weights at every step for a fixed cost. Two things differ from
+TD(λ): the trace, which is a dutch one, and a correction by how much the estimate of S has moved
+since it was the next state. With λ = 0 and features of one cell each it is TD(0).
 
 N agents, O observations, A actions, F features, M of them not 0 at a time.
 """
@@ -63,12 +63,12 @@ class TrueOnlineTdSettings(
 
 
 class TrueOnlineTables(NamedTuple):
-    """The learned weights, the traces, and what is observed. All agents share `index`, `worth`."""
+    """The learned weights, the traces, and what is observed. All agents share `places`, `worth`."""
 
     w: Array  # [N,F] float64
     visits: Array  # [N,O,A] int64: how often each action was taken
     policy: Array  # [N,O,A] float64: the given one
-    index: Array  # [1,O,M] int32
+    places: Array  # [1,O,M] int32
     worth: Array  # [1,O,M] float64
     z: Array  # [N,F] float64: the dutch traces
     old: Array  # [N] float64: v̂ of this state when it was the next one
@@ -93,7 +93,7 @@ def true_online_td(
 ) -> None:
     """Up to `limits.steps` steps of every agent."""
     gamma = hyperparameters.gamma
-    index, worth = tables.index[0], tables.worth[0]
+    places, worth = tables.places[0], tables.worth[0]
     for i in range(agents.state.size):
         w, z, policy = tables.w[i], tables.z[i], tables.policy[i]
         for left in range(limits.steps, 0, -1):
@@ -108,9 +108,9 @@ def true_online_td(
             tables.visits[i, s, a] += 1
             alpha = scheduled(hyperparameters.alpha, agents.steps[i])
 
-            on, x = index[s], worth[s]
+            on, x = places[s], worth[s]
             v = value_of(on, x, w)
-            future = 0.0 if flags & TERMINAL else value_of(index[s2], worth[s2], w)
+            future = 0.0 if flags & TERMINAL else value_of(places[s2], worth[s2], w)
             target = r + gamma * future
             error = target - v
             factor = gamma * hyperparameters.decay if agents.time[i] > 0 else 0.0
@@ -119,13 +119,12 @@ def true_online_td(
                 z[f] *= factor
             add(on, x, z, fresh)  # z ← γλ z + (1 − αγλ zᵀx) x  (12.11)
             old = tables.old[i] if agents.time[i] > 0 else v  # nothing before it in this episode
-            own = value_of(on, x, z)
-            change = alpha * (error + v - old) * own - alpha * (v - old) * square(x)
             if i == WATCHED and left <= trace.ints.shape[0]:
-                part = change / error if error != 0.0 else 0.0
+                own = value_of(on, x, z)  # V(S) moves by α zᵀx (target + correction − V)
+                correction = (v - old) * (1.0 - square(x) / own) if own != 0.0 else 0.0
                 note(
-                    trace, env, agents, i, a, False, r, landing, flags, -1,
-                    v, target, part, math.nan, future, policy[s], policy[s2],
+                    trace, env, agents, i, a, False, r, landing, flags, -1, v,
+                    target + correction, alpha * own, math.nan, future, policy[s], policy[s2],
                 )  # fmt: skip
             if -LARGEST < error < LARGEST:
                 for f in range(z.size):  # w ← w + α (δ + V − V_old) z − α (V − V_old) x
@@ -166,11 +165,15 @@ class TrueOnlineTd(LinearPrediction):
         )
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:
-        ahead = f" + {step.gamma:g} × {step.bootstrap:.4g}" if not step.terminated else ""
+        ahead = 0.0 if step.terminated else step.gamma * step.bootstrap
+        told = "" if step.terminated else f" + {step.gamma:g} × {step.bootstrap:.4g}"
+        correction = step.target - step.paid - ahead
         numbers = (
-            f"δ = target − V = ({step.paid:.4g}{ahead}) − {step.before:.4g} = {step.error:+.4g}\n"
-            f"V(s): {step.before:.4g} → {step.after:.4g}, which is {step.step_size:.4g} of δ\n"
-            "(by trace and correction; all other features with a trace move too)"
+            f"target = {step.paid:.4g}{told} {correction:+.4g} (correction) = {step.target:.4g}\n"
+            f"δ = target − V(s) = {step.target:.4g} − {step.before:.4g} = {step.error:+.4g}\n"
+            f"V(s) ← {step.before:.4g} + {step.step_size:.4g} × ({step.error:+.4g}) "
+            f"= {step.after:.4g}\n"
+            "(the step size is α zᵀx; all other features with a trace move too)"
         )
         words = f"The given policy drew {actions[step.action]}. It was paid {pay_of(step)}"
         words += ", and the episode ended." if step.terminated else "."
@@ -178,8 +181,8 @@ class TrueOnlineTd(LinearPrediction):
             words += " The time limit cut the episode here; that is not an end."
         words += (
             " The surprise is due to all states met before it in the episode, each by its trace. "
-            "What the estimate of this state has changed since the last step is set off, so that "
-            "nothing is counted twice."
+            "The correction sets off what the last update did to the estimate of this state, so "
+            "that nothing is counted twice."
         )
         return Explanation(self.formula, numbers, words)
 

@@ -39,25 +39,25 @@ AnyFeatures = Annotated[
 class FeatureVectors(NamedTuple):
     """x(s) of every observation, and the weights that learning starts from."""
 
-    index: Array  # [O,M] int32: the features that are not 0
+    places: Array  # [O,M] int32: the features that are not 0
     worth: Array  # [O,M] float64: what they are
     first: Array  # [F] float64
 
 
 @kernel
-def value_of(index: Array, worth: Array, w: Array) -> float:
-    """wᵀx: `index` and `worth` [M] of x, `w` [F]."""
+def value_of(places: Array, worth: Array, w: Array) -> float:
+    """wᵀx: `places` and `worth` [M] of x, `w` [F]."""
     total = 0.0
-    for m in range(index.size):
-        total += w[index[m]] * worth[m]
+    for m in range(places.size):
+        total += w[places[m]] * worth[m]
     return total
 
 
 @kernel
-def add(index: Array, worth: Array, w: Array, change: float) -> None:
+def add(places: Array, worth: Array, w: Array, change: float) -> None:
     """w ← w + change · x."""
-    for m in range(index.size):
-        w[index[m]] += change * worth[m]
+    for m in range(places.size):
+        w[places[m]] += change * worth[m]
 
 
 @kernel
@@ -75,7 +75,7 @@ def make_vectors(settings: Any, size: Size) -> FeatureVectors:
         return _own(size.mazes[0])
     found = described.describe(settings, size.mazes, size.observations)
     return FeatureVectors(
-        index=found.active,
+        places=found.active,
         worth=np.full(found.active.shape, found.scale),
         first=np.full(found.n_features, even_weight(float(settings.initial_value), found)),
     )
@@ -92,8 +92,8 @@ def _own(maze: Maze) -> FeatureVectors:
     x, first = read_features(maze.gymnasium, maze.kwargs)
     order = np.argsort(x == 0.0, axis=1, kind="stable")  # those that are not 0 come first
     most = max(int((x != 0.0).sum(axis=1).max()), 1)
-    index = order[:, :most].astype(np.int32)
-    return FeatureVectors(index, np.take_along_axis(x, index.astype(np.int64), axis=1), first)
+    places = order[:, :most].astype(np.int32)
+    return FeatureVectors(places, np.take_along_axis(x, places.astype(np.int64), axis=1), first)
 
 
 def check_vectors(preset: Preset) -> None:
@@ -110,16 +110,16 @@ def check_vectors(preset: Preset) -> None:
         )
 
 
-def matrix(index: Array, worth: Array, n_features: int) -> Array:
-    """X [O,F] of `index` and `worth` [O,M]."""
-    x = np.zeros((len(index), n_features))
-    np.add.at(x, (np.arange(len(index))[:, None], index), worth)
+def matrix(places: Array, worth: Array, n_features: int) -> Array:
+    """X [O,F] of `places` and `worth` [O,M]."""
+    x = np.zeros((len(places), n_features))
+    np.add.at(x, (np.arange(len(places))[:, None], places), worth)
     return x
 
 
-def values_of(index: Array, worth: Array, weights: Array) -> Array:
+def values_of(places: Array, worth: Array, weights: Array) -> Array:
     """wᵀx of every observation [N,O] from weights [N,F], added up in the kernels' order."""
-    total = np.zeros((len(weights), len(index)))
-    for m in range(index.shape[1]):
-        total += weights[:, index[:, m]] * worth[:, m]
+    total = np.zeros((len(weights), len(places)))
+    for m in range(places.shape[1]):
+        total += weights[:, places[:, m]] * worth[:, m]
     return total

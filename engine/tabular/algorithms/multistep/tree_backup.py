@@ -220,12 +220,16 @@ class TreeBackup(QTableAlgorithm):
         "Q(s,a) ← Q(s,a) + α [ G − Q(s,a) ],   "
         "G = r + γ Σ π(b|s′) Q(s′,b) over b ≠ a′ + γ π(a′|s′) G′"
     )
-    idea = "Looks n steps ahead off-policy: what was not done counts by its estimate, with no ratio."
+    idea = (
+        "Looks n steps ahead off-policy: what was not done counts by its estimate, with no ratio."
+    )
     needs = "Only its own steps, and memory for n of them. Its behaviour policy may be unknown."
-    chosen_when = "n steps shall be looked at off-policy, and importance ratios vary too much."
+    chosen_when = (
+        "Several steps shall be looked at off-policy, and importance ratios vary too much."
+    )
     with_llms = (
-        "Not suited: at every step it sums over all actions, which for text is a vocabulary's worth "
-        "of values"
+        "Not suited: at every step it sums over the values of all actions, for text those of a "
+        "whole vocabulary; and of a deterministic target policy little of the return is left"
     )
     kernel = staticmethod(tree_backup)
 
