@@ -18,6 +18,7 @@ from engine.env.registration import register
 from engine.env.settings import MAX_REWARD
 
 NAMED_ACTIONS = {
+    "BairdEnv": ("dashed", "solid"),
     "FrozenLakeEnv": ("left", "down", "right", "up"),
     "CliffWalkingEnv": ("up", "right", "down", "left"),
     "MaximizationBiasEnv": tuple(f"{way}-{n}" for n in range(1, 6) for way in ("left", "right")),
@@ -103,7 +104,39 @@ def read_table(
         )
     finally:
         env.close()
+    if getattr(inner, "continuing", False):  # it says so itself: without an end, no success
+        return table
     return _with_success(table, env_id, success)
+
+
+def read_features(
+    env_id: str, kwargs: dict[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The features [S,F] that an env brings itself, and the weights [F] its values start with.
+
+    They are its arrays `features` and, where it has some, `initial_weights`. Raises UserError.
+    """
+    env = _make(env_id, kwargs)
+    try:
+        inner = env.unwrapped
+        features = np.array(getattr(inner, "features", ()), dtype=np.float64)
+        if features.ndim != 2 or len(features) != len(getattr(inner, "P", ())):
+            raise UserError(
+                f"algorithm.features = 'own': {env_id} brings no array `features` with a row for "
+                "each state; use BairdCounterexample-v0, or other algorithm.features."
+            )
+        none = np.zeros(features.shape[1])
+        weights = np.array(getattr(inner, "initial_weights", none), dtype=np.float64)
+        if weights.shape != none.shape or not (
+            np.isfinite(features).all() and np.isfinite(weights).all()
+        ):
+            raise UserError(
+                f"algorithm.features = 'own': `initial_weights` of {env_id} must be "
+                f"{features.shape[1]} finite numbers, one for each of its features."
+            )
+    finally:
+        env.close()
+    return features, weights
 
 
 def _make(env_id: str, kwargs: dict[str, Any]) -> Any:

@@ -9,6 +9,9 @@ ICE_MAZE = "IceMaze-v0"
 MAXIMIZATION_BIAS = "MaximizationBias-v0"
 MAXIMIZATION_BIAS_STEPS = 10
 """The time limit there, which is never reached: an episode takes one step or two."""
+BAIRD = "BairdCounterexample-v0"
+BAIRD_STEPS = 1000
+"""Where an episode there is cut: nothing ends it."""
 
 BANDIT = "Bandit-v0"
 BANDIT_STEPS = 1
@@ -32,4 +35,8 @@ def register() -> None:
             id=BANDIT,
             entry_point="engine.env.bandit:BanditEnv",
             max_episode_steps=BANDIT_STEPS,
+        )
+    if BAIRD not in gymnasium.registry:
+        gymnasium.register(
+            id=BAIRD, entry_point="engine.env.baird:BairdEnv", max_episode_steps=BAIRD_STEPS
         )

@@ -21,8 +21,8 @@ from engine.learning.events import AnyEvent, Episode, Live, PerAgent, Policy, St
 from engine.learning.learner import Counters, State, fill
 from engine.learning.summary import next_point, summarise
 from engine.learning.tuning import tuned_settings
+from engine.tabular import divergence, reward_hacking
 from engine.tabular import metrics as run_metrics
-from engine.tabular import reward_hacking
 from engine.tabular.kernels import environment as environ
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
 from engine.tabular.kernels.trace import (
@@ -72,6 +72,7 @@ class TabularLearner:
         self.trace = make_trace(min(max(1024, 2 * longest), 16_384), mdp.n_actions)
         self.progress = run_metrics.make_progress(preset.run.agents)
         self.monitor = reward_hacking.make_monitor()
+        self.watch = divergence.make_watch()
         budget = preset.budget
         self.step_limit = budget.env_steps or NO_LIMIT
         self.episode_limit = budget.episodes or NO_LIMIT
@@ -82,6 +83,7 @@ class TabularLearner:
         self.shown_episode = -1  # the newest episode that was recorded
         self._shown = shown(self.trace)  # what the last live edge knew; no part of the state
         self._use_worlds()
+        self.first_size = float(np.abs(self._state_values()).max()) if algorithm.can_diverge else 0
 
     def _use_worlds(self) -> None:
         worlds, budget = self.worlds, self.maze.fall_budget
@@ -221,6 +223,8 @@ class TabularLearner:
             events += reward_hacking.update_monitor(
                 self.monitor, self.clock, figures, self.worlds, self.maze
             )
+        if self.algorithm.can_diverge:
+            events += self._look_for_divergence()
         if self.clock >= self.next_picture:
             self.next_picture = next_point(self.clock, PICTURE_GROWTH)
             events.append(self._policy())
@@ -228,6 +232,17 @@ class TabularLearner:
             if episode:
                 events.append(episode)
         return events
+
+    def _state_values(self) -> Array:
+        """V [N,O] as learned so far."""
+        target = self.algorithm.target(self.tables, self.hyperparameters, self.clock)
+        return self.algorithm.state_values(self.tables, target)
+
+    def _look_for_divergence(self) -> list[AnyEvent]:
+        most = divergence.most_earned(self.worlds.mdps, self.settings.gamma)
+        remedy = self.algorithm.divergence_remedy(self.settings)
+        values = self._state_values()
+        return [*divergence.look(self.watch, self.clock, values, self.first_size, most, remedy)]
 
     @property
     def _diverged(self) -> Array:
@@ -415,13 +430,14 @@ class TabularLearner:
 
     def _saved(self) -> dict[str, Any]:
         """The NamedTuples of arrays that a checkpoint keeps, by their names in it."""
-        return {
+        saved: dict[str, Any] = {
             "agents": self.agents,
             "tables": self.tables,
             "trace": self.trace,
             "progress": self.progress,
             "suspicion": self.monitor,
         }
+        return saved | ({"divergence": self.watch} if self.algorithm.can_diverge else {})
 
 
 def _largest(setting: Any) -> float:

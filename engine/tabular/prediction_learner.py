@@ -52,7 +52,7 @@ class PredictionLearner(TabularLearner):
         world = self.worlds.current(self.clock)
         met = self.met[world]
         seen = self.worlds.mdps[world].observation[met]
-        errors: Array = self.tables.values[:, seen] - self.truth[world][met]
+        errors: Array = self._state_values()[:, seen] - self.truth[world][met]
         return errors
 
     def value_errors(self) -> Array:

@@ -41,9 +41,18 @@ CONTROL = {
     "monte-carlo": EXPLORING,
     "sarsa-lambda": EXPLORING,
     "q-lambda": EXPLORING,
+    "tree-backup": EXPLORING + "n = 5\n",
+    "dqn": EXPLORING + "hidden = 4\nreplay = {size = 50, batch = 4}\ntarget_every = 20\n",
 }
-METHODS = {**CONTROL, "td-0": "n = 3\npolicy = {left = 0.4, down = 0.1, up = 0.5}\n"}
-LATE = ("n-step-sarsa", "monte-carlo", "td-0")
+METHODS = {
+    **CONTROL,
+    "td-0": "n = 3\npolicy = {left = 0.4, down = 0.1, up = 0.5}\n",
+    "true-online-td": "policy = {left = 0.4, down = 0.1, up = 0.5}\n",
+    "linear-td": "policy = {left = 0.4, down = 0.1, right = 0.2, up = 0.3}\ntarget_every = 3\n",
+}
+LEARNED = {"td-0": "values", "dqn": "w2", "true-online-td": "w", "linear-td": "w"}
+"""Tables of what is learned, where it is not `q`."""
+LATE = ("n-step-sarsa", "monte-carlo", "td-0", "tree-backup", "dqn")
 """They learn from a step some steps after it."""
 
 
@@ -109,7 +118,7 @@ def test_an_agent_does_not_depend_on_how_many_there_are(name: str) -> None:
     alone, among = make(name, agents=1), make(name, agents=4)
     run(alone)
     run(among)
-    table = "tables.values" if name == "td-0" else "tables.q"
+    table = f"tables.{LEARNED.get(name, 'q')}"
     assert (alone.state()[table][0] == among.state()[table][0]).all()
 
 

@@ -23,6 +23,9 @@ TABULAR = [
 ]
 """Those of the lab's challenges are run with their comparisons: see test_lab_claims.py."""
 
+MEANT_TO_FAIL = {"baird-diverges": ["deadly-triad"]}
+"""Presets that show what goes wrong, with the terms of the notes that say so."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TABULAR)
@@ -34,7 +37,8 @@ def test_a_preset_keeps_its_claims_on_another_seed(name: str) -> None:
     found, _ = run(preset)
     claims = [judge(claim, found) for claim in preset.expect]
     assert [claim for claim in claims if not claim.kept] == []
-    assert found["notes"] == [], "the rewards of a shipped preset ask for the prize"
+    why = "the rewards of a shipped preset ask for the prize, and its values do not diverge"
+    assert found["notes"] == MEANT_TO_FAIL.get(name, []), why
 
 
 def test_a_claim_is_judged_by_its_bounds_and_by_nothing_else() -> None:

@@ -30,6 +30,8 @@ def td_learned(step: Step, algorithm: Algorithm) -> list[Fact]:
     else:
         ratio = []
     corrected = f"{number(step.step_size)} of that error is corrected"
+    if algorithm.name == "dqn":
+        corrected = "of this move nothing is corrected now: it goes into the memory"
     facts = [
         *ratio,
         Fact("TD error δ", "td-error", f"{signed(step.error)} = target - estimate"),
@@ -79,6 +81,12 @@ def _ended_later(step: Step, algorithm: Algorithm) -> Fact:
         text = "the target is what was really paid from here to the end of the episode"
         if step.bootstrap:  # only where the time limit cut it
             text += f", and an estimate, {number(step.bootstrap)}, of what the time limit cut off"
+        return Fact("return-to-go", "return-to-go", text)
+    if algorithm.name == "tree-backup":
+        text = (
+            "the target mixes what came with estimates of the moves that were not made, each by "
+            "the chance the target policy gives it"
+        )
         return Fact("return-to-go", "return-to-go", text)
     if not step.bootstrap:
         text = (

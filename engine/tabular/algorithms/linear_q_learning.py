@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 
@@ -31,7 +30,6 @@ from engine.config.algorithm import TemporalDifferenceSettings
 from engine.config.preset import Preset
 from engine.core.arrays import Array
 from engine.core.compiling import kernel
-from engine.core.errors import UserError
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation
 from engine.learning.events import Step
@@ -64,24 +62,9 @@ from engine.tabular.kernels.features import (
     linear_values,
 )
 from engine.tabular.kernels.q_table import QTableAlgorithm, explain_update
+from engine.tabular.kernels.replay_memory import Replay, check_memory, keep
 from engine.tabular.kernels.rng import uniform
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_planned
-
-MOST_REMEMBERED = 4_000_000
-"""Moves that all agents together may remember: about 100 MB, saved with every checkpoint."""
-
-
-class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Experience replay: remembered moves are learned from again."""
-
-    size: Annotated[
-        int,
-        Meta(ge=1, le=1_000_000, description="how many of its last moves each agent remembers"),
-    ] = 10_000
-    batch: Annotated[
-        int,
-        Meta(ge=1, le=1000, description="remembered moves learned from after every real one"),
-    ] = 8
 
 
 class LinearQLearningSettings(
@@ -130,16 +113,6 @@ def pull(on: Array, weights: Array, action: int, change: float) -> None:
     share = change / math.sqrt(on.size)
     for m in range(on.size):
         weights[on[m], action] += share
-
-
-@kernel
-def keep(tables: LinearQTables, i: int, s: int, a: int, r: float, s2: int, ends: bool) -> None:
-    """Remember a move in place of the oldest."""
-    k = tables.kept[i] % tables.rewards.shape[1]
-    move_ = tables.moves[i, k]
-    move_[0], move_[1], move_[2], move_[3] = s, a, s2, ends
-    tables.rewards[i, k] = r
-    tables.kept[i] += 1
 
 
 @kernel
@@ -232,12 +205,7 @@ class LinearQLearning(QTableAlgorithm):
         settings: Any = preset.algorithm
         described.check(preset)
         if settings.replay is not None:
-            remembered = settings.replay.size * preset.run.agents
-            if remembered > MOST_REMEMBERED:
-                raise UserError(
-                    f"algorithm.replay.size × run.agents is {remembered:,}; all agents together "
-                    f"can remember {MOST_REMEMBERED:,} moves, so lower one of the two."
-                )
+            check_memory(settings.replay, preset)
 
     def check_edit(self, settings: Any) -> None:
         described.check_edit(settings)

@@ -40,9 +40,15 @@ class MovingAlgorithm(Algorithm):
     """
 
     behaviour_policy: ClassVar[str]
+    can_diverge: ClassVar[bool] = False
+    """Whether its values may grow without bound, so that a run should look out for it."""
 
     def check_edit(self, settings: Any) -> None:
         """Raise UserError when this method cannot go on after the map has been edited."""
+
+    def divergence_remedy(self, settings: Any) -> str:
+        """What to change where values diverge, for methods whose values can."""
+        return "Lower algorithm.learning_rate, or take features that share less."
 
     @abstractmethod
     def make_tables(self, settings: Any, size: Size) -> Any:

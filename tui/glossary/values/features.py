@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.env.maze import Maze
 from engine.env.mdp import reachable
+from engine.env.registration import BAIRD
 from engine.tabular.kernels.features import Features, approximation_error, describe
 from tui import kinds
 from tui.glossary.values.learning import used
@@ -40,13 +41,13 @@ WHOLE_RETURNS = (
 
 
 def features_of(snapshot: Snapshot) -> Features | None:
-    """The features of the map shown, for runs that have any.
+    """The features of the map shown, for runs that have any (not those an environment brings).
 
     None where an observation is no cell: then its number hangs on all worlds of the run.
     """
     settings = snapshot.preset.algorithm
     maze = snapshot.world.maze
-    if not hasattr(settings, "features") or maze.observation != "cell":
+    if getattr(settings, "features", "own") == "own" or maze.observation != "cell":
         return None
     return _described(settings, msgspec.json.encode(maze), snapshot.mdp.n_observations)
 
@@ -61,10 +62,16 @@ def function_approximation(snapshot: Snapshot) -> str | None:
     if features is None:
         return None
     actions = snapshot.mdp.n_actions
+    observations = f"{snapshot.mdp.n_observations:,} observations"
+    if kinds.of(snapshot.preset).policy_given:
+        return f"{features.n_features:,} weights, for V of {observations}"
+    if hidden := getattr(snapshot.preset.algorithm, "hidden", 0):
+        count = (features.n_features + 1) * hidden + (hidden + 1) * actions
+        return f"{count:,} weights of a network with {plural(hidden, 'hidden unit')}"
     told = f"{features.n_features * actions:,} weights"
     if kinds.of(snapshot.preset).learns_policy:
         told += f" for π, {features.n_features:,} for V"
-    return f"{told}, for {snapshot.mdp.n_observations:,} observations × {actions} actions"
+    return f"{told}, for {observations} × {actions} actions"
 
 
 def feature(snapshot: Snapshot) -> str | None:
@@ -92,7 +99,8 @@ def _error(active: bytes, on: int, count: int, values: tuple[float, ...]) -> flo
 
 def best_fit(snapshot: Snapshot) -> str | None:
     features = features_of(snapshot)
-    if features is None:
+    linear = not getattr(snapshot.preset.algorithm, "hidden", 0)
+    if features is None or not linear or kinds.of(snapshot.preset).policy_given:
         return None
     met = reachable(snapshot.mdp)
     active = features.active[snapshot.mdp.observation[met]]
@@ -107,11 +115,14 @@ def deadly_triad(snapshot: Snapshot) -> str | None:
     told = snapshot.algorithm
     if kinds.of(snapshot.preset).plans:
         return None
-    settings = snapshot.preset.algorithm
+    settings: Any = snapshot.preset.algorithm
+    own = getattr(settings, "target_policy", "") == "behaviour" or (
+        hasattr(settings, "behaviour") and settings.behaviour == settings.policy
+    )
     parts = {
         "function approximation": getattr(settings, "features", "cell") != "cell",
         "bootstrapping": told.name not in WHOLE_RETURNS,
-        "off-policy": told.policy_type == "off-policy",
+        "off-policy": told.policy_type == "off-policy" and not own,
     }
     here = [name for name, present in parts.items() if present]
     words = f"{len(here)} of 3 in this run" + (f": {', '.join(here)}" if here else "")
@@ -123,10 +134,27 @@ def replay(snapshot: Snapshot) -> str | None:
     memory = getattr(snapshot.preset.algorithm, "replay", None)
     if memory is None:
         return None
+    if snapshot.algorithm.name == "dqn":
+        batch = plural(memory.batch, "move")
+        return f"a batch of {batch} after each move, drawn from the last {memory.size:,}"
     return (
         f"{plural(memory.batch, 'update')} from memory after each move, drawn from the last "
         f"{memory.size:,}"
     )
+
+
+def target_network(snapshot: Snapshot) -> str | None:
+    every = getattr(snapshot.preset.algorithm, "target_every", None)
+    if every is None:
+        return None
+    return "none in this run" if every == 1 else f"made anew after every {every:,} updates"
+
+
+def baird(snapshot: Snapshot) -> str | None:
+    if snapshot.world.maze.gymnasium != BAIRD:
+        return "not in this run"
+    largest = latest(snapshot, "largest_weight")
+    return None if largest is None else f"largest weight {number(largest)}; at first 10"
 
 
 def anchor(snapshot: Snapshot) -> str | None:
@@ -142,6 +170,10 @@ VALUES: dict[str, Value] = {
     "deadly-triad": deadly_triad,
     "linear-q-learning": used("linear-q-learning"),
     "experience-replay": either(replay, curve("replayed_updates", "{} such updates so far")),
+    "dqn": used("dqn"),
+    "target-network": target_network,
+    "linear-td": used("linear-td"),
+    "bairds-counterexample": baird,
     "linear-actor-critic": used("linear-actor-critic"),
     "anchor": either(anchor, curve("anchor_kl", "KL to the old policy {}")),
 }

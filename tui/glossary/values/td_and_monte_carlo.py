@@ -108,9 +108,11 @@ VALUES: dict[str, Value] = {
     "exploring-starts": exploring_starts,
     "n-step": n_steps,
     "n-step-sarsa": used("n-step-sarsa"),
+    "tree-backup": used("tree-backup"),
     "eligibility-trace": traces,
     "trace-decay": trace_decay,
     "sarsa-lambda": used("sarsa-lambda"),
     "q-lambda": used("q-lambda"),
+    "true-online-td": used("true-online-td"),
     "random-walk": random_walk,
 }

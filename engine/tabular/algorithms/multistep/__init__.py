@@ -1,0 +1,1 @@
+"""Methods that learn from several steps at once: one textbook file each."""
