@@ -18,6 +18,7 @@ from tui.glossary.values.words import (
     shown_observation,
     shown_state,
 )
+from tui.kinds.step_facts import kl_pull
 
 if TYPE_CHECKING:
     from engine.learning.events import Step
@@ -109,6 +110,25 @@ def entropy(snapshot: Snapshot) -> str | None:
     return f"{number(here)} here, of at most {number(math.log(len(step.probabilities)))}"
 
 
+def kl_estimator(snapshot: Snapshot) -> str | None:
+    pull = kl_pull(snapshot.preset)
+    return (
+        None if pull is None else f"{pull.estimator} in the {pull.place}, β = {number(pull.beta)}"
+    )
+
+
+def kl_gradient(snapshot: Snapshot) -> str | None:
+    pull = kl_pull(snapshot.preset)
+    return None if pull is None else f"this run: {pull.words}"
+
+
+def kl_in_reward(snapshot: Snapshot) -> str | None:
+    pull = kl_pull(snapshot.preset)
+    if pull is None:
+        return None
+    return "this run" if pull.place == "reward" else "not in this run: its KL is in the loss"
+
+
 VALUES: dict[str, Value] = {
     "policy-gradient": policy_gradient,
     "logits": logits,
@@ -128,6 +148,9 @@ VALUES: dict[str, Value] = {
     "reference-policy": either(
         setting("kl", "β = {}"), curve("reference_kl", "KL to the reference {}")
     ),
+    "kl-estimator": kl_estimator,
+    "kl-gradient": kl_gradient,
+    "kl-in-reward": kl_in_reward,
     "group": either(
         setting("group_size", "{} episodes"), curve("equal_groups", "share of all-equal groups {}")
     ),
