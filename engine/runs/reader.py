@@ -35,7 +35,7 @@ from engine.learning.events import (
     World,
 )
 from engine.runs import commands, outcome, schema, stored
-from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
+from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
@@ -251,8 +251,8 @@ class RunReader:
             )
         rows = stored.cells(self._file, METRIC_ROWS, rows, "metrics")
         by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row[1], []).append(row[2:])
+        for name, row in zip(todays_names([row[1:3] for row in rows]), rows, strict=True):
+            by_name.setdefault(name, []).append(row[2:])
         grown = self._curves.setdefault(split, {})
         for name, new in by_name.items():
             grown.setdefault(name, GrowingCurve()).extend(new)

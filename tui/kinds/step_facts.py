@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+from engine.config.algorithm import KlEstimator, KlPlace
+from engine.config.llm import LlmSettings
+from engine.config.preset import LlmPreset, Preset
 from engine.learning.algorithm import Algorithm
 from engine.learning.events import Step
 from tui.model.steps import ending, not_learned_from
@@ -136,3 +140,54 @@ def policy_ended(step: Step, glyphs: Glyphs) -> Fact:
         text = f"the episode went on: {ahead}, itself an estimate"
         return Fact("bootstrapping", "bootstrap", text)
     return Fact("return-to-go", "return-to-go", "the episode went on: what followed counts too")
+
+
+# ---------------------------------------------------------------- the pull to a reference policy
+
+PULLS = {
+    ("exact", "loss"): "by ∇KL(π‖π_ref), over all moves of a state",
+    ("k1", "loss"): "nowhere on average: E[∇k1] = 0",
+    ("k2", "loss"): "on average by ∇KL(π‖π_ref)",
+    ("k3", "loss"): "on average by ∇KL(π_ref‖π), the KL the other way round",
+    ("k1", "reward"): "on average by ∇KL(π‖π_ref), later moves included",
+    ("k2", "reward"): "with a bias: next to nothing while π is near π_ref",
+    ("k3", "reward"): "on average by ∇KL(π‖π_ref) - ∇KL(π_ref‖π): next to nothing near π_ref",
+}
+"""What the KL term does to the gradient, over actions drawn from π; see
+`engine.llm.algorithms.losses.kl_estimate`."""
+
+
+class KlPull(NamedTuple):
+    """How a run is pulled to its reference policy."""
+
+    beta: float
+    estimator: KlEstimator
+    place: KlPlace
+
+    @property
+    def words(self) -> str:
+        """What that does to the gradient."""
+        return f"it pulls {PULLS[self.estimator, self.place]}"
+
+
+def kl_pull(preset: Preset) -> KlPull | None:
+    """How a run is pulled to its reference policy; None where it is not."""
+    settings = preset.algorithm
+    beta: float = getattr(settings, "kl", 0.0)
+    place: KlPlace | None = getattr(settings, "kl_in", None)
+    if not beta or place is None:
+        return None
+    if isinstance(preset, LlmPreset) and isinstance(settings, LlmSettings):
+        known = preset.model.policy == "action"
+        return KlPull(beta, settings.estimator(moves_known=known), place)
+    estimator: KlEstimator = getattr(settings, "estimator", "k3")  # GRPO on tables
+    return KlPull(beta, estimator, place)
+
+
+def pulled(preset: Preset) -> list[Fact]:
+    """The fact how a run is pulled to its reference policy, where it is."""
+    pull = kl_pull(preset)
+    if pull is None:
+        return []
+    how = f"β = {number(pull.beta)}, {pull.estimator} in the {pull.place}"
+    return [Fact("KL to π_ref", "kl-estimator", f"{how}: {pull.words}")]
