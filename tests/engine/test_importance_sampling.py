@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -144,10 +145,16 @@ def true_value(learner: Any) -> float:
     return float(state_values(learner.worlds.mdps[0], stick_on_20(), 1.0)[NUMBER[START]])
 
 
+@cache
+def games() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Ratios and returns [RUNS, games] of blackjack, card by card."""
+    ratio, g = card_by_card(RUNS * LOOKED_AT[-1], np.random.default_rng(8))
+    return ratio.reshape(RUNS, -1), g.reshape(RUNS, -1)
+
+
 def card_errors(weighted: bool) -> np.ndarray[Any, Any]:
     """The same, card by card and by sums over all episodes."""
-    ratio, g = card_by_card(RUNS * LOOKED_AT[-1], np.random.default_rng(8))
-    ratio, g = ratio.reshape(RUNS, -1), g.reshape(RUNS, -1)
+    ratio, g = games()
     above = np.cumsum(ratio * g, axis=1)
     n = np.arange(1, LOOKED_AT[-1] + 1)
     below = np.cumsum(ratio, axis=1) if weighted else np.broadcast_to(n, ratio.shape)
