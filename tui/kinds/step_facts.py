@@ -189,5 +189,6 @@ def pulled(preset: Preset) -> list[Fact]:
     pull = kl_pull(preset)
     if pull is None:
         return []
-    how = f"β = {number(pull.beta)}, {pull.estimator} in the {pull.place}"
-    return [Fact("KL to π_ref", "kl-estimator", f"{how}: {pull.words}")]
+    how = f"β = {pull.beta:g}, {pull.estimator} in the {pull.place}"
+    less = "; the returns compared are less by it" if pull.place == "reward" else ""
+    return [Fact("KL to π_ref", "kl-estimator", f"{how}: {pull.words}{less}")]

@@ -125,7 +125,7 @@ def of_kl(words: Callable[[KlPull], str]) -> Value:
 
 
 def estimator(pull: KlPull) -> str:
-    return f"{pull.estimator} in the {pull.place}, β = {number(pull.beta)}"
+    return f"{pull.estimator} in the {pull.place}, β = {pull.beta:g}"
 
 
 def where(pull: KlPull) -> str:
