@@ -227,7 +227,7 @@ def improving() -> tuple[Snapshot, ...]:
 
 @cache
 def featured() -> tuple[Snapshot, ...]:
-    """Real runs with linear features: one that replays, one whose map changes."""
+    """Real runs with features: one that replays, one whose map changes, one with a network."""
     replaying = Q_LEARNING.replace(
         '"q-learning"', '"linear-q-learning"\nreplay = {size = 50, batch = 2}'
     )
@@ -241,8 +241,10 @@ def featured() -> tuple[Snapshot, ...]:
     )
     change = 'changes = [{step = 500, map = "FFFF\\nSHFH\\nFFFH\\nHFFG"}]'
     changing = changing.replace("slip = 0.5", f"slip = 0.5\n{change}")
+    network = Q_LEARNING.replace('"q-learning"', '"dqn"\nreplay = {size = 50}\ntarget_every = 30')
+    texts = {"linear-q-learning": replaying, "linear-actor-critic": changing, "dqn": network}
     runs = []
-    for name, text in (("linear-q-learning", replaying), ("linear-actor-critic", changing)):
+    for name, text in texts.items():
         learner = factory.make_learner(presets.parse(text))
         points: dict[str, list[tuple[int, float]]] = {}
         for event in learner.begin() + learner.advance(1500):
@@ -261,7 +263,15 @@ def featured() -> tuple[Snapshot, ...]:
 
 
 def test_features_are_told_in_numbers() -> None:
-    replaying, changing = featured()
+    replaying, changing, network = featured()
+    # 25 features into 32 units, those to 4 actions, and a bias each
+    weights = "964 weights of a network with 32 hidden units"
+    assert said("function-approximation", network) == weights
+    assert said("approximation-error", network) == ""
+    assert said("target-network", network) == "made anew after every 30 updates"
+    assert said("experience-replay", network).startswith("a batch of 8 moves after each move, ")
+    assert said("deadly-triad", network).startswith("3 of 3")
+    assert said("bairds-counterexample", network) == "not in this run"
     weights = "100 weights, for 16 observations × 4 actions"
     assert said("function-approximation", replaying) == weights
     assert said("function-approximation", changing).startswith("100 weights for π, 25 for V")
