@@ -3,18 +3,25 @@ pays; else a rule that is told with the figure."""
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 
+from engine import presets
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
 from engine.env.maze import Maze
 from engine.env.mdp import MDP
 from engine.env.settings import MazeSettings
 from engine.exact.evaluate import evaluate
+from engine.factory import make_learner
+from engine.runs.launch import create_run
+from engine.runs.reader import RunReader
+from engine.runs.store import RunWriter
 
 SCHEDULES = [[1, 0, 0], [0, 0, -1], [1, 1, 0], [-1, 5, 0], [0, 0, 0]]
 """What goal, hole and ice pay."""
@@ -77,6 +84,22 @@ def test_without_a_map_the_rule_is_told(rainy: bool) -> None:
     assert maze.success == 20.0
     assert maze.success_rule == "an episode that ends with a reward of at least 20"
     assert build_mdp(maze).success.sum() == mdp.success.sum()
+
+
+def test_a_run_tells_its_rule_with_its_figures(tmp_path: Path) -> None:
+    text = 'title = "Taxi"\ngroup = "tabular"\n[maze]\ngymnasium = "{}"\n[algorithm]\n'
+    text += 'name = "value-iteration"\n[budget]\nupdates = 1\n'
+    for env, rule in (
+        ("Taxi-v4", "an episode that ends with a reward of at least 20"),
+        ("FrozenLake-v1", None),
+    ):
+        run = create_run(presets.parse(text.format(env), "a test"), "taxi", runs_dir=tmp_path)
+        learner = make_learner(RunReader(run).info().preset)
+        with contextlib.closing(RunWriter(run)) as writer:
+            writer.write(learner.begin())
+            writer.commit()
+        with RunReader(run) as reader:
+            assert reader.final().get("success_rule") == rule
 
 
 def test_a_rule_of_ones_own_is_told_too() -> None:

@@ -95,6 +95,9 @@ def test_the_summary_says_what_to_do_next(tmp_path: Path) -> None:
     stopped = summary(run_dir, FIGURES)
     assert "Stopped after 2.0 s: 1,500 steps and 1 episode per agent." in stopped
     assert stopped.splitlines()[-1].startswith("`icemaze train --resume a-run`")
+    assert "success here" not in stopped
+    ruled = summary(run_dir, {**FIGURES, "success_rule": "an episode that ends in state 2"})
+    assert "  success here is an episode that ends in state 2" in ruled.splitlines()
     finished = summary(run_dir, {**FIGURES, "status": "finished"})
     assert finished.splitlines()[-1] == "`icemaze open a-run` replays it."
     planned = summary(run_dir, {**FIGURES, "env_steps": 0, "updates": 7})

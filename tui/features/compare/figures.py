@@ -249,7 +249,8 @@ def interval_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row
         return []
     found = [(metric, tuple(map(told, estimates(comparison, metric.name)))) for metric in metrics]
     rows = [Row(metric.label, metric.slug, words) for metric, words in found if any(words)]
-    return [Row("95 % interval of the difference", "", ()), *rows] if rows else []
+    title = Row("95 % interval of the difference", "confidence-interval", ())
+    return [title, *rows] if rows else []
 
 
 def row_of(metric: Metric, means: Sequence[float]) -> Row:
