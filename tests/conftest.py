@@ -6,6 +6,7 @@ Markers, see CONTRIBUTING.md: `slow` trains for long, starts a process or drives
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -13,8 +14,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
+from forked_processes import Forks
+
+from engine.core import child
 
 # Each test process and each worker that it starts computes on one core: they share the machine, and
 # sums over another number of threads would not be equal bit for bit. Read when torch is imported.
@@ -24,6 +29,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+STARTED = child.start
 NOT_FAST = re.compile(r"^pytestmark = .*\bmark\.(slow|llm)\b", re.MULTILINE)
 NEEDS_TORCH = Path(__file__).parent / "engine" / "llm"
 
@@ -54,6 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
 
 
+def pytest_collection_finish() -> None:
+    """What importing has made stays: looking for garbage in it takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Fast tests take one process: a second would collect them again."""
     return 0 if only_fast(config) else None
@@ -81,6 +94,25 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked() -> Iterator[None]:
+    """The engine's processes start without importing torch again, see `forked_processes`."""
+    forks = Forks()
+
+    def start(command: list[str], **options: Any) -> Any:
+        return forks.start(command, child.environment(), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "start", start)
+        yield
+
+
+@pytest.fixture
+def real_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They start as users' do."""
+    monkeypatch.setattr(child, "start", STARTED)
 
 
 @pytest.fixture

@@ -14,6 +14,12 @@ from msgspec import Meta
 TUNABLE = {"x-tunable": True}
 """Marks a field that may change while a run is going (`icemaze` calls this tuning)."""
 
+KlEstimator = Literal["k1", "k2", "k3", "exact"]
+"""How the KL of a policy to its reference is measured: from the action drawn (Schulman 2020), or
+over all actions."""
+KlPlace = Literal["loss", "reward"]
+"""Where β times that KL enters."""
+
 
 def _check_shape(shape: str, start: float, end: float) -> None:
     """No constant factor leads from or to 0: an exponential that touches it would go straight."""

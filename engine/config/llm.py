@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.config.algorithm import TUNABLE, AlgorithmSettings, Schedule
+from engine.config.algorithm import TUNABLE, AlgorithmSettings, KlEstimator, KlPlace, Schedule
 
 Credit = Literal["episode", "state"]
 TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
@@ -166,7 +166,8 @@ class LlmSettings(AlgorithmSettings, frozen=True, kw_only=True):
         float,
         Meta(
             ge=0.0,
-            description="β: weight of the KL to the reference policy, see kl_reference",
+            description="β: weight of the KL to the reference policy, see kl_reference, "
+            "kl_estimator and kl_in",
             extra_json_schema=TUNABLE,
         ),
     ] = 0.0
@@ -178,9 +179,33 @@ class LlmSettings(AlgorithmSettings, frozen=True, kw_only=True):
             "learned before"
         ),
     ] = "base"
+    kl_estimator: Annotated[
+        Literal["auto", "k1", "k2", "k3", "exact"],
+        Meta(
+            description="how the KL to the reference is measured where it pulls: k1, k2, k3 from "
+            "the tokens that were drawn, or exact over all moves (action policies, in the loss); "
+            "auto: in the loss exact for action policies, else k3, and in the reward k1"
+        ),
+    ] = "auto"
+    kl_in: Annotated[
+        KlPlace,
+        Meta(
+            description="where β times the KL enters: loss adds it to what is minimised and "
+            "differentiates it; reward takes it off what each move or token is paid"
+        ),
+    ] = "loss"
     max_grad_norm: Annotated[
         float, Meta(gt=0.0, description="gradients longer than this are shortened to it")
     ] = 1.0
+
+    def estimator(self, *, moves_known: bool) -> KlEstimator:
+        """The estimator of the KL to the reference; `moves_known`: whether the chances of all moves
+        are, as those of an action policy."""
+        if self.kl_estimator != "auto":
+            return self.kl_estimator
+        if self.kl_in == "reward":
+            return "k1"
+        return "exact" if moves_known else "k3"
 
 
 class GroupSettings(LlmSettings, frozen=True, kw_only=True):

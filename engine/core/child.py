@@ -1,12 +1,19 @@
-"""The environment of the processes that the engine starts."""
+"""The processes that the engine starts, and the environment they get."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import engine
+
+
+def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process in the environment below. `options` are those of `subprocess.Popen`."""
+    return subprocess.Popen(command, env=environment(), **options)
 
 
 def environment() -> dict[str, str]:

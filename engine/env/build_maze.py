@@ -215,7 +215,7 @@ def _from_gymnasium(settings: MazeSettings) -> Maze:
         max_steps=settings.max_steps or table.max_steps or DEFAULT_MAX_STEPS,
         gymnasium=settings.gymnasium,
         kwargs=table.kwargs,
-        success=success,
+        success=table.rule,
         shaping=settings.shaping,
         shield=settings.shield,
         actions=table.actions,

@@ -147,6 +147,7 @@ def _from_gymnasium(maze: Maze) -> MDP:
         cell=states,
         held=np.zeros_like(states),
         n_cells=states.size,
+        noise=table.noise,
     )
     return guarded(mdp, maze.shield)
 

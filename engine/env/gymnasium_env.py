@@ -93,6 +93,11 @@ class IceMazeEnv(gymnasium.Env[Any, Any]):
         """Where its episodes start, [S]."""
         return self.mdp.start
 
+    @property
+    def reward_noise(self) -> float:
+        """The standard deviation of rewards around those of `P`."""
+        return self.mdp.noise
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[int, dict[str, Any]]:
@@ -112,6 +117,8 @@ class IceMazeEnv(gymnasium.Env[Any, Any]):
         chance, self.state, reward, terminated = branches[
             int(self.np_random.choice(chances.size, p=chances))
         ]
+        if self.reward_noise:
+            reward += float(self.np_random.normal(0.0, self.reward_noise))
         self._steps += 1
         self._total_steps += 1
         truncated = not terminated and self._steps >= self.maze.max_steps

@@ -33,6 +33,8 @@ class GymnasiumTable:
     """What an env with a ``.P`` table says of itself: arrays [S, A, K] and `start` [S].
 
     `rows` is its map, or empty; `kwargs` makes the very same env again (a random map is pinned).
+    `rule` is what success was told by: the least terminal reward or the states that count, None
+    where it is the goal on the map.
     """
 
     next_state: NDArray[np.int32]
@@ -47,6 +49,9 @@ class GymnasiumTable:
     actions: tuple[str, ...]
     max_steps: int | None
     kwargs: dict[str, Any]
+    noise: float = 0.0
+    """Standard deviation of the rewards around those of the table: the env's `reward_noise`."""
+    rule: float | tuple[int, ...] | None = None
 
 
 def read_table(
@@ -54,8 +59,9 @@ def read_table(
 ) -> GymnasiumTable:
     """Make the env and read its table.
 
-    `success` is the least terminal reward that counts, or the states that do; by default the
-    largest terminal reward that can be met. Raises UserError naming the key for an unknown id, bad
+    `success` is the least terminal reward that counts, or the states that do; by default success is
+    to reach the goal on the env's map, whatever it pays, and where there is no map, the largest
+    terminal reward that can be met. Raises UserError naming the key for an unknown id, bad
     kwargs, an env without ``.P`` or ``initial_state_distrib``, and success that never happens.
     """
     env = _make(env_id, kwargs)
@@ -94,6 +100,7 @@ def read_table(
             kwargs=kwargs,
             actions=NAMED_ACTIONS.get(kind, tuple(str(a) for a in range(n_actions))),
             max_steps=env.spec.max_episode_steps if env.spec else None,
+            noise=float(getattr(inner, "reward_noise", 0.0)),
         )
     finally:
         env.close()
@@ -243,13 +250,18 @@ def _with_success(
 ) -> GymnasiumTable:
     """The table with the terminating transitions marked that count as success."""
     possible = table.terminal & (table.probability > 0) & _reached(table)[:, None, None]
-    if success is None:
+    goals = np.array(list("".join(table.rows))) == "G"
+    if goals.size and not (possible & goals[table.next_state]).any():
+        raise UserError(f"maze.kwargs.desc: no way from a start to the goal of {env_id}.")
+    if success is None and not goals.size:
         if not possible.any():
             raise UserError(
                 f"maze.gymnasium: no episode of {env_id} can ever terminate, so nothing counts as "
                 "success; use an env with an end."
             )
-        good = table.terminal & (table.reward >= table.reward[possible].max())
+        success = float(table.reward[possible].max())
+    if success is None:
+        good = table.terminal & goals[table.next_state]
     elif isinstance(success, tuple):
         good = table.terminal & np.isin(table.next_state, success)
     else:
@@ -264,10 +276,7 @@ def _with_success(
     own = table.next_state == np.arange(table.start.size)[:, None, None]
     at_rest = (table.terminal & own | (table.probability == 0)).all(axis=(1, 2))
     good &= ~at_rest[:, None, None] & (table.probability > 0)
-    goals = np.array(list("".join(table.rows))) == "G"
-    if table.rows and not (possible & goals[table.next_state]).any():
-        raise UserError(f"maze.kwargs.desc: no way from a start to the goal of {env_id}.")
-    return replace(table, success=good)
+    return replace(table, success=good, rule=success)
 
 
 def _reached(table: GymnasiumTable) -> NDArray[np.bool_]:

@@ -74,6 +74,16 @@ class Maze(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.rows) * len(self.rows[0]) if self.rows else self.states
 
     @property
+    def success_rule(self) -> str:
+        """What counts as success where it is not reaching the goal; empty where it is."""
+        if self.success is None:
+            return ""
+        if isinstance(self.success, tuple):
+            states = ", ".join(map(str, self.success))
+            return f"an episode that ends in state{'' if len(self.success) == 1 else 's'} {states}"
+        return f"an episode that ends with a reward of at least {self.success:g}"
+
+    @property
     def n_keys(self) -> int:
         return sum(row.count("k") for row in self.rows)
 

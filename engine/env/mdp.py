@@ -39,6 +39,9 @@ class MDP:
 
     With potential-based shaping a learner is paid for differences of `potential` besides; no figure
     counts that.
+
+    Each reward that is paid is normally distributed around `reward` with the standard deviation
+    `noise`. What is expected of it does not depend on that, so no exact figure does.
     """
 
     next_state: Ints  # [S, A, K]
@@ -56,6 +59,7 @@ class MDP:
     n_cells: int
     pattern: Ints | None = None  # [O, k]
     potential: Floats | None = None  # [S]
+    noise: float = 0.0
 
     @property
     def n_states(self) -> int:

@@ -13,6 +13,10 @@ BAIRD = "BairdCounterexample-v0"
 BAIRD_STEPS = 1000
 """Where an episode there is cut: nothing ends it."""
 
+BANDIT = "Bandit-v0"
+BANDIT_STEPS = 1
+"""An episode there is one pull of one arm."""
+
 
 def register() -> None:
     """Make our environments known to Gymnasium; calling it again changes nothing."""
@@ -25,6 +29,12 @@ def register() -> None:
             id=MAXIMIZATION_BIAS,
             entry_point="engine.env.maximization_bias:MaximizationBiasEnv",
             max_episode_steps=MAXIMIZATION_BIAS_STEPS,
+        )
+    if BANDIT not in gymnasium.registry:
+        gymnasium.register(
+            id=BANDIT,
+            entry_point="engine.env.bandit:BanditEnv",
+            max_episode_steps=BANDIT_STEPS,
         )
     if BAIRD not in gymnasium.registry:
         gymnasium.register(

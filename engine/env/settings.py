@@ -117,8 +117,8 @@ class MazeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         float | list[int] | None,
         Meta(
             description="Gymnasium only. What counts as success: a terminating transition that "
-            "pays at least this, or one that lands in one of these states. Default: the largest "
-            "terminal reward."
+            "pays at least this, or one that lands in one of these states. Default: the goal on "
+            "the environment's map; without a map, the largest terminal reward."
         ),
     ] = None
     slip: (

@@ -73,7 +73,7 @@ class Walk:
         step = WalkedStep(
             state=here,
             action=action,
-            reward=float(self.mdp.reward[here, action, branch]),
+            reward=self._paid(float(self.mdp.reward[here, action, branch])),
             next_state=landed,
             chance=float(chances[same].sum()),
             by_policy=by_policy,
@@ -83,6 +83,11 @@ class Walk:
         self.terminated = bool(self.mdp.terminal[here, action, branch])
         self.success = bool(self.mdp.success[here, action, branch])
         return step
+
+    def _paid(self, expected: float) -> float:
+        """A reward drawn around what is expected."""
+        noise = self.mdp.noise
+        return expected + float(self.rng.normal(0.0, noise)) if noise else expected
 
     def choose(self, policy: Floats, *, greedy: bool = False) -> int:
         """A move drawn from `policy` [O, A] where one stands, or its likeliest."""

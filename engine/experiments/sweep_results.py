@@ -1,16 +1,17 @@
-"""What a sweep found: for each setting the mean over seeds, with a 95 % interval."""
+"""What a sweep found: for each setting the mean over the agents of all seeds, with an interval."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from engine.core.arrays import Floats
+from engine.experiments.ends import FigureEnds
+from engine.experiments.intervals import OPEN, SAME, Ends, of_group
 from engine.experiments.sweeps import Cell, Setting, Sweep
 from engine.runs.curves import Curve
 from engine.runs.reader import RunReader
@@ -18,9 +19,6 @@ from engine.runs.reader import RunReader
 NEAR = 0.05
 """Near the optimum: within 5 % of `optimal_return`."""
 MEASURES = ("success_rate", "expected_return", "steps_to_optimum")
-CONFIDENCE = 0.95
-SAME = 1e-12
-"""Figures that differ by so small a share differ by rounding only."""
 
 
 class Outcome(NamedTuple):
@@ -31,28 +29,33 @@ class Outcome(NamedTuple):
     steps_to_optimum: float
     """Steps (or sweeps) of each agent until the target policy's exact return was first recorded
     within 5 % of that of π*; NaN if it never was."""
+    of_agents: Mapping[str, Floats] = {}
+    """The first two figures of each of its agents [N]; none where a run has just one agent."""
+    ends: Mapping[str, Ends] = {}
+    """What figures of an agent can be at least and at most, as far as that is known."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Its measures by name."""
+        return {name: getattr(self, name) for name in MEASURES}
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """A mean over `n` seeds with its 95 % t interval; NaN where there is nothing to average.
+    """A mean with its 95 % interval (`engine.experiments.intervals`), NaN where there is none.
 
-    The interval supposes that the mean is roughly normal; with few seeds of a share that is mostly
-    0 or 1 it is a rule of thumb, and may reach beyond what is possible.
+    `n` is how many independent values it is over: the agents of all seeds, for steps the runs. Too
+    few have no interval, and `why` says how many would do.
     """
 
     mean: float
     low: float
     high: float
     n: int
-
-    @property
-    def half_width(self) -> float:
-        """Half the width of the interval; NaN with fewer than two seeds."""
-        return (self.high - self.low) / 2
+    why: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting: its measures over the seeds whose runs have finished."""
+    """One setting: its measures over the agents of the seeds whose runs have finished."""
 
     setting: Setting
     runs: int
@@ -70,12 +73,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def outcome_of(reader: RunReader) -> Outcome:
     """The outcome of a finished run."""
-    final = reader.final()
+    final, agents = reader.final(), reader.per_agent()
     curve = reader.curves(["expected_return"]).get("expected_return")
+    ends = FigureEnds(reader.worlds(), reader.info().preset.algorithm.gamma)
     return Outcome(
         success_rate=final["success_rate"],
         expected_return=final["expected_return"],
         steps_to_optimum=steps_to(final["optimal_return"], curve),
+        of_agents={name: agents[name] for name in MEASURES if name in agents},
+        ends={name: ends[name] for name in MEASURES},
     )
 
 
@@ -96,7 +102,7 @@ def results(sweep: Sweep, outcomes: Mapping[Cell, Outcome]) -> list[Result]:
     for i, setting in enumerate(sweep.settings):
         own = [outcome for cell, outcome in outcomes.items() if cell.setting == i]
         success, returns, steps = (
-            interval(getattr(outcome, name) for outcome in own) for name in MEASURES
+            interval(_values(own, name), _ends(own, name)) for name in MEASURES
         )
         found.append(
             Result(
@@ -111,31 +117,25 @@ def results(sweep: Sweep, outcomes: Mapping[Cell, Outcome]) -> list[Result]:
     return _with_best(found)
 
 
-def interval(values: Iterable[float]) -> Interval:
-    """Mean and t interval of independent values; those that are NaN are left out."""
-    known = np.array([value for value in values if not math.isnan(value)], float)
-    n = known.size
-    if n == 0:
-        return Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
-    mean = float(known.mean())
-    half = math.nan
-    if n > 1:
-        same = np.ptp(known) <= SAME * abs(mean)
-        half = 0.0 if same else t_quantile(n - 1) * float(known.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
+def _values(outcomes: Sequence[Outcome], name: str) -> Floats:
+    """A measure of every agent of some runs, or of the runs where it is not one of agents."""
+    alone = (np.array([outcome.figures[name]]) for outcome in outcomes)
+    parts = [o.of_agents.get(name, one) for o, one in zip(outcomes, alone, strict=True)]
+    return np.concatenate([np.empty(0), *parts])
 
 
-@cache
-def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
-    """How many standard errors a t interval reaches to each side.
+def _ends(outcomes: Sequence[Outcome], name: str) -> Ends:
+    """The ends that hold for all of them."""
+    found = [outcome.ends.get(name, OPEN) for outcome in outcomes] or [OPEN]
+    # min and max would lose a NaN, an end that is unknown.
+    return Ends(float(np.min([e.low for e in found])), float(np.max([e.high for e in found])))
 
-    With t = √ν tan φ the share of Student's t within ±t is ∫₀^φ cos^(ν−1) / ∫₀^(π/2) cos^(ν−1).
-    """
-    angles = np.linspace(0.0, math.pi / 2, 100_001)
-    density = np.cos(angles) ** (degrees - 1)
-    share: Floats = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
-    angle = float(np.interp(confidence, share / share[-1], angles))
-    return math.sqrt(degrees) * math.tan(angle)
+
+def interval(values: Floats, ends: Ends = OPEN) -> Interval:
+    """Mean and interval of independent values [N]; those that are NaN are left out."""
+    known = values[~np.isnan(values)]
+    found = of_group(known, "mean", ends).estimate
+    return Interval(mean=found.value, low=found.low, high=found.high, n=known.size, why=found.why)
 
 
 def _with_best(found: list[Result]) -> list[Result]:

@@ -60,6 +60,10 @@ class Step(Event, frozen=True, kw_only=True):
     step size of the logits where it is a plain number. `before`, `target` and `after` are then
     about the baseline their advantage is measured from.
 
+    `importance_ratio` is ρ, by which an off-policy Monte Carlo method weighed the return from here:
+    how much likelier its target policy was to do what was done than the one that did it. NaN for
+    methods that weigh none, and before the episode is over.
+
     `told` are the formula, the numbers and the words by which a user's own algorithm explains the
     update: its code is not run to show them. Algorithms of Ice Maze tell them when they are asked.
     """
@@ -98,6 +102,7 @@ class Step(Event, frozen=True, kw_only=True):
     probabilities_after: tuple[float, ...] = ()
     policy_step_size: float = math.nan
     advantage_estimate: float = math.nan
+    importance_ratio: float = math.nan
     told: tuple[str, ...] = ()
 
     @property

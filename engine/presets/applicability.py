@@ -34,6 +34,10 @@ class Rule:
     """The message to who gives one of them; empty where it is taken and has no effect."""
     unset: Any = None
     """A value that counts as not given, beside those that say nothing."""
+    only: Any = None
+    """The one value it is about; None for all."""
+    given: tuple[str, Any] | None = None
+    """A setting and the value that it must have for the rule to hold; None where it always does."""
     hidden: bool = True
     """Whether forms leave them out."""
 
@@ -133,6 +137,24 @@ RULES = (
         unset="base",
     ),
     Rule(
+        (*ROUTE, *TEXT),
+        ("algorithm.kl_estimator",),
+        '{key} is "exact", but a completion has more endings than can be added up: only the tokens '
+        'drawn are known; expected "k1", "k2", "k3" or "auto".',
+        only="exact",
+        hidden=False,
+    ),
+    Rule(
+        ("control", *ACTION),
+        ("algorithm.kl_estimator",),
+        '{key} is "exact", which is the same for all actions of a state: in the reward it cannot '
+        'say which of them led away; expected "k1" (the same KL, from the action taken), or '
+        'algorithm.kl_in = "loss".',
+        only="exact",
+        given=("algorithm.kl_in", "reward"),
+        hidden=False,
+    ),
+    Rule(
         TEXT,
         ("algorithm.random_starts", "algorithm.uniform"),
         "{key} is for mazes; remove it from a preset with [text].",
@@ -198,13 +220,18 @@ def check_applicable(preset: Preset, algorithm: Algorithm) -> None:
     for rule in _rules(preset, algorithm):
         for key in rule.keys if rule.why else ():
             value = _value(preset, key)
-            if value and value != rule.unset:
+            if value and value != rule.unset and rule.only in (None, value):
                 raise UserError(rule.why.format(key=key, value=value, algorithm=algorithm.name))
 
 
 def _rules(preset: Preset, algorithm: Algorithm) -> Iterator[Rule]:
     kind = kind_of(preset, algorithm)
-    return (rule for rule in RULES if kind in rule.kinds)
+    return (
+        rule
+        for rule in RULES
+        if kind in rule.kinds
+        and (rule.given is None or _value(preset, rule.given[0]) == rule.given[1])
+    )
 
 
 def _covers(name: str, key: str) -> bool:

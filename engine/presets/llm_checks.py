@@ -46,6 +46,11 @@ def check_together(preset: LlmPreset, algorithm: Algorithm) -> None:
         _check_text(preset.text)
     elif model.policy == "route":
         _check_routes_can_be_shown(preset)
+    if maze.gymnasium is not None and _mdps(preset)[0].noise:
+        raise UserError(
+            f"maze.gymnasium: {maze.gymnasium} adds noise to its rewards, which only tables learn "
+            "from here; remove the [model] table."
+        )
     if maze.train is not None:
         _check_training_mazes(preset, settings, algorithm)
 

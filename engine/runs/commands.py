@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.core.errors import UserError, nearest
+from engine.core.errors import UserError, nearest, shown
 
 Count = Annotated[int, Meta(ge=1, le=2**62)]
 Number = Annotated[int, Meta(ge=0, le=2**62)]
@@ -158,14 +158,14 @@ def written(row_id: int, name: Any, args: Any) -> Written:
 def _decode(name: Any, args: Any) -> Command:
     if not isinstance(name, bytes) or not isinstance(args, bytes):
         raise UserError("A command needs a name and arguments; found null.")
-    shown = name.decode("utf-8", "replace")
+    said = name.decode("utf-8", "replace")
     if len(args) > LARGEST:
-        raise UserError(f"{shown[:40]}: its arguments are longer than {LARGEST} bytes.")
+        raise UserError(f"{shown(said)}: its arguments are longer than {LARGEST} bytes.")
     try:
-        return parse(shown, json.loads(args))
+        return parse(said, json.loads(args))
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{shown[:40]}: its arguments are not JSON ({error}); expected an object."
+            f"{shown(said)}: its arguments are not JSON ({error}); expected an object."
         ) from error
 
 
@@ -173,10 +173,9 @@ def parse(name: str, args: dict[str, Any]) -> Command:
     """The command, checked. Raises UserError naming what was expected."""
     kind = COMMANDS.get(name)
     if kind is None:
-        raise UserError(f"There is no command {name[:40]!r}.{nearest(name[:40], list(COMMANDS))}")
+        raise UserError(f"There is no command {shown(name)!r}.{nearest(name, list(COMMANDS))}")
     try:
         return msgspec.convert(args, kind, strict=True)
     except msgspec.ValidationError as error:
-        found = json.dumps(args)
-        found = found if len(found) <= 200 else found[:200] + "…"
+        found = shown(json.dumps(args), 200)
         raise UserError(f"{name}: found {found}; expected {kind.usage}.") from error

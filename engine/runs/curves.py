@@ -46,6 +46,22 @@ class Reached(NamedTuple):
         return self.counts[place - 1] if place else 0
 
 
+BINDING = {
+    "clip_fraction": "clip_binding",
+    "clip_fraction_low": "clip_binding_low",
+    "clip_fraction_high": "clip_binding_high",
+}
+"""What runs of language models once recorded under names that mean something else by now, or
+nothing: their clip fraction was the share of steps in which the clip binds. A point that has
+`clip_fraction_low` is such a one."""
+
+
+def todays_names(named: list[tuple[str, int]]) -> list[str]:
+    """The names that metrics, given by name and step, have today."""
+    old = {step for name, step in named if name == "clip_fraction_low"}
+    return [BINDING.get(name, name) if step in old else name for name, step in named]
+
+
 class GrowingCurve:
     """The rows of one metric seen so far.
 

@@ -266,10 +266,9 @@ def _spawn(run_dir: Path, lock: RunLock, program: list[str], options: list[str])
         explained(run_dir),
         open(run_dir / "worker.log", "ab", opener=private.opener) as output,
     ):
-        process = subprocess.Popen(
+        process = child.start(
             [*program, str(run_dir.absolute()), "--lock-fd", str(lock.descriptor), *options],
             cwd=run_dir,
-            env=child.environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.core.arrays import Floats
 from engine.runs import stored
+from engine.runs.curves import todays_names
 from engine.runs.records import Head
 
 NAMED = list[tuple[str, float | None]]
@@ -110,7 +111,9 @@ def _last_means(db: sqlite3.Connection, file: Path, which: str) -> dict[str, flo
         f"AND {which} ORDER BY id DESC LIMIT 1) GROUP BY name, world_id) "
         "GROUP BY name ORDER BY min(id)"
     ).fetchall()
-    return _numbers(rows, file)
+    found = _numbers(rows, file)
+    names = todays_names([(name, 0) for name in found])  # all are of one step
+    return dict(zip(names, found.values(), strict=True))
 
 
 def _numbers(rows: list[Any], file: Path) -> dict[str, float]:

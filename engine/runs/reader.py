@@ -35,7 +35,7 @@ from engine.learning.events import (
     World,
 )
 from engine.runs import commands, outcome, schema, stored
-from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row
+from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
@@ -193,11 +193,14 @@ class RunReader:
         """The figures of the run so far, under the names of the command's JSON lines.
 
         `status` is the state; figures no evaluation has given are NaN; `metrics` are the means of
-        the last recording point.
+        the last recording point. Where success is not to reach the goal, `success_rule` says what
+        it is.
         """
         head = self.head()
         with self._snapshot():
-            return outcome.final(self._db, head, self._file)
+            found = outcome.final(self._db, head, self._file)
+        rules = [rule for world in self.worlds()[:1] if (rule := world.maze.success_rule)]
+        return {**found, **({"success_rule": rules[0]} if rules else {})}
 
     def per_agent(self) -> dict[str, Floats]:
         """The last value of each figure for each of the N agents: float64 [N] by name, NaN where
@@ -248,8 +251,8 @@ class RunReader:
             )
         rows = stored.cells(self._file, METRIC_ROWS, rows, "metrics")
         by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row[1], []).append(row[2:])
+        for name, row in zip(todays_names([row[1:3] for row in rows]), rows, strict=True):
+            by_name.setdefault(name, []).append(row[2:])
         grown = self._curves.setdefault(split, {})
         for name, new in by_name.items():
             grown.setdefault(name, GrowingCurve()).extend(new)

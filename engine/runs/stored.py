@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from engine.core.errors import UserError
+from engine.core.errors import UserError, shown
 from engine.runs.records import RunState
 
 if TYPE_CHECKING:
@@ -93,15 +93,14 @@ def run_of(path: Path) -> str:
 def damaged(path: Path, what: str) -> DamagedError:
     """The sentence about a damaged file of a run (or about its folder)."""
     return DamagedError(
-        f"{path}: {_one_line(what)}. This run is damaged, others are not; put back a copy of it, "
+        f"{path}: {_quoted(what)}. This run is damaged, others are not; put back a copy of it, "
         f"or delete it: icemaze rm {run_of(path)}"
     )
 
 
-def _one_line(text: str) -> str:
-    """The words of an exception, short: it may quote the damaged data."""
-    line = " ".join(text.split()).rstrip(".")
-    return line if len(line) <= 300 else line[:300] + "…"
+def _quoted(text: str) -> str:
+    """The words of an exception, on one line and short: it may quote the damaged data."""
+    return shown(" ".join(text.split()).rstrip("."), 300)
 
 
 @contextlib.contextmanager

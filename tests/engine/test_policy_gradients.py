@@ -193,9 +193,11 @@ def test_ppos_gradient_is_that_of_its_loss(seed: int) -> None:
     assert figures["approx_kl"] == pytest.approx(k3.mean().item())
 
 
-def grpo_case(seed: int, kl: float) -> tuple[grpo.GRPOTables, grpo.GRPOHyperparameters]:
+def grpo_case(
+    seed: int, kl: float, estimator: str = "auto", kl_in: str = "loss"
+) -> tuple[grpo.GRPOTables, grpo.GRPOHyperparameters]:
     rng = np.random.default_rng(seed)
-    settings = grpo.GRPOSettings(group_size=4, kl=kl)
+    settings = grpo.GRPOSettings(group_size=4, kl=kl, kl_estimator=estimator, kl_in=kl_in)
     tables = grpo.ALGORITHM.make_tables(settings, Size(1, N_OBSERVATIONS, A, longest=20))
     tables.theta[0], tables.reference[0] = rng.normal(size=(2, N_OBSERVATIONS, A))
     tables.lengths[0] = [20, 3, 11, 6]
@@ -213,9 +215,13 @@ def grpo_case(seed: int, kl: float) -> tuple[grpo.GRPOTables, grpo.GRPOHyperpara
 
 
 def grpo_loss(
-    theta: "torch.Tensor", tables: grpo.GRPOTables, hyperparameters: grpo.GRPOHyperparameters
+    theta: "torch.Tensor",
+    tables: grpo.GRPOTables,
+    hyperparameters: grpo.GRPOHyperparameters,
+    estimator: str = "auto",
 ) -> "torch.Tensor":
-    """−1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ) Â) − β (π_ref/π − ln π_ref/π − 1) ], eq. 3 and 4."""
+    """−1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ) Â) − β (π_ref/π − ln π_ref/π − 1) ], eq. 3 and 4;
+    or with another estimator of the KL."""
     total, end = torch.zeros((), dtype=torch.float64), 0
     for length, advantage in zip(tables.lengths[0], tables.relative[0], strict=True):
         cut = slice(end, end + length)
@@ -223,21 +229,54 @@ def grpo_loss(
         log_pi = log_policy(theta, states, actions)
         ratio = (log_pi - torch.tensor(tables.log_probs[0, cut])).exp()
         quotient = log_policy(tensor(tables.reference[0]), states, actions).detach() - log_pi
-        divergence = quotient.exp() - quotient - 1
+        rows = torch.as_tensor(states, dtype=torch.long)
+        log_all = torch.log_softmax(theta, -1)[rows]
+        of_all = log_all - torch.log_softmax(torch.tensor(tables.reference[0]), -1)[rows]
+        divergence = {
+            "k1": -quotient,
+            "k2": quotient**2 / 2,
+            "exact": (log_all.exp() * of_all).sum(-1),
+        }.get(estimator, quotient.exp() - quotient - 1)
         gained = surrogate(ratio, torch.tensor(advantage), hyperparameters.clip)
         total = total + (gained - hyperparameters.kl * divergence).mean()
         end += length
     return -total / len(tables.lengths[0])
 
 
-@pytest.mark.parametrize("kl", [0.0, 0.04, 1.0])
-def test_grpos_gradient_is_that_of_its_loss(kl: float) -> None:
-    tables, hyperparameters = grpo_case(4, kl)
+@pytest.mark.parametrize(
+    ("kl", "estimator"),
+    [(0.0, "auto"), (0.04, "auto"), (1.0, "k3"), (1.0, "k1"), (1.0, "k2"), (1.0, "exact")],
+)
+def test_grpos_gradient_is_that_of_its_loss(kl: float, estimator: str) -> None:
+    tables, hyperparameters = grpo_case(4, kl, estimator)
     grpo.grpo_gradient(tables, hyperparameters, 0)
     theta = tensor(tables.theta[0])
-    grpo_loss(theta, tables, hyperparameters).backward()
+    grpo_loss(theta, tables, hyperparameters, estimator).backward()
     np.testing.assert_allclose(tables.theta_gradient[0], theta.grad.numpy(), **EXACT)
     assert tables.figures[0, grpo.CLIPPED] > 5  # steps outside the clip
+
+
+@pytest.mark.parametrize("estimator", ["auto", "k2", "k3"])
+def test_a_kl_in_the_reward_is_taken_off_the_returns_and_not_in_the_loss(estimator: str) -> None:
+    tables, hyperparameters = grpo_case(7, 0.3, estimator, "reward")
+    hyperparameters = hyperparameters._replace(gamma=0.9)
+    earned = tables.returns[0] = np.array([1.0, 0.0, 0.25, 0.0])
+    expected, end = earned.copy(), 0
+    for j, length in enumerate(tables.lengths[0]):
+        cut = slice(end, end + length)
+        to = tensor(tables.reference[0])
+        away = log_policy(to, tables.states[0, cut], tables.actions[0, cut]).detach().numpy()
+        away -= tables.log_probs[0, cut]
+        k = {"k2": away**2 / 2, "k3": np.exp(away) - away - 1}.get(estimator, -away)
+        expected[j] -= 0.3 * (0.9 ** np.arange(length) * k).sum()
+        end += length
+    grpo.compute_advantages(tables, hyperparameters, 0)
+    np.testing.assert_allclose(tables.returns[0], expected, **EXACT)
+    np.testing.assert_allclose(tables.relative[0], grpo_advantages(expected[None])[0], **EXACT)
+    grpo.grpo_gradient(tables, hyperparameters, 0)
+    theta = tensor(tables.theta[0])
+    grpo_loss(theta, tables, hyperparameters._replace(kl=0.0)).backward()
+    np.testing.assert_allclose(tables.theta_gradient[0], theta.grad.numpy(), **EXACT)
 
 
 @pytest.mark.parametrize("value", [0.1, -0.63, 1.0 / 3.0])

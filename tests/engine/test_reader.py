@@ -17,7 +17,7 @@ from fake_learner import FakeLearner, figure, make_preset
 from run_tools import run_here
 
 from engine.core.errors import UserError
-from engine.learning.events import Evaluation, Note, Update, World
+from engine.learning.events import Evaluation, Metric, Note, Update, World
 from engine.learning.learner import Counters
 from engine.runs import launch, schema
 from engine.runs.disk.lock import RunLock, is_alive
@@ -78,6 +78,33 @@ def test_curves_grow_and_only_new_rows_are_read(run_dir: Path) -> None:
         assert any("id > 200" in sql for sql in read)
         assert curve.x.size == 200, "a curve handed out before does not change"
         assert reader.curves(until=50)["loss"].x[-1] == 50.0
+    writer.close()
+
+
+def test_what_was_once_called_clip_fraction_goes_by_the_name_it_has_today(run_dir: Path) -> None:
+    """Language models recorded the share in which the clip binds by the name of the share of ratios
+    outside; a run of then may go on today."""
+
+    def point(step: int, **metrics: float) -> Update:
+        told = {name: Metric(v, v, v, 1) for name, v in metrics.items()}
+        return Update(step=step, updates=step, episodes=0, total_env_steps=0, metrics=told)
+
+    writer = RunWriter(run_dir)
+    with RunReader(run_dir) as reader:
+        old = point(1, loss=0.0, clip_fraction=0.3, clip_fraction_low=0.1, clip_fraction_high=0.2)
+        writer.write([old])
+        writer.commit()
+        assert reader.final()["metrics"].keys() == {
+            "loss", "clip_binding", "clip_binding_low", "clip_binding_high",
+        }  # fmt: skip
+        assert "clip_fraction" not in reader.curves()
+        writer.write([point(2, clip_fraction=0.6, clip_binding=0.4)])
+        writer.commit()
+        curves = reader.curves()
+        assert curves["clip_binding"].mean.tolist() == [0.3, 0.4]
+        assert curves["clip_binding_low"].mean.tolist() == [0.1]
+        assert curves["clip_fraction"].x.tolist() == [2.0]
+        assert reader.final()["metrics"]["clip_fraction"] == 0.6
     writer.close()
 
 

@@ -17,7 +17,8 @@ from run_tools import FAKE_WORKER, wait_for
 from engine.config.preset import algorithm_name
 from engine.core.errors import UserError
 from engine.experiments import sweeps
-from engine.experiments.sweep_results import Outcome, interval, results, steps_to, t_quantile
+from engine.experiments.intervals import Ends, of_group
+from engine.experiments.sweep_results import Outcome, interval, results, steps_to
 from engine.experiments.sweep_runner import SweepJob, SweepRunner
 from engine.experiments.sweeps import Cell, Sweep
 from engine.runs import library
@@ -295,30 +296,27 @@ def test_a_changed_algorithm_of_ones_own_ends_it(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the results
 
 
-@pytest.mark.parametrize(
-    ("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (9, 2.2622), (30, 2.0423), (999, 1.9623)]
-)
-def test_quantiles_of_students_t(degrees: int, quantile: float) -> None:
-    assert t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
-
-
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    found = [interval(rng.normal(3.0, 2.0, 5)) for _ in range(2000)]
-    inside = sum(i.low <= 3.0 <= i.high for i in found) / len(found)
-    assert abs(inside - 0.95) < 4 * math.sqrt(0.95 * 0.05 / len(found))
-
-
 def test_an_interval_leaves_out_what_is_unknown() -> None:
     nan = math.nan
-    three = interval([1.0, nan, 3.0, 2.0])
-    assert (three.n, three.mean) == (3, 2.0)
-    assert three.half_width == pytest.approx(4.3027 * 1.0 / math.sqrt(3), abs=1e-4)
-    one, none = interval([5.0]), interval([nan])
-    assert (one.n, one.mean) == (1, 5.0) and math.isnan(one.half_width)
-    assert none.n == 0 and math.isnan(none.mean)
-    same = interval([0.1 + 0.2, 0.3, 0.3])
-    assert same.half_width == 0.0
+    three = interval(np.array([1.0, nan, 3.0, 2.0]))
+    assert (three.n, three.mean) == (3, 2.0) and three.low < 1.0 and three.high > 3.0
+    one, none = interval(np.array([5.0])), interval(np.array([nan]))
+    assert (one.n, one.mean) == (1, 5.0) and math.isnan(one.low)
+    assert "at least 3 agents" in one.why
+    assert none.n == 0 and math.isnan(none.mean) and not none.why
+
+
+def test_the_agents_of_all_seeds_count(preset: str) -> None:
+    """Two seeds with eight agents each are sixteen agents; steps are one figure a run."""
+    ends = {"success_rate": Ends(0.0, 0.74), "expected_return": Ends(0.0, 0.7)}
+    agents = {name: np.linspace(0.1, 0.6, 8) for name in ends}
+    outcome = Outcome(0.35, 0.35, 100.0, agents, ends)
+    (found,) = results(sweeps.plan(preset, "0-1", []), {Cell(0, seed): outcome for seed in (0, 1)})
+    success = of_group(np.tile(agents["success_rate"], 2), "mean", Ends(0.0, 0.74)).estimate
+    assert (found.success_rate.n, found.runs) == (16, 2)
+    assert found.success_rate.mean == pytest.approx(0.35)
+    assert (found.success_rate.low, found.success_rate.high) == (success.low, success.high)
+    assert found.steps_to_optimum.n == 2 and "at least 3 agents" in found.steps_to_optimum.why
 
 
 def curve(*points: float) -> Curve:

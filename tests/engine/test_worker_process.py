@@ -29,6 +29,7 @@ def test_the_worker_imports_no_user_interface_and_no_compiler() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("real_processes")
 def test_a_stray_engine_folder_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from engine.algorithms import registry
 from engine.config.preset import Preset
 from engine.env.maze import TILES
-from engine.env.registration import BAIRD, MAXIMIZATION_BIAS
+from engine.env.registration import BAIRD, BANDIT, MAXIMIZATION_BIAS
 from engine.learning.tuning import tunable
 from engine.presets import toml
 from engine.presets.schema import schema_of
@@ -29,7 +29,9 @@ AGENTS = 3
 SMALL = 6
 """How far above their least value whole numbers are drawn: what is larger only takes longer."""
 MOVES = (-1.0, -0.5, 0.0, 0.1, 0.25, 0.5, 0.9, 1.0, 2.0)
-ENVIRONMENTS = ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", MAXIMIZATION_BIAS, BAIRD)
+ENVIRONMENTS = ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", MAXIMIZATION_BIAS, BANDIT, BAIRD)
+OF_ONE_MOVE = ("bandit", "gradient-bandit")
+"""Algorithms that only run where an episode is one move."""
 TABLES = ("maze", "algorithm", "deploy", "budget", "run")
 FEW = ("agents", "env_steps", "episodes", "updates", "seconds", "pace", "name")
 """Settings that say how long a run takes: `preset` gives them itself."""
@@ -132,6 +134,8 @@ class Draw:
     def _draw_policy(self) -> Any:
         return self.random.choice(["random", "optimal", {"left": 0.5, "down": 0.5}, {"right": 1.0}])
 
+    _draw_behaviour = _draw_policy
+
     # ------------------------------------------------------------ whole presets
 
     def properties(self, table: str, algorithm: str) -> dict[str, Node]:
@@ -146,8 +150,10 @@ class Draw:
                     return properties
         raise AssertionError(f"[{table}] has no keys for {algorithm}")
 
-    def _source(self) -> Node:
+    def _source(self, algorithm: str) -> Node:
         """Where the maze comes from: most often a map, for most settings are about one."""
+        if algorithm in OF_ONE_MOVE:
+            return {"gymnasium": BANDIT}
         luck = self.random.random()
         if luck < 0.6:
             return {"map": self._draw_map()}
@@ -167,7 +173,7 @@ class Draw:
         ]
         data: Node = {
             "title": "drawn",
-            "maze": {**self._source(), "max_steps": 20},
+            "maze": {**self._source(algorithm), "max_steps": 20},
             "algorithm": {"name": algorithm},
             "budget": self.random.choice(
                 [{"env_steps": STEPS, "updates": STEPS}, {"episodes": 9, "updates": STEPS},

@@ -83,13 +83,13 @@ def walk(mdp: MDP, actions: list[int], q: np.ndarray, **changes: Any) -> tuple[S
 def preset_of(algorithm: str = "q-learning") -> Preset:
     """A small preset of an algorithm for tables, with its default settings."""
     budget = "updates" if registry.for_tables(algorithm).family == "planning" else "env_steps"
+    lake = "map = '''\n" + "\n".join(LAKE) + "\n'''"
+    maze = 'gymnasium = "Bandit-v0"' if algorithm.endswith("bandit") else lake
     return presets.parse(
         f"""
 title = "A lake"
 [maze]
-map = '''
-{chr(10).join(LAKE)}
-'''
+{maze}
 [algorithm]
 name = "{algorithm}"
 [budget]
@@ -98,6 +98,25 @@ name = "{algorithm}"
 agents = 1
 """
     )
+
+
+BUILT: dict[str, MDP] = {}
+SOLVED: dict[int, tuple[MDP, Solution]] = {}
+"""Most moments are of the same few lakes, and solving one in plain Python is what they would cost.
+To be read only. By the id of an MDP, which is kept so that no other can get it."""
+
+
+def mdp_of(maze: Maze) -> MDP:
+    key = repr(maze)
+    if key not in BUILT:
+        BUILT[key] = build_mdp(maze)
+    return BUILT[key]
+
+
+def solution_of(mdp: MDP) -> Solution:
+    if id(mdp) not in SOLVED:
+        SOLVED[id(mdp)] = mdp, solve(mdp, GAMMA)
+    return SOLVED[id(mdp)][1]
 
 
 def moment(
@@ -114,7 +133,7 @@ def moment(
     algorithm: str = "q-learning",
 ) -> Snapshot:
     """A snapshot of an agent with action values `q` [O, A] that has just taken `actions`."""
-    mdp = mdp or build_mdp(maze)
+    mdp = mdp or mdp_of(maze)
     table = np.zeros((mdp.n_observations, mdp.n_actions)) if q is None else q
     done = walk(mdp, actions or [], table) if steps is None else steps
     shown: dict[str, Any] = {
@@ -125,7 +144,7 @@ def moment(
         "following": True,
         "world": World(step=0, id=0, split="train", maze=maze),
         "mdp": mdp,
-        "optimum": optimum or solve(mdp, GAMMA),
+        "optimum": optimum or solution_of(mdp),
         "optimal_path": path,
         "policy": policy or policy_of(table),
         "curves": {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from engine.env.build_mdp import build_mdp
 from engine.exact.evaluate import evaluate
 from engine.presets.schema import json_schema
 from engine.runs.reader import RunReader
+from tui.cli.doctor import finding, machine, machine_llm
 
 pytestmark = pytest.mark.slow
 
@@ -243,6 +245,17 @@ def test_glossary_finds_terms_and_symbols(tmp_path: Path) -> None:
     assert plain.isascii() and "gamma" in plain
 
 
+@pytest.fixture(scope="module")
+def examined_once() -> Iterator[None]:
+    """Numba and torch are asked in processes of their own, once for all tests."""
+    asked = cache(finding.probe)
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (machine, machine_llm):
+            patch.setattr(place, "probe", asked)
+        yield
+
+
+@pytest.mark.usefixtures("examined_once")
 def test_doctor_examines_the_machine(tmp_path: Path) -> None:
     done = icemaze(tmp_path, "doctor", "--json")
     found = {item["check"]: item for item in objects(done.stdout)}
@@ -251,6 +264,7 @@ def test_doctor_examines_the_machine(tmp_path: Path) -> None:
     assert str(tmp_path) in found["Runs folder"]["text"]
 
 
+@pytest.mark.usefixtures("examined_once")
 def test_doctor_says_when_runs_cannot_be_written(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")

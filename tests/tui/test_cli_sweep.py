@@ -25,6 +25,8 @@ pytestmark = pytest.mark.slow
 
 LENGTHS = ("--set", "budget.env_steps=3000,30")
 GAMMA = ("--set", "algorithm.gamma=0.9")
+AGENTS = 16
+"""Of each run: what a preset has by default."""
 ENDLESS = ("--set", "budget.env_steps=1e12")
 
 
@@ -65,7 +67,12 @@ def test_json_lines_and_the_results(runs_dir: Path) -> None:
     assert all(Path(run["path"]).parent == Path(lines[0]["path"]) for run in runs)
     long, short = lines[-1]["results"]
     assert long["setting"] == {"budget.env_steps": "3000", "algorithm.gamma": "0.9"}
-    assert long["success_rate"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 2}
+    success = long["success_rate"]
+    assert (success["mean"], success["high"], success["n"]) == (1.0, 1.0, 2 * AGENTS)
+    # So many agents who all succeed say this much of others (Clopper & Pearson 1934).
+    assert success["low"] == pytest.approx(0.025 ** (1 / (2 * AGENTS)), abs=0.005)
+    assert "at least 3 agents" in long["steps_to_optimum"]["why"]
+    assert "95 %" in lines[-1]["interval"]
     # Six moves to the prize: γ^5.
     assert long["expected_return"]["mean"] == pytest.approx(0.9**5, abs=1e-9)
     assert 0 < long["steps_to_optimum"]["mean"] < 3000
@@ -142,9 +149,11 @@ def test_lines_for_a_person(runs_dir: Path) -> None:
     assert lines[headings].startswith("budget.env_steps  runs  ")
     assert lines[headings].endswith("steps to 5 %")
     long, short = (line.split() for line in lines[headings + 1 : headings + 3])
-    assert long[:6] == ["3000", "1/1", "100.0%", "*", "0.590", "*"]
+    assert long[:3] == ["3000", "1/1", "100.0%"] and long[4:6] == ["100.0%]", "*"]
+    low = float(long[3].removeprefix("[").removesuffix("%,"))
+    assert low == pytest.approx(100 * 0.025 ** (1 / AGENTS), abs=0.5)
     assert short[0] == "30" and short[-2:] == ["-", "(0/1)"]
-    assert "95 % t interval" in done.stdout
+    assert "[95 % interval]" in done.stdout
 
 
 def test_a_terminal_sees_a_bar_and_a_table(runs_dir: Path) -> None:

@@ -13,9 +13,13 @@ from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
 from engine import presets
 from engine.core.errors import UserError
+from engine.experiments import intervals
+from engine.experiments.ends import FigureEnds
 from engine.runs.curves import Curve, Reached
+from engine.runs.reader import RunReader
 from tui.features.compare import figures
 from tui.features.compare.clock import SharedClock, moved
+from tui.features.compare.intervals import of_difference, told
 from tui.features.compare.settings import differences
 from tui.features.compare.watch import CompareWatch, Comparison, Side, Watch
 from tui.model.replay import Replay
@@ -315,6 +319,24 @@ def test_rows_tell_the_difference_to_the_first_run() -> None:
     row = figures.row_of(metric, [0.5, 0.75, math.nan])
     assert row.values == ("0.5000", "0.7500", "-")
     assert row.differences == ("+0.250", "")
+
+
+def test_how_sure_the_differences_are_is_said_at_the_end_of_all_runs(pair: list[Path]) -> None:
+    watch = CompareWatch(pair)
+    shown = look(watch, None)
+    metrics = figures.metrics_of(shown.sides)
+    title, *rows = figures.interval_rows(shown, metrics)
+    assert title.label == "95 % interval of the difference" and not title.values
+    (success,) = (row for row in rows if row.label == "success")
+    agents = [RunReader(path).per_agent()["success_rate"] for path in pair]
+    ends = [FigureEnds.of_preset(side.preset)["success_rate"] for side in shown.sides]
+    found = intervals.compare(agents[1], agents[0], ends=(ends[1], ends[0]))
+    assert success.values == ("", told(found))
+    # At an earlier moment they are of other figures, and of those that were not all counted.
+    assert figures.interval_rows(look(watch, 100.0), metrics) == []
+    other = of_difference(found, found.value + 0.1)
+    assert other is not None and not other.known and "still moved" in other.why
+    watch.close()
 
 
 def test_a_figure_nobody_has_makes_no_row(pair: list[Path]) -> None:

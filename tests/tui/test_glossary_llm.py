@@ -164,7 +164,7 @@ def test_every_metric_of_an_update_has_an_entry() -> None:
     metrics |= {"equal_groups", "advantage_std", "group_draws", "completion_tokens"}
     metrics |= {"cut_off_share", "unreadable_share", "seconds_per_update", "seconds_sampling"}
     metrics |= {"seconds_training", "tokens_per_second", "best_success_rate", "gpu_memory_gib"}
-    assert {"clip_fraction", "reference_kl", "memory_gib"} <= metrics
+    assert {"clip_fraction", "clip_binding", "reference_kl", "memory_gib"} <= metrics
     assert [name for name in sorted(metrics) if load().for_label(name) is None] == []
 
 

@@ -17,7 +17,7 @@ from engine.learning.events import Evaluation, Metric, Step, Update
 from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from tui.glossary.entries import load
-from tui.glossary.values import VALUES, current_value, language_models, preferences
+from tui.glossary.values import VALUES, bandits, current_value, language_models, preferences
 from tui.model.snapshot import Snapshot
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ WITHOUT_VALUE = {
     "remedy-run",
     "understood",
 }
-ELSEWHERE = {*language_models.VALUES, *preferences.VALUES}
+ELSEWHERE = {*language_models.VALUES, *preferences.VALUES, *bandits.VALUES}
 """Terms of runs that are looked at in their own tests."""
 Q_LEARNING = """
 title = "Q-learning crosses the ice"
@@ -298,21 +298,22 @@ def test_every_entry_has_a_value_or_is_known_to_have_none() -> None:
     assert set(VALUES) == {entry.slug for entry in load()} - WITHOUT_VALUE
 
 
+@cache
+def one_of_each_kind() -> tuple[Snapshot, ...]:
+    runs = (learning(), learning("sarsa"), planning())
+    return (*runs, *thinking(), *remembering(), *improving(), *featured())
+
+
+@cache
+def not_yet_begun() -> tuple[Snapshot, ...]:
+    return empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration")
+
+
 @pytest.mark.parametrize("slug", [s for s in VALUES if s not in ELSEWHERE])
 def test_a_value_is_one_line_and_survives_an_empty_snapshot(slug: str) -> None:
-    full = (
-        learning(),
-        learning("sarsa"),
-        planning(),
-        *thinking(),
-        *remembering(),
-        *improving(),
-        *featured(),
-    )
-    bare = (empty(Q_LEARNING, "q-learning"), empty(PLANNING, "value-iteration"))
-    texts = [current_value(slug, snapshot) for snapshot in full]
+    texts = [current_value(slug, snapshot) for snapshot in one_of_each_kind()]
     assert any(texts), f"{slug} never has a value"
-    for text in (*texts, *(current_value(slug, snapshot) for snapshot in bare)):
+    for text in (*texts, *(current_value(slug, snapshot) for snapshot in not_yet_begun())):
         assert text is None or (text.strip() == text != "" and "\n" not in text)
         assert text is None or "nan" not in text
 

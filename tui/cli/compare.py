@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,16 +11,11 @@ import typer
 from tui import kinds
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, table
-from tui.ui.text import number
 
 if TYPE_CHECKING:
-    from engine.core.arrays import Floats
-    from engine.experiments.lab.statistics import Estimate
+    from engine.experiments.intervals import Estimate
     from tui.features.compare.figures import Metric
     from tui.features.compare.watch import Comparison, Side
-
-Estimates = dict[str, "Estimate"]
-"""By the name of the figure: a run's mean minus the first run's, with its 95 % interval."""
 
 
 def compare(
@@ -51,6 +46,7 @@ def compare(
         return
     # start-up time
     from tui.features.compare.figures import metrics_of
+    from tui.features.compare.intervals import differences
     from tui.features.compare.watch import CompareWatch, Comparison
 
     watch = CompareWatch(paths)
@@ -58,49 +54,22 @@ def compare(
         watch.look()
     finally:
         watch.close()
-    found = Comparison(watch.sides, watch.clock, None)
-    agents = [_per_agent(path) for path in paths]
+    found = Comparison(watch.sides, watch.clock, None, intervals=differences(paths))
     metrics = metrics_of(found.sides)
-    differences = [_differences(metrics, each, agents[0]) for each in agents]
     if as_json:
-        _emit(found, metrics, differences)
+        _emit(found, metrics)
     else:
-        _say(found, metrics, differences)
+        _say(found, metrics)
 
 
-def _per_agent(path: Any) -> Mapping[str, Floats]:
-    """The last figures of each agent [N] by name; none while the run goes on."""
-    # start-up time
-    from engine.runs.reader import RunReader
-
-    with RunReader(path) as reader:
-        return reader.per_agent()
-
-
-def _differences(
-    metrics: Sequence[Metric], of: Mapping[str, Floats], against: Mapping[str, Floats]
-) -> Estimates:
-    """The differences of means of all figures that both runs have for each agent."""
-    # start-up time
-    from engine.experiments.lab import statistics
-
-    both = [m.name for m in metrics if m.name in of and m.name in against]
-    found = {
-        name: statistics.compare(
-            of[name], against[name], "difference", chance=statistics.is_chance(name)
-        )
-        for name in both
-    }
-    return {name: each for name, each in found.items() if not math.isnan(each.value)}
-
-
-def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
+def _emit(found: Comparison, metrics: Sequence[Metric]) -> None:
     """One object for each run; from the second on with what it is more than the first."""
     # start-up time
-    from tui.features.compare.figures import alike, count, reading
+    from tui.features.compare.figures import alike, count, estimates, reading
     from tui.features.compare.settings import differences as settings_of
 
     settings = settings_of([side.preset for side in found.sides])
+    sure = {metric.name: estimates(found, metric.name) for metric in metrics}
     first: dict[str, float] = {}
     some_of_first: dict[str, int] = {}
     for i, side in enumerate(found.sides):
@@ -110,7 +79,7 @@ def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Es
         if not i:
             first, some_of_first = means, some
         more = {
-            name: _interval(mean - first[name], differences[i].get(name))
+            name: _interval(mean - first[name], sure[name][i])
             if alike(some.get(name), some_of_first.get(name))
             else _interval(math.nan, None)
             for name, mean in means.items()
@@ -129,16 +98,18 @@ def _emit(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Es
         )
 
 
-def _interval(difference: float, estimate: Estimate | None) -> dict[str, float]:
+def _interval(difference: float, estimate: Estimate | None) -> dict[str, Any]:
     if estimate is None:
         return {"value": difference, "low": math.nan, "high": math.nan}
-    return {"value": difference, "low": estimate.low, "high": estimate.high}
+    why = {"why": estimate.why} if estimate.why else {}
+    return {"value": difference, "low": estimate.low, "high": estimate.high, **why}
 
 
-def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Estimates]) -> None:
+def _say(found: Comparison, metrics: Sequence[Metric]) -> None:
     """Who is compared, what is to be known about it, and the figures."""
     # start-up time
-    from tui.features.compare.figures import figure_rows
+    from tui.features.compare.figures import estimates, figure_rows
+    from tui.features.compare.intervals import METHOD, told
     from tui.features.compare.settings import differences as settings_of
     from tui.features.compare.watch import remarks
 
@@ -154,26 +125,29 @@ def _say(found: Comparison, metrics: Sequence[Metric], differences: Sequence[Est
     for letter in others:
         headings += [letter, f"{letter} - {first}", "95 % interval"]
     lines = []
-    names = {metric.label: metric.name for metric in metrics}
+    sure = {metric.label: estimates(found, metric.name) for metric in metrics}
     for row in figure_rows(found, metrics):
         line = [row.label, row.values[0]]
         for i, more in enumerate(row.differences, start=1):
-            interval = _told(differences[i].get(names[row.label])) if more else "-"
-            line += [row.values[i], more or "-", interval]
+            interval = told(sure[row.label][i]) if more else ""
+            line += [row.values[i], more or "-", interval or "-"]
         lines.append(line)
     say()
     table(headings, lines, numbers=range(1, len(headings)))
+    if any(each is not None and each.known for found_of in sure.values() for each in found_of):
+        say(METHOD)
+    without: dict[str, dict[str, None]] = {}
+    for label, of_runs in sure.items():
+        for each in of_runs:
+            if each is not None and each.why:
+                without.setdefault(each.why, {})[label] = None
+    for why, labels in without.items():
+        say(f"Without an interval: {', '.join(labels)}. {why[:1].upper()}{why[1:]}.")
     settings = settings_of([side.preset for side in found.sides])
     if settings:
         say()
-        told = [(each.key, *each.told) for each in settings]
-        table(("setting", *(side.letter for side in found.sides)), told)
-
-
-def _told(estimate: Estimate | None) -> str:
-    if estimate is None or math.isnan(estimate.low):
-        return "-"
-    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+        words = [(each.key, *each.told) for each in settings]
+        table(("setting", *(side.letter for side in found.sides)), words)
 
 
 def _state(side: Side) -> str:

@@ -57,7 +57,9 @@ def evaluate(
 def _fields(result: RunEvaluation) -> dict[str, Any]:
     sampled = result.success_kind == "sampled"
     held_out = {} if result.held_out is None else _split_fields(result.held_out, sampled)
+    rule = result.maze.success_rule
     return {
+        **({"success_rule": rule} if rule else {}),
         "step": result.step, "agents": result.agents, "success_kind": result.success_kind,
         **_split_fields(result.own, sampled),
         **{f"held_out_{name}": value for name, value in held_out.items()},
@@ -85,6 +87,8 @@ def _say(run: str, result: RunEvaluation, settings: list[str]) -> None:
     where = own if not settings else changed if result.own.mazes == 1 else f"{own} {changed}"
     say(f"{run} at step {result.step:,}, {where}: {result.success_kind} figures of {whose}")
     _say_split(result.own, result.agents)
+    if rule := result.maze.success_rule:
+        say(f"  success here is {rule}")
     if result.held_out is not None:
         say(f"{result.held_out.mazes} held-out mazes, which were not trained on:")
         _say_split(result.held_out, result.agents)

@@ -316,6 +316,7 @@ def summary(run_dir: Path, figures: dict[str, Any]) -> str:
     success_lines = [
         f"  success rate     {percent(figures['success_rate']):>8}   ({kind}, {whose}; greedy "
         f"{greedy})",
+        *([f"  success here is {rule}"] if (rule := figures.get("success_rule")) else []),
         *more,
         f"  expected return  {number(figures['expected_return']):>8}   (π* "
         f"{number(figures['optimal_return'])}, at most {number(figures['horizon_optimum'])})",

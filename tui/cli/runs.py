@@ -95,6 +95,8 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
         f"success {percent(figures['success_rate'])}, return "
         f"{number(figures['expected_return'])} (π* {number(figures['optimal_return'])})"
     )
+    if rule := figures.get("success_rule"):
+        say(f"  success here is {rule}")
     if error:
         say(f"  Error: {error}")
     if head.state in ("failed", "dead", "stopped"):

@@ -101,8 +101,9 @@ LLM_VIEWS = (
     from_zero("Entropy", Figure("entropy", "entropy of π", "entropy")),
     from_zero(
         "Clip",
-        Figure("clip_fraction_low", "below 1 − ε", "clip-higher"),
-        Figure("clip_fraction_high", "above 1 + ε", "clip-higher"),
+        Figure("clip_binding_low", "binds below 1 − ε", "clip-binding"),
+        Figure("clip_binding_high", "binds above 1 + ε", "clip-binding"),
+        Figure("clip_binding", "binds", "clip-binding"),
         Figure("clip_fraction", "clip fraction", "clip"),
     ),
     from_zero("Gradient", Figure("gradient_norm", "gradient norm", "gradient-clipping")),

@@ -63,6 +63,8 @@ class TabularKind(Kind):
     def final_facts(self, final: Mapping[str, Any]) -> list[Fact]:
         sampled = " (sampled)" if final["success_kind"] == "sampled" else ""
         success = f"{percent(final['success_rate'])} of episodes{sampled}"
+        if rule := final.get("success_rule"):
+            success += f": {rule}"
         value, optimum = number(final["expected_return"]), number(final["optimal_return"])
         return [
             Fact("success", "success-rate", success),

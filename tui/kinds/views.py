@@ -38,6 +38,11 @@ class View:
     levels: Callable[[Snapshot], list[Level]] = lambda snapshot: []
     y_range: tuple[float | None, float | None] = (None, None)
 
+    @property
+    def about_success(self) -> bool:
+        """Whether it shows how often episodes succeed."""
+        return any(figure.metric.endswith("success_rate") for figure in self.figures)
+
 
 def from_zero(title: str, *figures: Figure) -> View:
     """A view whose chart begins at 0."""

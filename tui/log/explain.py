@@ -14,6 +14,7 @@ from engine.env.maze import Maze
 from engine.learning.events import Step
 from tui import kinds
 from tui.kinds.base import Kind
+from tui.kinds.step_facts import pulled
 from tui.model.steps import action_name, arrow, place, result, without_noise
 from tui.ui import glyphs as glyph_sets
 from tui.ui.fact import Fact, Term
@@ -105,6 +106,7 @@ def facts(step: Step, kind: Kind, maze: Maze, glyphs: Glyphs) -> list[Fact]:
         else [
             *_moved(step, maze, glyphs),
             *kind.learned(step),
+            *pulled(kind.preset),
             *_policies(step, kind, glyphs),
             kind.ended(step, glyphs),
         ]

@@ -113,6 +113,8 @@ class CurvesPanel(Vertical, can_focus=True):
         bar.titles = tuple(v.title for v in self.views)
         bar.chosen = self.view_index % len(self.views)
         chart.ascii = glyphs.current().ascii
+        rule = snapshot.world.maze.success_rule if view.about_success else ""
+        chart.title = f"success: {rule}" if rule else ""
         chart.x_label = kinds.of(snapshot.preset).clock.axis
         chart.show(
             [_series(figure, snapshot) for figure in figures(view, snapshot)],

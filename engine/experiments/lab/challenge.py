@@ -19,11 +19,11 @@ from msgspec import Meta
 from engine.config import shipped
 from engine.config.shipped import CHALLENGE_FILE, LAB_FOLDER, shipped_names
 from engine.core.errors import UserError, nearest
+from engine.experiments.intervals import Statistic
 from engine.presets.errors import check_values, explain, show
 
 LESSON = "lesson.md"
 
-Statistic = Literal["mean", "median", "share"]
 Text = Annotated[str, Meta(min_length=1)]
 
 TIMES = frozenset({"first_optimal_step", "first_optimal_episode", "recovery_steps"})

@@ -1,7 +1,7 @@
 """The result of a challenge: every claim beside the measured interval.
 
-A claim is kept when the whole 95 % interval over agents lies within its bounds. One language model
-is one agent: then there is no interval, the claim is judged by the figure itself, and says so.
+A claim is kept when the whole 95 % interval over agents lies within its bounds. Where there is no
+interval (one language model is one agent), it is judged by the figure itself, and says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ import msgspec
 import numpy as np
 
 from engine.core.errors import nearest
+from engine.experiments.intervals import (
+    NOTHING,
+    Estimate,
+    Group,
+    Statistic,
+    compare,
+    compare_exponents,
+    of_group,
+)
 from engine.experiments.lab import growth as grow
 from engine.experiments.lab.challenge import (
     Challenge,
@@ -22,18 +31,8 @@ from engine.experiments.lab.challenge import (
     Comparison,
     Growth,
     GrowthComparison,
-    Statistic,
 )
 from engine.experiments.lab.runner import LabJob, Task
-from engine.experiments.lab.statistics import (
-    NOTHING,
-    Estimate,
-    Group,
-    compare,
-    compare_exponents,
-    is_chance,
-    of_group,
-)
 from engine.presets.claims import SLACK, Claim, judge
 
 
@@ -169,7 +168,7 @@ def _run(job: LabJob, challenge: Challenge) -> RunResult:
         figures=job.figures,
         groups={
             (metric, measure): of_group(
-                np.asarray(job.per_agent[metric], float), measure, chance=is_chance(metric)
+                np.asarray(job.per_agent[metric], float), measure, job.ends[metric]
             )
             for metric, measure in wanted
             if metric in job.per_agent
@@ -187,9 +186,11 @@ def _compared(claim: Comparison, done: Mapping[Task, LabJob]) -> Compared:
     if problem := next((p for job in sides if (p := _problem(job, claim.metric))), ""):
         return Compared(claim=claim, problem=problem)
     values = [np.asarray(job.per_agent[claim.metric], float) for job in sides]
-    chance = is_chance(claim.metric)
-    of, against = (of_group(each, claim.measure, chance=chance) for each in values)
-    found = compare(values[0], values[1], claim.kind, claim.measure, chance=chance)
+    ends = [job.ends[claim.metric] for job in sides]
+    of, against = (
+        of_group(each, claim.measure, own) for each, own in zip(values, ends, strict=True)
+    )
+    found = compare(values[0], values[1], claim.kind, claim.measure, (ends[0], ends[1]))
     problem = _why_unknown(claim, found, values, sides)
     return Compared(claim=claim, found=found, of=of, against=against, problem=problem)
 
@@ -237,7 +238,8 @@ def _grown(growth: Growth, done: Mapping[Task, LabJob]) -> Grown:
     if problem := next((p for job in jobs if (p := _problem(job, growth.metric))), ""):
         return Grown(claim=growth, problem=problem)
     sizes = [grow.measure_size(job.preset) for job in jobs]
-    curve = grow.fit(growth, sizes, [job.per_agent for job in jobs])
+    ends = [job.ends[growth.metric] for job in jobs]
+    curve = grow.fit(growth, sizes, [job.per_agent for job in jobs], ends)
     problem = ""
     if math.isnan(curve.exponent.estimate.value):
         problem = (

@@ -16,8 +16,8 @@ from engine.config.preset import Preset
 from engine.core.arrays import Floats
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
+from engine.experiments.intervals import Ends, Exponent, Group, exponent, of_group, slope
 from engine.experiments.lab.challenge import Growth
-from engine.experiments.lab.statistics import Exponent, Group, exponent, of_group
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,24 +60,27 @@ def override(growth: Growth, value: float) -> str:
 
 
 def fit(
-    growth: Growth, sizes: Sequence[Size], figures: Sequence[Mapping[str, Floats]], seed: int = 0
+    growth: Growth,
+    sizes: Sequence[Size],
+    figures: Sequence[Mapping[str, Floats]],
+    ends: Sequence[Ends],
 ) -> Curve:
     """Fit what the runs of a growth came to.
 
-    `sizes` and `figures` (of each agent [N], by name) stand in the order of `growth.values`. Raises
-    KeyError when a run has no such figure.
+    `sizes` and `figures` (of each agent [N], by name) stand in the order of `growth.values`; `ends`
+    those of the figure at each size too. Raises KeyError when a run has no such figure.
     """
     groups = [np.asarray(run[growth.metric], float) for run in figures]
     along = [_along(growth, size, value) for size, value in zip(sizes, growth.values, strict=True)]
     points = tuple(
-        Point(value=value, size=size, group=of_group(values, growth.measure, seed))
-        for value, size, values in zip(growth.values, sizes, groups, strict=True)
+        Point(value=value, size=size, group=of_group(values, growth.measure, own))
+        for value, size, values, own in zip(growth.values, sizes, groups, ends, strict=True)
     )
-    tables = [np.array([float(size.table)]) for size in sizes]
+    tables = np.array([float(size.table) for size in sizes])
     return Curve(
         points=points,
-        exponent=exponent(along, groups, growth.measure, seed),
-        table_exponent=exponent(along, tables, "mean").estimate.value,
+        exponent=exponent(along, groups, growth.measure, ends),
+        table_exponent=float(slope(along, tables)),
     )
 
 

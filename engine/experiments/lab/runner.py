@@ -12,6 +12,7 @@ import numpy as np
 from engine import presets
 from engine.config.preset import LlmPreset, Preset
 from engine.core.arrays import Floats
+from engine.experiments.ends import FigureEnds
 from engine.experiments.jobs import Job, JobRunner
 from engine.experiments.lab.challenge import Challenge
 from engine.experiments.lab.growth import override
@@ -36,6 +37,14 @@ class LabJob(Job):
     preset: Preset
     figures: dict[str, Any] = field(default_factory=dict)
     per_agent: dict[str, Floats] = field(default_factory=dict)
+    _ends: FigureEnds | None = field(default=None, repr=False)
+
+    @property
+    def ends(self) -> FigureEnds:
+        """What the figures of an agent can be at least and at most."""
+        if self._ends is None:
+            self._ends = FigureEnds.of_preset(self.preset)
+        return self._ends
 
     @property
     def alone(self) -> bool:

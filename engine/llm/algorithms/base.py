@@ -137,14 +137,18 @@ class LlmAlgorithm(Algorithm, Generic[S]):
         """The loss of completions [B, T]; `entropy` is the weight of the bonus now."""
         from engine.llm.algorithms.losses import token_loss  # torch takes a second to import
 
-        return token_loss(batch, self.surrogate(settings), self.ratio, settings.kl, entropy)
+        kl = settings.kl if settings.kl_in == "loss" else 0.0
+        estimator = settings.estimator(moves_known=False)
+        return token_loss(batch, self.surrogate(settings), self.ratio, kl, entropy, estimator)
 
     def table_loss(self, batch: TableBatch, settings: S, entropy: float) -> Loss:
         """The loss of a policy table [O, A] and the steps taken; every step is a completion of one
         token, for which all ratios are the same."""
         from engine.llm.algorithms.losses import table_loss  # torch takes a second to import
 
-        return table_loss(batch, self.surrogate(settings), settings.kl, entropy)
+        kl = settings.kl if settings.kl_in == "loss" else 0.0
+        estimator = settings.estimator(moves_known=True)
+        return table_loss(batch, self.surrogate(settings), kl, entropy, estimator)
 
     # ------------------------------------------------------------ its words
 

@@ -1,6 +1,6 @@
 """Group relative policy optimization. Shao et al. 2024 (DeepSeekMath), section 4.1, eqs. 3 and 4.
 
-maximise 1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k3(π, π_ref) ]
+maximise 1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k(π, π_ref) ]
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Grpo(GroupAlgorithm[LlmGrpoSettings]):
     name = "grpo"
     title = "GRPO"
     settings = LlmGrpoSettings
-    comes_from = ("grpo",)
+    comes_from = ("grpo", "gradient-bandit")
     source = "Shao et al. 2024, section 4.1"
-    formula = "Aᵢ = (rᵢ − mean r) / (std r + ε), in PPO's clipped objective, minus β KL(π‖π_ref)"
+    formula = "Aᵢ = (rᵢ − mean r) / (std r + ε), in PPO's clipped objective, minus β k(π, π_ref)"
     idea = "PPO without a value model: a completion is compared with its group."
     needs = (
         "Several completions of the same prompt, and a reward for each; a frozen reference policy "

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.config.algorithm import KlEstimator
 from engine.llm.algorithms.ratios import MOST, Ratio
 from engine.llm.algorithms.surrogates import Surrogate
 
@@ -27,8 +28,10 @@ from engine.llm.algorithms.surrogates import Surrogate
 class Sums(NamedTuple):
     """Sums over the terms of a (micro-)batch, detached: add them up, then take `metrics`."""
 
-    terms: Tensor  # tokens, or steps
-    clipped_low: Tensor  # ρ < 1 − ε_low where the clip rules, see `Surrogate.clipped`
+    terms: Tensor  # tokens, or steps with an advantage
+    steps: Tensor  # tokens, or steps
+    outside: Tensor  # of them with ρ outside [1 − ε_low, 1 + ε_high]
+    clipped_low: Tensor  # ρ < 1 − ε_low where the clip binds, see `Surrogate.clipped`
     clipped_high: Tensor  # ρ > 1 + ε_high
     ratio: Tensor
     ratio_max: Tensor  # a maximum, not a sum
@@ -65,7 +68,9 @@ class TableBatch(NamedTuple):
     negative: Tensor  # [O, A] over steps with advantage < 0 (entries ≤ 0)
     count_positive: Tensor  # [O, A] numbers of those steps
     count_negative: Tensor  # [O, A]
-    visits: Tensor  # [O] Σ weight of the steps there: weighs KL and entropy
+    visits: Tensor  # [O] Σ weight of the steps there: weighs exact KL and entropy
+    weights: Tensor  # [O, A] Σ weight of the steps: weighs a KL estimated from them
+    made: Tensor  # [O, A] numbers of all steps, also of those with advantage 0
     log_pi_ref: Tensor | None = None  # [O, A]
 
 
@@ -78,10 +83,36 @@ class ValueBatch(NamedTuple):
     weights: Tensor  # what each term weighs in the whole batch, 0 for padding
 
 
+def kl_estimate(estimator: KlEstimator, away: Tensor) -> Tensor:
+    """An estimate of KL(π‖π_ref) from single actions, given d = log π_ref − log π; any shape.
+
+    k1 = −d, k2 = d²/2, k3 = e^d − 1 − d (Schulman 2020, "Approximating KL divergence"). Over
+    actions drawn from π, E[k1] = E[k3] = KL(π‖π_ref), and k2 and k3 are never negative. A gradient
+    is another matter. What is differentiated (in the loss) gives E[∇k1] = 0, E[∇k2] = ∇KL(π‖π_ref)
+    and E[∇k3] = ∇KL(π_ref‖π); what is paid (in the reward) gives E[k ∇log π]: for k1 ∇KL(π‖π_ref),
+    for k3 ∇KL(π‖π_ref) − ∇KL(π_ref‖π), for k2 ∇E[k2] − ∇KL(π‖π_ref). See Zhang et al. 2025, "On
+    the design of KL-regularized policy gradient algorithms for LLM reasoning", and Shah et al.
+    2025, "A comedy of estimators". On later passes the actions are an older policy's, and all this
+    holds the less the further π has moved.
+    """
+    if estimator == "k1":
+        return -away
+    if estimator == "k2":
+        return 0.5 * away**2
+    if estimator == "k3":
+        return _k3(away)
+    raise ValueError("the exact KL needs the chances of all actions")
+
+
 def token_loss(
-    batch: TokenBatch, surrogate: Surrogate, ratio: Ratio, kl: float = 0.0, entropy: float = 0.0
+    batch: TokenBatch,
+    surrogate: Surrogate,
+    ratio: Ratio,
+    kl: float = 0.0,
+    entropy: float = 0.0,
+    estimator: KlEstimator = "k3",
 ) -> Loss:
-    """− Σ_i w_i Σ_t [ surrogate(ρ, A, log π) − kl · k3 + entropy · H ].
+    """− Σ_i w_i Σ_t [ surrogate(ρ, A, log π) − kl · k + entropy · H ], k by `kl_estimate`.
 
     The surrogate of a completion that is one action (`Ratio.one_action`) is one term, w_i times it.
     """
@@ -102,7 +133,7 @@ def token_loss(
         away = torch.where(used, batch.log_p_ref - batch.log_p, 0.0)
         to_reference = _k3(away)
         if kl:
-            loss = loss + kl * (weight * to_reference).sum()
+            loss = loss + kl * (weight * kl_estimate(estimator, away)).sum()
     spread = torch.zeros_like(moved) if batch.entropy is None else batch.entropy
     spread = torch.where(used, spread, 0.0)
     if entropy:
@@ -113,6 +144,8 @@ def token_loss(
         low, high = surrogate.clipped(rho, advantage)
         sums = Sums(
             terms=used.sum(),
+            steps=used.sum(),
+            outside=(surrogate.outside(rho) & used).sum(),
             clipped_low=(low & used).sum(),
             clipped_high=(high & used).sum(),
             ratio=torch.where(used, rho, 0.0).sum(),
@@ -125,13 +158,18 @@ def token_loss(
 
 
 def table_loss(
-    batch: TableBatch, surrogate: Surrogate, kl: float = 0.0, entropy: float = 0.0
+    batch: TableBatch,
+    surrogate: Surrogate,
+    kl: float = 0.0,
+    entropy: float = 0.0,
+    estimator: KlEstimator = "exact",
 ) -> Loss:
     """− Σ_{o,a} surrogate(ρ, W, log π) + Σ_o v_o (kl · KL − entropy · H).
 
     Equal to one term per step, because all steps of one (state, action) share ρ and log π, and the
-    advantages of both signs are gathered apart (`Surrogate.gathered`). KL (to the reference) and
-    entropy H are exact sums over the actions, not estimates.
+    advantages of both signs are gathered apart (`Surrogate.gathered`). The entropy H is an exact
+    sum over the actions, and so is KL (to the reference), unless another `estimator`
+    (`kl_estimate`) is to take it from the steps made.
     """
     _checked(surrogate)
     log_pi, pi = batch.log_pi, batch.log_pi.exp()
@@ -142,8 +180,11 @@ def table_loss(
     to_reference = torch.zeros_like(h)
     if batch.log_pi_ref is not None:
         to_reference = (pi * (log_pi - batch.log_pi_ref)).sum(-1)
-        if kl:
+        if kl and estimator == "exact":
             loss = loss + kl * (batch.visits * to_reference).sum()
+        elif kl:
+            estimates = kl_estimate(estimator, batch.log_pi_ref - log_pi)  # [O, A]
+            loss = loss + kl * (batch.weights * estimates).sum()
     if entropy:
         loss = loss - entropy * (batch.visits * h).sum()
     with torch.no_grad():
@@ -153,6 +194,8 @@ def table_loss(
         down = surrogate.clipped(rho, -batch.count_negative)
         sums = Sums(
             terms=count.sum(),
+            steps=batch.made.sum(),
+            outside=(surrogate.outside(rho) * batch.made).sum(),
             clipped_low=(up.low * batch.count_positive + down.low * batch.count_negative).sum(),
             clipped_high=(up.high * batch.count_positive + down.high * batch.count_negative).sum(),
             ratio=(rho * count).sum(),
@@ -196,6 +239,8 @@ def mpo_loss(
         zero = torch.zeros((), dtype=log_pi.dtype, device=log_pi.device)
         sums = Sums(
             terms=weights.sum(),
+            steps=weights.sum(),
+            outside=zero,
             clipped_low=zero,
             clipped_high=zero,
             ratio=weights.sum(),
@@ -221,17 +266,21 @@ def value_loss(batch: ValueBatch, clip: float | None = 0.2) -> Tensor:
 
 
 def metrics(pieces: Sequence[Sums]) -> dict[str, float]:
-    """Means over all terms of a batch from the sums of its micro-batches."""
+    """Means over all terms of a batch from the sums of its micro-batches; what the clip does, as
+    shares of all its steps."""
     terms = max(sum(float(piece.terms) for piece in pieces), 1e-12)
+    steps = max(sum(float(piece.steps) for piece in pieces), 1e-12)
 
-    def mean(of: Callable[[Sums], Tensor]) -> float:
-        return sum(float(of(piece)) for piece in pieces) / terms
+    def mean(of: Callable[[Sums], Tensor], number: float = terms) -> float:
+        return sum(float(of(piece)) for piece in pieces) / number
 
-    low, high = mean(lambda piece: piece.clipped_low), mean(lambda piece: piece.clipped_high)
+    low = mean(lambda piece: piece.clipped_low, steps)
+    high = mean(lambda piece: piece.clipped_high, steps)
     return {
-        "clip_fraction": low + high,
-        "clip_fraction_low": low,
-        "clip_fraction_high": high,
+        "clip_fraction": mean(lambda piece: piece.outside, steps),
+        "clip_binding": low + high,
+        "clip_binding_low": low,
+        "clip_binding_high": high,
         "ratio_mean": mean(lambda piece: piece.ratio),
         "ratio_max": max((float(piece.ratio_max) for piece in pieces), default=0.0),
         "approx_kl": mean(lambda piece: piece.approx_kl),

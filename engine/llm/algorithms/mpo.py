@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike
 
 from engine.config.algorithm import TUNABLE, Schedule
 from engine.config.llm import Decay, LlmSettings
+from engine.config.preset import Preset
 from engine.core.arrays import Floats
+from engine.core.errors import UserError
 from engine.llm.algorithms.advantages import reinforce_advantages
 from engine.llm.algorithms.base import Improvement, LlmAlgorithm, Scale, StateCredit
 from engine.llm.algorithms.normalisers import PER_TOKEN
@@ -72,6 +74,17 @@ class Mpo(LlmAlgorithm[LlmMpoSettings]):
     normaliser = PER_TOKEN
     ratio = TOKEN
     fits_table = True
+
+    def check(self, preset: Preset) -> None:
+        settings = preset.algorithm
+        assert isinstance(settings, LlmMpoSettings)
+        for key, expected in (("kl_in", "loss"), ("kl_estimator", "exact")):
+            value = getattr(settings, key)
+            if value not in (expected, "auto"):
+                raise UserError(
+                    f'algorithm.{key} is "{value}", but mpo fits the model in all cells at once, '
+                    f'where the KL is known without an estimate; expected "{expected}".'
+                )
 
     def advantages(self, returns: ArrayLike, settings: LlmMpoSettings) -> Floats:
         return reinforce_advantages(returns)  # what the trajectory log compares episodes by

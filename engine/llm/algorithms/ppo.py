@@ -4,7 +4,7 @@
 
 The value head is one linear layer on the model's last hidden states; it reads them and does not
 change them, so that the adapters belong to the policy alone. KL to the reference is part of the
-loss here, as in GRPO, where the exact KL of every state is known.
+loss here, as in GRPO; Ouyang et al. have it in the reward of each token, which is kl_in = "reward".
 """
 
 from __future__ import annotations

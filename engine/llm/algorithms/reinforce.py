@@ -26,7 +26,7 @@ class Reinforce(LlmAlgorithm[LlmReinforceSettings]):
     name = "reinforce"
     title = "REINFORCE"
     settings = LlmReinforceSettings
-    comes_from = ("reinforce",)
+    comes_from = ("reinforce", "gradient-bandit")
     source = "Williams 1992; for language models Ahmadian et al. 2024"
     formula = "∇J = E[ (R − b) ∇ln π(completion|prompt) ]"
     idea = "Make whole completions that earned more than usual more likely."

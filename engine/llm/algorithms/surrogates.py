@@ -27,7 +27,7 @@ class Clip(NamedTuple):
 
 
 class ClipMask(NamedTuple):
-    """Where the clip rules: masks of the ratio's shape."""
+    """Where the clip binds: masks of the ratio's shape."""
 
     low: Tensor  # under 1 − ε_low
     high: Tensor  # over 1 + ε_high
@@ -53,14 +53,22 @@ class Surrogate(ABC):
 
     @abstractmethod
     def clipped(self, ratio: Tensor, advantage: Tensor) -> ClipMask:
-        """The terms that the clip rules; of `advantage` only the sign matters."""
+        """The terms in which the clip binds: without it they would be others. Of `advantage` only
+        the sign matters. (TRL's clip_ratio, verl's pg_clipfrac.)"""
+
+    def outside(self, ratio: Tensor) -> Tensor:
+        """Where the ratio lies outside the clip's range, whether it binds there or not; nowhere
+        without a clip. (The clip_fraction of Stable-Baselines3, CleanRL and Spinning Up.)"""
+        if self.clip is None:
+            return ratio < 0  # no ratio is
+        return (ratio < 1 - self.clip.low) | (ratio > 1 + self.clip.high)
 
 
 @dataclass(frozen=True)
 class ClippedRatio(Surrogate):
     """min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A). Schulman et al. 2017 (PPO), eq. 7.
 
-    A term that the clip rules has no gradient.
+    A term in which the clip binds has no gradient.
     """
 
     clip: Clip

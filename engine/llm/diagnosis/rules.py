@@ -129,13 +129,21 @@ def _far(view: UpdateView) -> bool:
     return kl > FAR and (kl > 2 * FAR or view.low_success())
 
 
+def _held_back(view: UpdateView) -> str:
+    """What holds the policy nearer to the reference."""
+    settings = view.settings
+    estimator = settings.estimator(moves_known=not view.routes and view.preset.text is None)
+    if settings.kl and estimator == "k1" and settings.kl_in == "loss":
+        return "algorithm.kl_in to 'reward' (k1 in the loss pulls nowhere on average)"
+    return view.to("kl", settings.kl, lambda kl: max(2 * kl, 0.02))
+
+
 def _far_note(view: UpdateView) -> Note:
     return _note(
         view, "warning", "reference-policy",
         f"KL to the reference is {view['reference_kl']:.3g} nats: the model has moved very far "
         "from what it was before training, further than good policies usually need to.",
-        f"Set {view.to('kl', view.settings.kl, lambda kl: max(2 * kl, 0.02))}, or "
-        f"{_half_the_rate(view)}.",
+        f"Set {_held_back(view)}, or {_half_the_rate(view)}.",
     )  # fmt: skip
 
 

@@ -130,10 +130,9 @@ def _ask(run_dir: Path, question: Question, progress: Progress) -> Answer:
         )
     with tempfile.TemporaryFile() as log:
         # The working folder is the worker's, so that a relative model folder means the same.
-        process = subprocess.Popen(
+        process = child.start(
             [sys.executable, *PROGRAM],
             cwd=run_dir,
-            env=child.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

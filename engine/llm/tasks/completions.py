@@ -15,8 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.llm import LlmSettings
 from engine.core.arrays import Array, Floats
-from engine.llm.algorithms.losses import TokenBatch, ValueBatch, metrics, value_loss
+from engine.llm.algorithms.losses import (
+    TokenBatch,
+    ValueBatch,
+    kl_estimate,
+    metrics,
+    value_loss,
+)
 from engine.llm.forward.completion_policy import CompletionPolicy, CompletionScores
 from engine.llm.forward.packing import Tokens, TokenTree
 from engine.llm.forward.value_head import ValueHead
@@ -75,6 +82,18 @@ def log_probs_of(completions: Sequence[Completion]) -> Tensor:
     log_probs = torch.zeros(mask.shape)
     log_probs[mask] = torch.tensor([x for one in completions for x in one.log_probs])
     return log_probs
+
+
+def kl_penalty(
+    settings: LlmSettings, completions: Sequence[Completion], log_p_ref: Tensor
+) -> Floats:
+    """[B, T] β times the KL estimated from each token, as it was drawn, given log π [B, T] of the
+    reference policy; 0 behind the ends."""
+    mask = mask_of(completions)
+    away = torch.where(mask, log_p_ref - log_probs_of(completions), 0.0).double()
+    estimator = settings.estimator(moves_known=False)
+    penalty: Floats = (settings.kl * kl_estimate(estimator, away)).numpy()
+    return penalty
 
 
 def split_of(completions: Sequence[Completion]) -> tuple[list[Tokens], list[Tokens]]:

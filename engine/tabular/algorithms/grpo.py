@@ -5,7 +5,10 @@ compared with the group's: that difference is the advantage of every step of the
 has to be learned. Then it goes `epochs` times over the group with Adam. What is a token for a
 language model is a step here, and a completion is an episode:
 
-    loss = − 1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k3(π, π_ref) ]
+    loss = − 1/G Σ_i 1/|o_i| Σ_t [ min(ρ Â, clip(ρ, 1−ε, 1+ε) Â) − β k(π, π_ref) ]
+
+with the paper's k3 for k, unless `kl_estimator` says otherwise; `kl_in = "reward"` takes β k off
+each step's reward instead (Ouyang et al. 2022).
 
 A group whose episodes all return the same has advantage 0 everywhere, and without the KL term its
 gradient is exactly zero. (Adam's momentum of earlier groups may still move π a little.) An episode
@@ -20,12 +23,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from msgspec import Meta
 
-from engine.config.algorithm import TUNABLE, MovingSettings
+from engine.config.algorithm import TUNABLE, KlEstimator, KlPlace, MovingSettings
 from engine.config.preset import Preset
 from engine.core.arrays import Array
 from engine.core.compiling import kernel
@@ -59,9 +62,10 @@ from engine.tabular.kernels.policy_table import (
 )
 from engine.tabular.kernels.returns import check_kept_steps
 from engine.tabular.kernels.surrogate import (
-    add_k3_gradient,
+    add_kl_gradient,
     add_surrogate_gradient,
     k3,
+    kl_estimate,
     log_chance,
     moved_ratio,
     ratio_story,
@@ -107,6 +111,20 @@ class GRPOSettings(MovingSettings, frozen=True, kw_only=True, tag="grpo"):
             extra_json_schema=TUNABLE,
         ),
     ] = 0.0
+    kl_estimator: Annotated[
+        Literal["auto", "k1", "k2", "k3", "exact"],
+        Meta(
+            description="how that KL is measured where it pulls: k1, k2, k3 from the actions "
+            "taken, or exact over all actions (in the loss); auto: k3 in the loss, k1 in the reward"
+        ),
+    ] = "auto"
+    kl_in: Annotated[
+        KlPlace,
+        Meta(
+            description="where β times the KL enters: loss adds it to what is minimised and "
+            "differentiates it; reward takes it off each step's reward"
+        ),
+    ] = "loss"
     reference_every: Annotated[
         int,
         Meta(
@@ -122,6 +140,13 @@ class GRPOSettings(MovingSettings, frozen=True, kw_only=True, tag="grpo"):
             "(off, small differences stay small, as in Dr. GRPO)"
         ),
     ] = True
+
+    @property
+    def estimator(self) -> KlEstimator:
+        """The estimator of the KL to the reference."""
+        if self.kl_estimator != "auto":
+            return self.kl_estimator
+        return "k1" if self.kl_in == "reward" else "k3"
 
 
 class GRPOTables(NamedTuple):
@@ -162,6 +187,8 @@ class GRPOHyperparameters(NamedTuple):
     epochs: int
     clip: float
     kl: float
+    estimator: int
+    kl_in_reward: bool
     reference_every: int
     normalise: bool
 
@@ -186,8 +213,11 @@ def grpo_gradient(tables: GRPOTables, hyperparameters: GRPOHyperparameters, i: i
             add_surrogate_gradient(
                 pi, a, ratio, tables.relative[i, j], hyperparameters.clip, share, gradient[s]
             )
-            if hyperparameters.kl > 0.0:
-                add_k3_gradient(pi, a, away, hyperparameters.kl * share, gradient[s])
+            if hyperparameters.kl > 0.0 and not hyperparameters.kl_in_reward:
+                weight, reference = hyperparameters.kl * share, tables.reference[i, s]
+                add_kl_gradient(
+                    hyperparameters.estimator, theta[s], reference, pi, a, weight, gradient[s]
+                )
             figures[ENTROPY] += entropy_of(pi)
             figures[CLIPPED] += 1.0 if abs(ratio - 1.0) > hyperparameters.clip else 0.0
             figures[KL] += k3(log_pi - tables.log_probs[i, t])
@@ -196,8 +226,24 @@ def grpo_gradient(tables: GRPOTables, hyperparameters: GRPOHyperparameters, i: i
 
 
 @kernel
+def penalise(tables: GRPOTables, hyperparameters: GRPOHyperparameters, i: int) -> None:
+    """Take β times the KL estimated from each step off the return of its episode."""
+    t = 0
+    for j in range(tables.lengths.shape[1]):
+        weight = hyperparameters.kl
+        for _ in range(tables.lengths[i, j]):
+            s, a = tables.states[i, t], tables.actions[i, t]
+            away = log_chance(tables.reference[i, s], a) - tables.log_probs[i, t]
+            tables.returns[i, j] -= weight * kl_estimate(hyperparameters.estimator, away)
+            weight *= hyperparameters.gamma
+            t += 1
+
+
+@kernel
 def compute_advantages(tables: GRPOTables, hyperparameters: GRPOHyperparameters, i: int) -> None:
     """Compare the episodes of a complete group; the V that is only shown learns what followed."""
+    if hyperparameters.kl > 0.0 and hyperparameters.kl_in_reward:
+        penalise(tables, hyperparameters, i)
     figures, returns, v = tables.figures[i], tables.returns[i], tables.v[i]
     tables.mean[i], figures[SPREAD] = group_advantages(
         returns, hyperparameters.normalise, tables.relative[i]
@@ -335,7 +381,7 @@ class GRPO(PolicyAlgorithm):
     needs = "Starting again from the same state, and returns that differ."
     chosen_when = "Whole answers are scored, as for LLMs, and no value model shall be trained."
     formula = (
-        "maximise  1/G Σᵢ 1/|oᵢ| Σₜ [ min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ) − β KL(π‖π_ref) ],   "
+        "maximise  1/G Σᵢ 1/|oᵢ| Σₜ [ min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ) − β k(π, π_ref) ],   "
         "Âᵢ = (Gᵢ − mean G) / std G"
     )
     figure_names = (
@@ -373,6 +419,8 @@ class GRPO(PolicyAlgorithm):
             epochs=settings.epochs,
             clip=settings.clip,
             kl=settings.kl,
+            estimator=get_args(KlEstimator).index(settings.estimator),
+            kl_in_reward=settings.kl_in == "reward",
             reference_every=settings.reference_every,
             normalise=settings.normalise,
         )

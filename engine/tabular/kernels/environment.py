@@ -17,7 +17,7 @@ import numpy as np
 from engine.core.arrays import Array
 from engine.core.compiling import inlined, kernel
 from engine.env.mdp import MDP, reachable
-from engine.tabular.kernels.rng import seed_streams, uniform
+from engine.tabular.kernels.rng import normal, seed_streams, uniform
 
 TERMINAL, SUCCESS, FALL = 1, 2, 4
 # what the agents earned and did since the last recording point, one column each
@@ -44,6 +44,7 @@ class StackedMDPs(NamedTuple):
     potential: Array  # [X] float64: Φ, where `shaped`
     fall_budget: float  # falls a step may cost on average before their price rises
     price_rate: float  # how fast it does; 0: falls have no price
+    noise: float  # standard deviation of rewards around `reward`
 
 
 class Agents(NamedTuple):
@@ -117,6 +118,7 @@ def stack_mdps(
         potential=np.concatenate(potentials) if potentials else np.zeros(1),
         fall_budget=fall_budget,
         price_rate=price_rate,
+        noise=mdps[0].noise,
     )
 
 
@@ -215,7 +217,10 @@ def move(env: StackedMDPs, agents: Agents, i: int, action: int) -> tuple[int, fl
     s = agents.state[i]
     k = draw(env.cumulative[s, action], agents.random[i])
     landing, flags = env.next_state[s, action, k], env.flags[s, action, k]
-    return landing, env.reward[s, action, k] + extra_pay(env, agents, i, landing, flags), flags
+    reward = env.reward[s, action, k]
+    if env.noise > 0.0:
+        reward += env.noise * normal(agents.random[i])
+    return landing, reward + extra_pay(env, agents, i, landing, flags), flags
 
 
 @inlined

@@ -6,10 +6,12 @@ the rest and agent i's numbers never depend on how many agents there are.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from engine.core.arrays import Array
-from engine.core.compiling import inlined
+from engine.core.compiling import inlined, kernel
 
 
 def seed_streams(seed: int, n: int) -> Array:
@@ -34,3 +36,10 @@ def uniform(state: Array) -> float:
     state[0], state[1], state[2], state[3] = s0, s1, s2, s3
     number: float = (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
     return number
+
+
+@kernel
+def normal(state: Array) -> float:
+    """A number from the standard normal distribution (Box and Muller, 1958, one of their pair)."""
+    radius = math.sqrt(-2.0 * math.log(1.0 - uniform(state)))
+    return radius * math.cos(2.0 * math.pi * uniform(state))

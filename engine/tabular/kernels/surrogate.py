@@ -1,4 +1,5 @@
-"""The clipped surrogate objective that PPO and GRPO share, and its gradient by the logits.
+"""The clipped surrogate objective that PPO and GRPO share, with what is added to it, and the
+gradients by the logits.
 
 Schulman et al. 2017, equation 7. For one step with advantage A and ρ = π(a|s) / π_old(a|s):
 L = min(ρ A, clip(ρ, 1−ε, 1+ε) A), to be made large. Where the minimum is the clipped term, the
@@ -63,6 +64,53 @@ def add_k3_gradient(
 ) -> None:
     """Add scale · ∂k3/∂θ [A], where `log_ratio` is ln π_ref(a|s) − ln π(a|s)."""
     push = scale * (1.0 - math.exp(log_ratio))
+    for b in range(chances.size):
+        out[b] += push * ((1.0 if b == action else 0.0) - chances[b])
+
+
+K1, K2, K3, EXACT = range(4)
+"""The estimators of KL(π‖π_ref), as `KlEstimator` orders them."""
+
+
+@kernel
+def kl_estimate(estimator: int, log_ratio: float) -> float:
+    """An estimate of KL(π‖π_ref) from one action drawn from π, where `log_ratio` is d = ln
+    π_ref(a|s) − ln π(a|s): k1 = −d, k2 = d²/2, k3 = eᵈ − 1 − d. Schulman 2020."""
+    if estimator == K1:
+        return -log_ratio
+    if estimator == K2:
+        return 0.5 * log_ratio * log_ratio
+    return k3(log_ratio)
+
+
+@kernel
+def add_kl_gradient(
+    estimator: int,
+    theta: Array,
+    reference: Array,
+    chances: Array,
+    action: int,
+    scale: float,
+    out: Array,
+) -> None:
+    """Add scale · ∂k/∂θ [A] of one step, where k is an estimate of KL(π‖π_ref), or itself.
+
+    `theta` and `reference` [A] are logits, `chances` [A] is π(·|s) now. Over actions drawn from π
+    the mean is 0 for k1, ∇KL(π‖π_ref) for k2 and exactly that for EXACT, but ∇KL(π_ref‖π) for k3.
+    """
+    if estimator == EXACT:
+        divergence = 0.0
+        for b in range(chances.size):
+            divergence -= chances[b] * (log_chance(reference, b) - log_chance(theta, b))
+        for b in range(chances.size):
+            further = log_chance(theta, b) - log_chance(reference, b) - divergence
+            out[b] += scale * chances[b] * further
+        return
+    away = log_chance(reference, action) - log_chance(theta, action)
+    if estimator == K3:
+        add_k3_gradient(chances, action, away, scale, out)
+        return
+    push = scale if estimator == K1 else -scale * away
     for b in range(chances.size):
         out[b] += push * ((1.0 if b == action else 0.0) - chances[b])
 

@@ -155,6 +155,18 @@ def note_policy(trace: Trace, step: int, logits: Array, step_size: float) -> Non
 
 
 @kernel
+def note_ratio(trace: Trace, step: int, ratio: float) -> None:
+    """Add to a step noted earlier the importance ratio its return was weighed by.
+
+    It stands where methods that learn a policy note a step size, for which they note an advantage
+    too: no method does both.
+    """
+    row = step % trace.ints.shape[0]
+    if trace.ints[row, 0] == step:
+        trace.floats[row, 7] = ratio
+
+
+@kernel
 def note_planned(trace: Trace, step: int, updates: int) -> None:
     """Add to a step noted earlier how many updates from a learned model followed it."""
     row = step % trace.ints.shape[0]
@@ -242,6 +254,7 @@ def _decode(trace: Trace, env: StackedMDPs, row: int, gamma: float) -> Step:
         values=tuple(trace.values[row, 0].tolist()),
         next_values=tuple(trace.values[row, 1].tolist()),
         log_prob=math.log(chance) if chance > 0.0 else math.nan,
-        policy_step_size=policy_step,
+        policy_step_size=math.nan if math.isnan(advantage) else policy_step,
         advantage_estimate=advantage,
+        importance_ratio=policy_step if math.isnan(advantage) else math.nan,
     )

@@ -12,10 +12,10 @@ from challenge_tools import CHALLENGE, COMPARE, GROWTH, ended, make_lab, small
 
 from engine.config import shipped
 from engine.config.shipped import find_preset
+from engine.experiments.intervals import Estimate
 from engine.experiments.lab.challenge import Claimed
 from engine.experiments.lab.compare import Result, results, within
 from engine.experiments.lab.runner import LabJob
-from engine.experiments.lab.statistics import Estimate
 
 pytestmark = pytest.mark.slow
 

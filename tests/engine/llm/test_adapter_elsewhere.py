@@ -1,6 +1,6 @@
 """An adapter folder used by somebody who has no Ice Maze: what its README says is true.
 
-The README's own program is run in a process of its own, inside the folder.
+The README's own program is run inside the folder, by a process that has never seen Ice Maze.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +40,38 @@ Tiny = Callable[[str], Path]
 ALLOWED = 1e-4
 """Of a probability; asked for by whoever wants to use the adapters elsewhere."""
 
-ASK = """
-import json, sys
+ELSEWHERE = """
+import json, os, sys
 
-prompts, words = json.load(sys.stdin)
-assert not any(name.partition(".")[0] in ("engine", "tui") for name in sys.modules)
-with torch.no_grad():
-    rows = [model(torch.tensor([ids])).logits[0, -1, words].softmax(-1).tolist() for ids in prompts]
-assert tokenizer.eos_token_id is not None
-print(json.dumps(rows))
+for line in sys.stdin:
+    folder, program, prompts, words = json.loads(line)
+    os.chdir(folder)
+    names = {}
+    exec(program, names)
+    model, tokenizer, torch = (names[name] for name in ("model", "tokenizer", "torch"))
+    assert not any(name.partition(".")[0] in ("engine", "tui") for name in sys.modules)
+    assert tokenizer.eos_token_id is not None
+    with torch.no_grad():
+        logits = [model(torch.tensor([ids])).logits[0, -1, words] for ids in prompts]
+    print("told", json.dumps([row.softmax(-1).tolist() for row in logits]), flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """Torch is imported there once for all folders."""
+    log = tmp_path_factory.mktemp("elsewhere") / "log"
+    command = [sys.executable, "-P", "-c", ELSEWHERE]
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as process,
+    ):
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait() == 0, log.read_text()
 
 
 def program(adapter: Path) -> str:
@@ -59,19 +81,21 @@ def program(adapter: Path) -> str:
 
 
 def asked_elsewhere(
-    adapter: Path, tokens: Sequence[Sequence[int]], words: Sequence[int]
+    process: subprocess.Popen[str],
+    adapter: Path,
+    tokens: Sequence[Sequence[int]],
+    words: Sequence[int],
 ) -> np.ndarray:
     """π [N, A] at prompts, as the README's program has it in another process."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program(adapter) + ASK],
-        input=json.dumps([[list(map(int, row)) for row in tokens], list(map(int, words))]),
-        cwd=adapter,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return np.array(json.loads(done.stdout.splitlines()[-1]))
+    assert process.stdin is not None and process.stdout is not None
+    prompts = [list(map(int, row)) for row in tokens]
+    question = [str(adapter), program(adapter), prompts, list(map(int, words))]
+    process.stdin.write(json.dumps(question) + "\n")
+    process.stdin.flush()
+    for line in process.stdout:  # the libraries say something too
+        if line.startswith("told "):
+            return np.array(json.loads(line.removeprefix("told ")))
+    raise AssertionError("the README's program failed: see the log at the end of these tests")
 
 
 def with_adapters(name: str, quantization: Quantization, scale: float) -> Loaded:
@@ -88,14 +112,18 @@ def prompts_of(loaded: Loaded) -> CellPrompts:
     return cell_prompts(worlds(MAPS[0]), loaded.tokenizer)
 
 
-def assert_the_same_elsewhere(loaded: Loaded, folder: Path, rows: Sequence[int]) -> None:
+def assert_the_same_elsewhere(
+    process: subprocess.Popen[str], loaded: Loaded, folder: Path, rows: Sequence[int]
+) -> None:
     """The folder's README leads to the same π at some prompts; the base alone says another."""
     prompts = prompts_of(loaded)
     save_adapter(loaded, folder)
     policy = CellPolicy(loaded.model)
     own = policy.log_probs(prompts, rows).exp().numpy()
     base = policy.reference_log_probs(prompts, rows).exp().numpy()
-    found = asked_elsewhere(folder, [prompts.tokens[row] for row in rows], prompts.action_tokens)
+    found = asked_elsewhere(
+        process, folder, [prompts.tokens[row] for row in rows], prompts.action_tokens
+    )
     assert np.abs(own - base).max() > 100 * ALLOWED
     np.testing.assert_allclose(found, own, rtol=0, atol=ALLOWED)
 
@@ -103,7 +131,9 @@ def assert_the_same_elsewhere(loaded: Loaded, folder: Path, rows: Sequence[int])
 # ---------------------------------------------------------------- the same probabilities
 
 
-def test_the_adapters_of_a_quantized_run(tiny_model: Tiny, tmp_path: Path) -> None:
+def test_the_adapters_of_a_quantized_run(
+    tiny_model: Tiny, tmp_path: Path, elsewhere: subprocess.Popen[str]
+) -> None:
     overrides = ["model.quantization=nf4", "budget.updates=3"]
     made = preset(tiny_model("llama"), overrides=overrides)
     run_dir = launch.create_run(made, "quantized", runs_dir=tmp_path)
@@ -115,7 +145,7 @@ def test_the_adapters_of_a_quantized_run(tiny_model: Tiny, tmp_path: Path) -> No
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model("llama"))
     prompts = cell_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
-    found = asked_elsewhere(run_dir / "adapter", prompts.tokens, prompts.action_tokens)
+    found = asked_elsewhere(elsewhere, run_dir / "adapter", prompts.tokens, prompts.action_tokens)
     row = prompts.row[0]
     decided = row != NO_PROMPT
     np.testing.assert_allclose(world.policy[decided], found[row[decided]], rtol=0, atol=ALLOWED)
@@ -125,16 +155,20 @@ def test_the_adapters_of_a_quantized_run(tiny_model: Tiny, tmp_path: Path) -> No
     ("quantization", "architecture"), [("nf4", "gemma3"), ("int8", "qwen2"), ("none", "qwen3")]
 )
 def test_whatever_the_quantization(
-    tiny_model: Tiny, tmp_path: Path, quantization: Quantization, architecture: str
+    tiny_model: Tiny,
+    tmp_path: Path,
+    elsewhere: subprocess.Popen[str],
+    quantization: Quantization,
+    architecture: str,
 ) -> None:
     loaded = with_adapters(str(tiny_model(architecture)), quantization, 0.1)
-    assert_the_same_elsewhere(loaded, tmp_path / "adapter", rows=(0, 3, 10))
+    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 3, 10))
 
 
-def test_the_real_model(smollm: Path, tmp_path: Path) -> None:
+def test_the_real_model(smollm: Path, tmp_path: Path, elsewhere: subprocess.Popen[str]) -> None:
     """Its layers are large enough for bitsandbytes' other layout, where the processor has it."""
     loaded = with_adapters(str(smollm), "nf4", 0.01)
-    assert_the_same_elsewhere(loaded, tmp_path / "adapter", rows=(0, 4, 10))
+    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10))
 
 
 # ---------------------------------------------------------------- what it says

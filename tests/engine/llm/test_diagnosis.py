@@ -149,6 +149,13 @@ CASES: dict[str, tuple[Callable[[], list[Note]], str, str, str]] = {
         lambda: told(past_first(preset("algorithm.kl=0.04")), same(5, reference_kl=6.5)),
         "reference-policy", "6.5 nats", "algorithm.kl to 0.08 (it is 0.04)",
     ),
+    "KL that does not pull": (
+        lambda: told(
+            past_first(preset("algorithm.kl=0.04", "algorithm.kl_estimator=k1")),
+            same(5, reference_kl=6.5),
+        ),
+        "reference-policy", "6.5 nats", "algorithm.kl_in to 'reward' (k1 in the loss pulls nowhere",
+    ),
     "KL however good": (
         lambda: told(past_first(preset()), same(5, reference_kl=11.0), success=1.0),
         "reference-policy", "11 nats", "algorithm.kl to 0.02 (it is 0)",

@@ -9,6 +9,7 @@ import torch
 from loss_tools import DAPO, EXACT, LONGEST, B, loss_of, tokens
 
 from engine.algorithms.registry import LANGUAGE_MODELS
+from engine.config.algorithm import KlEstimator
 from engine.llm.algorithms import losses, ratios, surrogates
 from engine.llm.algorithms.losses import TableBatch, TokenBatch, ValueBatch
 from engine.llm.algorithms.surrogates import (
@@ -155,7 +156,7 @@ def test_micro_batches_add_up_to_the_batch(algorithm: str) -> None:
 
     whole = figures([list(range(B))])
     if algorithm != "reinforce":
-        assert whole[2]["clip_fraction_low"] > 0 and whole[2]["clip_fraction_high"] > 0
+        assert whole[2]["clip_binding_low"] > 0 and whole[2]["clip_binding_high"] > 0
     for split in ([[0], [1], [2], [3], [4], [5]], [[5, 0], [3, 1, 2], [4]], [[0, 1, 2, 3], [4, 5]]):
         loss, gradient, told = figures(split)
         assert loss == pytest.approx(whole[0], rel=1e-12)
@@ -170,7 +171,10 @@ def test_on_the_first_pass_nothing_is_clipped_and_the_gradient_is_reinforces(
     batch = tokens(algorithm, 1, gap=0.0)
     found = loss_of(algorithm, batch)
     told = losses.metrics([found.sums])
-    assert told["clip_fraction"] == 0 and told["ratio_mean"] == told["ratio_max"] == 1
+    assert (
+        told["clip_fraction"] == told["clip_binding"] == 0
+        and told["ratio_mean"] == told["ratio_max"] == 1
+    )
     assert told["approx_kl"] == 0
     weights = batch.weights
     if algorithm == "rloo":  # one term an answer: the gradient reaches all of its tokens
@@ -193,8 +197,9 @@ def test_metrics_count_what_is_clipped() -> None:
         weights=torch.tensor([0.25], dtype=torch.float64),
     )
     told = losses.metrics([loss_of("dapo", batch, DAPO).sums])
-    assert told["clip_fraction_high"] == told["clip_fraction_low"] == 0.25
-    assert told["clip_fraction"] == 0.5
+    assert told["clip_fraction"] == 1.0  # e^±½ is outside 0.8 to 1.28, whatever the advantage
+    assert told["clip_binding_high"] == told["clip_binding_low"] == 0.25
+    assert told["clip_binding"] == 0.5
     assert told["ratio_max"] == pytest.approx(np.exp(0.5))
     assert told["approx_kl"] == pytest.approx((np.exp(0.5) + np.exp(-0.5)) / 2 - 1)
 
@@ -249,10 +254,14 @@ class Steps:
             count_positive=gathered((a > 0) * 1.0),
             count_negative=gathered((a < 0) * 1.0),
             visits=gathered(w).sum(-1),
+            weights=gathered(w),
+            made=gathered(np.ones_like(w)),
             log_pi_ref=self.log_ref,
         )
 
-    def one_term_per_step(self, what: Surrogate, kl: float, entropy: float) -> torch.Tensor:
+    def one_term_per_step(
+        self, what: Surrogate, kl: float, entropy: float, estimator: str = "exact"
+    ) -> torch.Tensor:
         log_pi = torch.log_softmax(self.logits, -1)
         total = torch.zeros(())
         for o, a, advantage, w in zip(self.o, self.a, self.advantage, self.weight, strict=True):
@@ -266,20 +275,26 @@ class Steps:
                     gain = torch.minimum(ratio * advantage, bounded * advantage)
             pi = log_pi[o].exp()
             divergence = (pi * (log_pi[o] - self.log_ref[o])).sum()
+            if estimator != "exact":
+                x = (self.log_ref[o, a] - log_pi[o, a]).exp()
+                divergence = {"k1": -x.log(), "k2": x.log() ** 2 / 2, "k3": x - 1 - x.log()}[
+                    estimator
+                ]
             h = -(pi * log_pi[o]).sum()
             total = total - w * (gain - kl * divergence + entropy * h)
         return total
 
-    def clipped(self, what: Surrogate) -> tuple[float, float]:
-        """The shares of the steps that teach which are held at the lower bound and at the upper."""
+    def clipped(self, what: Surrogate) -> tuple[float, float, float]:
+        """The shares of all steps whose ratio is outside, and which are held at the lower bound and
+        at the upper."""
         assert what.clip is not None
         pi = torch.softmax(self.logits.detach(), -1).numpy()
         ratio = pi[self.o, self.a] / self.log_old.exp().numpy()[self.o, self.a]
         low, high = ratio < 1 - what.clip.low, ratio > 1 + what.clip.high
-        taught = self.advantage != 0
+        outside, taught = (low | high).mean(), self.advantage != 0
         if isinstance(what, ClippedRatio):
             low, high = low & (self.advantage < 0), high & (self.advantage > 0)
-        return (low & taught).sum() / taught.sum(), (high & taught).sum() / taught.sum()
+        return outside, (low & taught).mean(), (high & taught).mean()
 
 
 SURROGATES = [
@@ -289,11 +304,13 @@ SURROGATES = [
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
-@pytest.mark.parametrize("mixture", [0.0, 0.3])
-def test_the_table_equals_one_term_per_step(surrogate: Surrogate, mixture: float) -> None:
+@pytest.mark.parametrize(("mixture", "estimator"), [(0.0, "exact"), (0.3, "exact"), (0.3, "k2")])
+def test_the_table_equals_one_term_per_step(
+    surrogate: Surrogate, mixture: float, estimator: KlEstimator
+) -> None:
     steps = Steps(seed=2, mixture=mixture)
-    found = losses.table_loss(steps.batch(), surrogate, kl=0.05, entropy=0.02)
-    expected = steps.one_term_per_step(surrogate, kl=0.05, entropy=0.02)
+    found = losses.table_loss(steps.batch(), surrogate, 0.05, 0.02, estimator)
+    expected = steps.one_term_per_step(surrogate, 0.05, 0.02, estimator)
     torch.testing.assert_close(found.loss, expected, **EXACT)
     ours = torch.autograd.grad(found.loss, steps.logits)[0]
     theirs = torch.autograd.grad(expected, steps.logits)[0]
@@ -303,11 +320,11 @@ def test_the_table_equals_one_term_per_step(surrogate: Surrogate, mixture: float
     if surrogate.clip is None:
         assert told["clip_fraction"] == 0
         return
-    assert (told["clip_fraction_low"], told["clip_fraction_high"]) == pytest.approx(
-        steps.clipped(surrogate)
-    )
-    assert told["clip_fraction_high"] > 0
-    assert (told["clip_fraction_low"] > 0) == (surrogate.clip.low < 1)
+    names = ("clip_fraction", "clip_binding_low", "clip_binding_high")
+    assert [told[name] for name in names] == pytest.approx(steps.clipped(surrogate))
+    assert told["clip_binding_high"] > 0
+    assert (told["clip_binding_low"] > 0) == (surrogate.clip.low < 1)
+    assert told["clip_binding"] <= told["clip_fraction"]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

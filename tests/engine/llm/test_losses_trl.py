@@ -8,12 +8,15 @@ import pytest
 import torch
 from loss_tools import DAPO, EXACT, LONGEST, loss_of, tokens
 
-from engine.llm.algorithms.losses import TokenBatch
+from engine.llm.algorithms.losses import TokenBatch, metrics
 from engine.llm.algorithms.surrogates import Clip
 
 
-def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.Tensor:
-    """TRL's own loss function, called with a stand-in for its trainer: only tensors matter."""
+def trl_loss(
+    algorithm: str, batch: TokenBatch, clip: Clip, kl: float
+) -> tuple[torch.Tensor, dict[str, list[float]]]:
+    """TRL's own loss function, called with a stand-in for its trainer: only tensors matter. And the
+    metrics it logs."""
     mask = batch.mask.long()
     quiet = types.SimpleNamespace(
         num_processes=1,
@@ -63,7 +66,7 @@ def trl_loss(algorithm: str, batch: TokenBatch, clip: Clip, kl: float) -> torch.
     else:
         from trl.trainer.grpo_trainer import GRPOTrainer as Trainer
     loss: torch.Tensor = Trainer._compute_loss(stand_in, None, inputs)
-    return loss
+    return loss, stand_in._metrics["train"]
 
 
 CLIPS = {"rloo": Clip(0.1, 0.1), "gspo": Clip(0.03, 0.04), "cispo": Clip(1.0, 0.1)}
@@ -75,11 +78,19 @@ def test_losses_equal_trls(algorithm: str) -> None:
     batch = tokens(algorithm, 11, gap=0.2)
     clip = CLIPS.get(algorithm, DAPO)
     kl = 0.0 if algorithm == "rloo" else 0.04  # TRL's RLOO has the KL in the reward
-    theirs = trl_loss(algorithm, batch, clip, kl)
+    theirs, logged = trl_loss(algorithm, batch, clip, kl)
     found = loss_of(algorithm, batch, clip, kl)
     ours = found.loss
     assert 0 < found.sums.clipped_low + found.sums.clipped_high < batch.mask.sum()
     torch.testing.assert_close(ours, theirs, **EXACT)
+    told = metrics([found.sums])
+    if algorithm in ("grpo", "dr-grpo", "dapo"):  # with one ratio an answer TRL counts answers
+        for side in ("low", "high"):
+            assert told[f"clip_binding_{side}"] == pytest.approx(
+                logged[f"clip_ratio/{side}_mean"][0]
+            )
+        assert told["clip_binding"] == pytest.approx(logged["clip_ratio/region_mean"][0])
+        assert told["clip_fraction"] > told["clip_binding"] > 0
     torch.testing.assert_close(
         torch.autograd.grad(ours, batch.log_p)[0],
         torch.autograd.grad(theirs, batch.log_p)[0],

@@ -61,7 +61,7 @@ def test_groups_show_what_was_learned_from(tiny_model: Tiny, algorithm: str) -> 
     for name, value in shares.items():
         assert metrics(events, name) == [pytest.approx(value)]
     assert 0 < shares["cut_off_share"] < 1 and 0 < shares["unreadable_share"] < 1
-    assert metrics(events, "clip_fraction_high")[0] < 1 and made.counters.episodes == 32
+    assert metrics(events, "clip_binding_high")[0] < 1 and made.counters.episodes == 32
 
 
 def test_an_episode_and_the_moves_made(tiny_model: Tiny) -> None:

@@ -23,7 +23,6 @@ from run_tools import ask, kill, launched, rows, run_here, wait_for
 from engine import factory
 from engine.config.preset import LlmPreset
 from engine.core.errors import UserError
-from engine.env.build_mdp import build_mdp
 from engine.llm.evaluation import ask as asking
 from engine.llm.forward.prompts import route_prompt
 from engine.llm.models import adapters, loading
@@ -208,50 +207,6 @@ def test_held_out_figures_are_those_of_the_saved_adapters(with_sets: Path) -> No
         assert found.held_out.figures[name].mean == pytest.approx(expected, abs=1e-6)
     for name, metric in found.held_out.baselines.items():
         assert metrics[f"held_out_{name}"] == pytest.approx(metric.mean, abs=1e-12)
-
-
-PLAIN = """
-import json, sys
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-prompts, words = json.load(sys.stdin)
-config = json.load(open(sys.argv[1] + "/adapter_config.json"))
-base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
-model = PeftModel.from_pretrained(base, sys.argv[1]).eval()
-assert "engine" not in sys.modules
-with torch.no_grad():
-    rows = [model(torch.tensor([ids])).logits[0, -1, words].softmax(-1).tolist() for ids in prompts]
-print(json.dumps(rows))
-"""
-
-
-def test_the_adapters_work_where_there_is_no_ice_maze(finished: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    from engine.llm.forward.prompts import NO_PROMPT, cell_prompts
-
-    with RunReader(finished) as reader:
-        (world,) = played_worlds(reader, [])
-        made = reader.info().preset
-    assert isinstance(made, LlmPreset)
-    tokenizer = AutoTokenizer.from_pretrained(made.model.name)
-    prompts = cell_prompts([(world.maze, build_mdp(world.maze))], tokenizer)
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, str(finished / "adapter")],
-        input=json.dumps([prompts.tokens, prompts.action_tokens]),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    plain = np.array(json.loads(done.stdout))
-    row = prompts.row[0]
-    np.testing.assert_allclose(
-        world.policy[row != NO_PROMPT], plain[row[row != NO_PROMPT]], atol=1e-5
-    )
-    assert np.abs(plain - 0.25).max() > 0.1  # it has learned something to be compared
 
 
 # ---------------------------------------------------------------- eval

@@ -78,8 +78,8 @@ def test_a_challenge_is_run_compared_and_kept(lab: Path) -> None:
     assert "2 runs of 5 independent agents, 2 at a time" in text
     assert "success  env_steps (mean)  run" in text
     assert "kept    The remedy's figure is larger." in text
-    assert "env_steps, mean of the agents: 40 [40, 40] against 20 [20, 20]" in text
-    assert "difference 20 [20, 20]; claimed: at least 20" in text
+    assert "env_steps, mean of the agents: 40 against 20" in text
+    assert "difference 20; no interval: all agents agree, and" in text
     assert "The claim was kept." in text
     runs = library.list_runs()
     assert {run.preset_name for run in runs} == {"small-failing", "small-remedy"}
@@ -105,8 +105,14 @@ def test_json_lines(lab: Path) -> None:
     assert Path(ended["small-remedy"]["path"]).is_dir()
     claim, last = lines[-2:]
     assert (claim["event"], claim["claim"], claim["ok"]) == ("claim", "compare", True)
-    assert (claim["value"], claim["low"], claim["high"]) == (20.0, 20.0, 20.0)
-    assert claim["of_agents"] == {"figure": 40.0, "low": 40.0, "high": 40.0, "n": 4, "reached": 4}
+    assert (claim["value"], claim["low"], claim["high"]) == (20.0, None, None)
+    assert "all agents agree" in claim["why"]  # four agents, who made the steps they had
+    assert [claim["of_agents"][key] for key in ("figure", "low", "n", "reached")] == [
+        40.0,
+        None,
+        4,
+        4,
+    ]
     assert (last["event"], last["status"], last["ok"]) == ("finished", "finished", True)
     assert [run["preset"] for run in last["results"]] == ["small-failing", "small-remedy"]
 
@@ -117,7 +123,7 @@ def test_growth_is_shown_with_its_exponents(lab: Path) -> None:
     done = ask("lab", "run", "small")
     assert done.exit_code == 0, done.stdout
     assert "env_steps of small-failing as maze.size grows:" in done.stdout
-    assert "It grows like cells to the power of 0 [0, 0]" in done.stdout
+    assert "It grows like cells to the power of 0; a table" in done.stdout
     assert "cells^1.00" in done.stdout
     assert "the exponent of small-failing minus that of small-remedy" in done.stdout
 

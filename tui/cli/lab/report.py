@@ -86,6 +86,9 @@ class JsonReporter:
         )  # fmt: skip
 
     def finished(self, result: Result, code: int) -> None:
+        # start-up time
+        from engine.experiments.intervals import METHOD
+
         for claim in result.claims:
             fields = claim_fields(claim)
             emit(event="claim", challenge=self.challenge.name, claim=claim_kind(claim), **fields)
@@ -93,7 +96,7 @@ class JsonReporter:
             event="finished", challenge=self.challenge.name, status=STATUSES[code],
             ok=result.kept, claims=len(result.claims),
             kept=sum(claim.kept for claim in result.claims),
-            interval="95 % over agents: bootstrap, exact for shares",
+            interval=METHOD,
             results=[run_fields(run) for run in result.runs], skipped=list(result.skipped),
         )  # fmt: skip
 

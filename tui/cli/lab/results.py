@@ -10,9 +10,9 @@ from tui.cli.output import say, table
 from tui.ui.text import number, percent
 
 if TYPE_CHECKING:
-    from engine.experiments.lab.challenge import Challenge, Claimed, Statistic
+    from engine.experiments.intervals import Estimate, Group, Statistic
+    from engine.experiments.lab.challenge import Challenge, Claimed
     from engine.experiments.lab.compare import Compared, Grown, GrownCompared, Result, RunResult
-    from engine.experiments.lab.statistics import Estimate, Group
     from engine.presets.claims import Claim
 
     AnyClaim = Compared | Grown | GrownCompared
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 KEPT, BROKEN = "kept  ", "BROKEN"
 INDENT = " " * 8
 METHOD = """\
-In brackets: 95 % intervals over agents (bootstrap; exact for shares of agents), on these mazes: how
-it would be on others they do not say. Two runs are compared as if their agents were independent.
-A claim is kept when the whole interval is within its bounds. A median counts agents that never got
-there as infinitely late."""
+In brackets: 95 % intervals over agents on these mazes: how it would be on others they do not say.
+They allow for an agent that nobody has seen, as far off as the maze lets it be (`icemaze glossary
+confidence-interval`). Two runs are compared as if their agents were independent. A claim is kept
+when the whole interval is within its bounds; without an interval the figure has to be. A median
+counts agents that never got there as infinitely late."""
 
 
 def show_result(result: Result) -> None:
@@ -170,7 +171,7 @@ def found_lines(claim: AnyClaim) -> list[str]:
         return [*lines, f"Nothing to judge: {claim.problem}"]
     kind = claim.claim.kind if isinstance(claim, Compared) else "found"
     wanted = bounds(claim.claim)
-    alone = "" if claim.found.known else "; a single agent has no interval"
+    alone = f"; no interval: {claim.found.why}" if claim.found.why else ""
     text = f"{kind} {interval(claim.found)}{alone}" + (f"; claimed: {wanted}" if wanted else "")
     return [*lines, text]
 
@@ -231,11 +232,15 @@ def _next(result: Result, challenge: Challenge) -> str:
 def _undecided(claim: AnyClaim) -> bool:
     """Whether the figure would do, and only its interval is too wide."""
     # start-up time
+    from engine.experiments.intervals import Estimate
     from engine.experiments.lab.compare import within
-    from engine.experiments.lab.statistics import Estimate
 
     value = claim.found.value
-    return not claim.kept and within(claim.claim, Estimate(value=value, low=value, high=value))
+    return (
+        not claim.kept
+        and claim.found.known
+        and within(claim.claim, Estimate(value=value, low=value, high=value))
+    )
 
 
 # ---------------------------------------------------------------- fields
@@ -263,7 +268,7 @@ def claim_fields(claim: AnyClaim) -> dict[str, Any]:
     from engine.experiments.lab.compare import Compared, Grown
 
     fields: dict[str, Any] = {**msgspec.to_builtins(claim.claim), "ok": claim.kept}
-    fields |= msgspec.structs.asdict(claim.found)
+    fields |= _asdict(claim.found)
     if isinstance(claim, Compared):
         fields["statistic"] = claim.claim.measure
         for side in ("of", "against"):
@@ -289,8 +294,9 @@ def _group_fields(group: Group) -> dict[str, Any]:
     return {**figures, "n": group.n, "reached": group.reached}
 
 
-def _asdict(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+def _asdict(estimate: Estimate) -> dict[str, Any]:
+    why = {"why": estimate.why} if estimate.why else {}
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, **why}
 
 
 def claim_kind(claim: AnyClaim) -> str:

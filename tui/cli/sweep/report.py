@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 STATUSES = {0: "finished", 1: "failed", 130: "stopped"}
 STEPS_HEADING = "steps to 5 %"
 FOOTNOTE = (
-    "Means over seeds ± half of the 95 % t interval; * is the best. Exact figures of the target "
-    "policy at the end. runs: finished/of; a setting some of whose runs did not finish is not "
-    f"compared, for the others may be the lucky ones. {STEPS_HEADING}: steps of each agent (or "
-    "sweeps) until the return was within 5 % of that of π*, over the runs that got there (n/of)."
+    "Means over the agents of all seeds [95 % interval]; * is the best. Exact figures of the "
+    "target policy at the end. Intervals allow for an agent that nobody has seen, as far off as "
+    "the maze lets it be: more seeds or agents narrow them. runs: finished/of; a setting some of "
+    "whose runs did not finish is not compared, for the others may be the lucky ones. "
+    f"{STEPS_HEADING}: steps of each agent (or sweeps) until the return was within 5 % of that of "
+    "π*, over the runs that got there (n/of)."
 )
 
 
@@ -63,7 +65,7 @@ class JsonReporter:
     def ended(self, runner: SweepRunner, job: SweepJob) -> None:
         run = job.run_dir.name if job.run_dir else None
         path = str(job.run_dir) if job.run_dir else None
-        figures = job.outcome._asdict() if job.outcome else {}
+        figures = job.outcome.figures if job.outcome else {}
         error = {"error": job.error} if job.error else {}
         emit(
             event="run", run=run, path=path, setting=runner.sweep.settings[job.cell.setting],
@@ -84,10 +86,13 @@ class JsonReporter:
         pass
 
     def finished(self, runner: SweepRunner, code: int) -> None:
+        # start-up time
+        from engine.experiments.intervals import METHOD
+
         emit(
             event="finished", sweep=runner.folder.name, path=str(runner.folder),
             status=STATUSES[code], runs=len(runner.jobs), finished=runner.count("finished"),
-            failed=runner.count("failed"), interval="95 % t interval over seeds",
+            failed=runner.count("failed"), interval=METHOD,
             results=[result_fields(result) for result in results_of(runner)],
         )  # fmt: skip
 
@@ -143,8 +148,11 @@ class LineReporter:
 
     def finished(self, runner: SweepRunner, code: int) -> None:
         say()
-        show_table(runner, results_of(runner))
+        found = results_of(runner)
+        show_table(runner, found)
         say(FOOTNOTE)
+        for why in dict.fromkeys(why for result in found for why in _without(result)):
+            say(f"Without an interval: {why}.")
         if failed := runner.count("failed"):
             say(f"{_count(failed, 'run')} failed; worker.log in their folders says more.")
         if code:
@@ -218,9 +226,16 @@ def result_fields(result: Result) -> dict[str, Any]:
 
     fields: dict[str, Any] = msgspec.structs.asdict(result)
     return {
-        name: msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else value
+        name: _interval_fields(msgspec.structs.asdict(value))
+        if isinstance(value, msgspec.Struct)
+        else value
         for name, value in fields.items()
     }
+
+
+def _interval_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """`why` only where there is no interval."""
+    return fields if fields["why"] else {k: v for k, v in fields.items() if k != "why"}
 
 
 def show_table(runner: SweepRunner, found: list[Result]) -> None:
@@ -248,8 +263,15 @@ def _row(result: Result, varied: list[str]) -> tuple[str, ...]:
 def _mean(interval: Interval, write: Callable[[float], str]) -> str:
     if interval.n == 0:
         return "-"
-    half = interval.half_width
-    return write(interval.mean) + ("" if math.isnan(half) else f" ± {write(half)}")
+    if math.isnan(interval.low):
+        return write(interval.mean)
+    return f"{write(interval.mean)} [{write(interval.low)}, {write(interval.high)}]"
+
+
+def _without(result: Result) -> list[str]:
+    """Why some figures have no interval."""
+    measured = (result.success_rate, result.expected_return, result.steps_to_optimum)
+    return [each.why for each in measured if each.why]
 
 
 def _words(setting: dict[str, str]) -> str:

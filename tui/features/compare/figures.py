@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from engine.runs.curves import Curve
 from tui import kinds
+from tui.features.compare.intervals import of_difference, told
 from tui.features.compare.watch import Comparison, Side
 from tui.glossary.entries import load
 from tui.kinds.llm_views import LLM_VIEWS
 from tui.kinds.tabular_views import GREEDY, TABULAR_VIEWS
 from tui.model.snapshot import Snapshot
 from tui.ui.text import number, signed
+
+if TYPE_CHECKING:
+    from engine.experiments.intervals import Estimate
 
 SHARE = (0.0, 1.0)
 FROM_ZERO = (0.0, None)
@@ -225,6 +229,27 @@ def figure_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row]:
             counts = [count(side, metric.name, comparison) for side in comparison.sides]
             rows.append(_counted(row_of(metric, means), counts, comparison.sides))
     return rows
+
+
+def estimates(comparison: Comparison, name: str) -> tuple[Estimate | None, ...]:
+    """For each run how sure its difference to the first one is at the end; None where that is not
+    known, or where a figure is of some of the agents only."""
+    means = [reading(side, name, comparison).mean for side in comparison.sides]
+    counts = [count(side, name, comparison) for side in comparison.sides]
+    return tuple(
+        of_difference(found.get(name), mean - means[0]) if alike(known, counts[0]) else None
+        for found, mean, known in zip(comparison.intervals, means, counts, strict=False)
+    )
+
+
+def interval_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row]:
+    """A title and, for each figure, the 95 % intervals of the differences at the end of all runs;
+    nothing while one goes on or an earlier moment is shown."""
+    if comparison.cursor is not None:
+        return []
+    found = [(metric, tuple(map(told, estimates(comparison, metric.name)))) for metric in metrics]
+    rows = [Row(metric.label, metric.slug, words) for metric, words in found if any(words)]
+    return [Row("95 % interval of the difference", "", ()), *rows] if rows else []
 
 
 def row_of(metric: Metric, means: Sequence[float]) -> Row:

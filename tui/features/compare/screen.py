@@ -15,7 +15,14 @@ from textual.widget import Widget
 from engine.experiments.lab.lesson import FAILING, Lesson
 from tui import kinds
 from tui.features.compare.curves import CompareCurves
-from tui.features.compare.figures import Metric, Row, figure_rows, metrics_of, newest
+from tui.features.compare.figures import (
+    Metric,
+    Row,
+    figure_rows,
+    interval_rows,
+    metrics_of,
+    newest,
+)
 from tui.features.compare.grids import CardGrid, CompareGrids, marker
 from tui.features.compare.keys import FIRST, KEYS
 from tui.features.compare.runs import CompareRuns
@@ -121,6 +128,7 @@ class CompareScreen(CompareRuns):
         self.metrics = metrics_of(comparison.sides, wanted)
         grids = self.query_one(CompareGrids)
         rows = figure_rows(comparison, self.metrics)
+        rows += interval_rows(comparison, self.metrics)
         if self._settings:
             rows += [Row("Settings that differ", "", ()), *self._settings]
         head = [f"{side.letter} {marker(i)}" for i, side in enumerate(comparison.sides)]

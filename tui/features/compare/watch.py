@@ -19,6 +19,8 @@ from engine.core.arrays import Floats
 from engine.core.errors import UserError
 from engine.runs.records import ENDED, RunState
 from tui.features.compare.clock import SharedClock
+from tui.features.compare.intervals import Differences
+from tui.features.compare.intervals import differences as sure_differences
 from tui.features.compare.settings import differences
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
@@ -90,6 +92,8 @@ class Comparison:
     """The position on the clock that is shown; None follows the live edge."""
     remarks: tuple[str, ...] = ()
     """What must be known to read it: different mazes, a clock that is only relative."""
+    intervals: tuple[Differences, ...] = ()
+    """For each run how sure its differences to the first are; empty until all have ended."""
 
     @property
     def waiting(self) -> bool:
@@ -139,6 +143,9 @@ class CompareWatch:
         self._at_edge = True
         self._shown_cursor: float | None = None
         self._last_notes = [-1] * len(sides)
+        self._paths = tuple(paths)
+        self._measured: tuple[tuple[int, ...], tuple[Differences, ...]] = ((), ())
+        """The intervals, and how far the runs had come when they were made."""
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -179,9 +186,24 @@ class CompareWatch:
         if same:
             return None, tuple(notices)
         return (
-            Comparison(self._sides, self.clock, cursor, remarks(self._sides, self.clock)),
+            Comparison(
+                self._sides,
+                self.clock,
+                cursor,
+                remarks(self._sides, self.clock),
+                self._intervals(),
+            ),
             tuple(notices),
         )
+
+    def _intervals(self) -> tuple[Differences, ...]:
+        """How sure the differences are, once all runs have ended; made anew where one went on."""
+        if any(side.state not in ENDED for side in self._sides):
+            return ()
+        lengths = tuple(side.length for side in self._sides)
+        if self._measured[0] != lengths:
+            self._measured = lengths, sure_differences(self._paths)
+        return self._measured[1]
 
     def close(self) -> None:
         """Close the stores."""

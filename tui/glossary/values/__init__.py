@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.glossary.values import (
+    bandits,
     challenges,
     features,
     figures,
@@ -42,6 +43,7 @@ VALUES: dict[str, Value] = {
     **language_models.VALUES,
     **preferences.VALUES,
     **features.VALUES,
+    **bandits.VALUES,
 }
 """By slug. A term that is missing here has no value of its own (a checkpoint, a note's remedy)."""
 

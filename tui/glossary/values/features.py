@@ -28,7 +28,15 @@ from tui.glossary.values.words import (
 if TYPE_CHECKING:
     from tui.model.snapshot import Snapshot
 
-WHOLE_RETURNS = ("monte-carlo", "reinforce", "grpo")
+WHOLE_RETURNS = (
+    "monte-carlo",
+    "off-policy-monte-carlo",
+    "off-policy-prediction",
+    "reinforce",
+    "grpo",
+    "bandit",
+    "gradient-bandit",
+)
 """Methods whose targets are returns that were really earned."""
 
 

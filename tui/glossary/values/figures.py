@@ -26,6 +26,12 @@ def exact(name: str) -> Value:
     return lambda snapshot: figure(snapshot, name)
 
 
+def success_rate(snapshot: Snapshot) -> str | None:
+    """The success rate, and what success is where it is not reaching the goal."""
+    found, rule = figure(snapshot, "success_rate"), snapshot.world.maze.success_rule
+    return f"{found} (success here is {rule})" if found and rule else found
+
+
 def measured(name: str, unit: str) -> Value:
     """The newest point of one of the learner's own metrics."""
 
@@ -89,7 +95,7 @@ def recording_point(snapshot: Snapshot) -> str | None:
 
 
 VALUES: dict[str, Value] = {
-    "success-rate": exact("success_rate"),
+    "success-rate": success_rate,
     "greedy-success-rate": exact("greedy_success_rate"),
     "expected-return": exact("expected_return"),
     "expected-score": exact("expected_score"),

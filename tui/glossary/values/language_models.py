@@ -288,6 +288,9 @@ VALUES: dict[str, Value] = {
     "dynamic-sampling": only("draws", "at most {} draws", "not in this run: only DAPO does it"),
     "overlong-shaping": only("overlong", "the last {} tokens", "not in this run: only DAPO has it"),
     "clip-higher": of_preset(clip_range),
+    "clip-binding": of_llm(
+        either(of_preset(clip_range), curve("clip_binding", "it binds in {} of the newest terms"))
+    ),
     "ratio-statistics": of_llm(listed(("ratio_mean", "mean"), ("ratio_max", "largest"))),
     "policy-loss": of_llm(curve("loss", "{} in the newest update")),
     "k3-estimator": of_llm(curve("reference_kl", "KL to the reference {}")),

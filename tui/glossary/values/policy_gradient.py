@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tui import kinds
@@ -18,6 +19,7 @@ from tui.glossary.values.words import (
     shown_observation,
     shown_state,
 )
+from tui.kinds.step_facts import KlPull, kl_pull
 
 if TYPE_CHECKING:
     from engine.learning.events import Step
@@ -109,6 +111,27 @@ def entropy(snapshot: Snapshot) -> str | None:
     return f"{number(here)} here, of at most {number(math.log(len(step.probabilities)))}"
 
 
+def of_kl(words: Callable[[KlPull], str]) -> Value:
+    """Something about the pull to a reference policy, in runs whose algorithm can have one."""
+
+    def value(snapshot: Snapshot) -> str | None:
+        pull = kl_pull(snapshot.preset)
+        if pull is not None:
+            return words(pull)
+        has_one = hasattr(snapshot.preset.algorithm, "kl_in")
+        return "not in this run: β is 0" if has_one else None
+
+    return value
+
+
+def estimator(pull: KlPull) -> str:
+    return f"{pull.estimator} in the {pull.place}, β = {pull.beta:g}"
+
+
+def where(pull: KlPull) -> str:
+    return "this run" if pull.place == "reward" else "not in this run: its KL is in the loss"
+
+
 VALUES: dict[str, Value] = {
     "policy-gradient": policy_gradient,
     "logits": logits,
@@ -128,6 +151,9 @@ VALUES: dict[str, Value] = {
     "reference-policy": either(
         setting("kl", "β = {}"), curve("reference_kl", "KL to the reference {}")
     ),
+    "kl-estimator": of_kl(estimator),
+    "kl-gradient": of_kl(lambda pull: f"this run: {pull.words}"),
+    "kl-in-reward": of_kl(where),
     "group": either(
         setting("group_size", "{} episodes"), curve("equal_groups", "share of all-equal groups {}")
     ),

@@ -7,14 +7,19 @@ episodes of a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.config.llm import LlmSettings, scheduled
 from engine.core.arrays import Array
 from engine.env.mdp import MDP
-from engine.llm.algorithms.advantages import all_equal, groups_to_keep, overlong_penalty
+from engine.llm.algorithms.advantages import (
+    all_equal,
+    groups_to_keep,
+    overlong_penalty,
+    returns_to_go,
+)
 from engine.llm.algorithms.base import LlmAlgorithm
 from engine.llm.tasks.cells.policy_table import PolicyTable
 from engine.llm.tasks.cells.rollouts import (
@@ -54,6 +59,11 @@ class RolloutBatch:
     def worlds(self) -> tuple[int, ...]:
         """[W] ids of the training worlds."""
         return self.table.worlds
+
+    def penalised(self, penalty: Array, gamma: float) -> RolloutBatch:
+        """The same episodes, compared by their returns less what each step costs, `penalty` [B, T].
+        The rewards stay what the maze paid."""
+        return replace(self, returns=self.returns - returns_to_go(penalty, gamma)[:, 0])
 
     @property
     def episodes(self) -> int:

@@ -242,6 +242,8 @@ class StepWeights(NamedTuple):
     count_positive: Index  # [W, O, A] how many steps those were
     count_negative: Index  # [W, O, A]
     visits: Floats  # [W, O] Σ weight of all steps there
+    weights: Floats  # [W, O, A] Σ weight of all steps
+    made: Index  # [W, O, A] how many steps there are, also of those with advantage 0
 
 
 def gather(
@@ -272,6 +274,8 @@ def gather(
         count_positive=per_pair(advantage > 0).astype(np.int64),
         count_negative=per_pair(advantage < 0).astype(np.int64),
         visits=summed(place, w, math.prod(size[:2])).reshape(size[:2]),
+        weights=per_pair(w),
+        made=per_pair(np.ones_like(w)).astype(np.int64),
     )
 
 

@@ -8,7 +8,7 @@ observations, `A` actions, `N` prompts (rows), `B` episodes of `T` steps, `M` st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from engine.llm.algorithms.losses import ValueBatch, value_loss
 from engine.llm.tasks.cells.batch import RolloutBatch
 from engine.llm.tasks.cells.policy_table import at_observations
 from engine.llm.tasks.cells.rollouts import (
+    Rollouts,
     StepWeights,
     at_steps,
     even_weights,
@@ -73,9 +74,16 @@ def score(
     estimates: Estimates,
     algorithm: LlmAlgorithm[LlmSettings],
     settings: LlmSettings,
+    penalty: Array | None = None,
 ) -> Scores:
-    """Judge a batch as the algorithm does; `estimates` are those of all worlds before it."""
+    """Judge a batch as the algorithm does; `estimates` are those of all worlds before it.
+
+    `penalty` [B, T] is taken off each step's reward; the returns of the batch are without it
+    already, see `RolloutBatch.penalised`.
+    """
     rollouts, table = batch.rollouts, batch.table
+    if penalty is not None:
+        rollouts = replace(rollouts, reward=rollouts.reward - penalty)
     values = by_state = None
     if credit := algorithm.state_credit(settings):
         at = list(table.worlds)
@@ -87,7 +95,7 @@ def score(
         by_state = after.advantages(table.policy, credit.scale)
         advantages = at_steps(rollouts, by_state)
     elif critic := algorithm.critic(settings):
-        advantages, values = _by_critic(batch, critic, settings.gamma)
+        advantages, values = _by_critic(batch, rollouts, critic, settings.gamma)
     else:
         grouped = batch.returns.reshape(-1, batch.group_size)
         compared = algorithm.advantages(grouped, settings).reshape(-1)
@@ -96,7 +104,7 @@ def score(
     weights = _step_weights(batch, algorithm, settings)
     ones = np.ones(len(batch.returns))
     plain = gather(batch.mdps, rollouts, advantages, ones)
-    made = gather(batch.mdps, rollouts, ones, ones).count_positive
+    made = plain.made
     total = plain.positive + plain.negative
     return Scores(
         advantages=advantages,
@@ -121,9 +129,12 @@ def _step_weights(
     return weighed
 
 
-def _by_critic(batch: RolloutBatch, critic: Critic, gamma: float) -> tuple[Array, ValueTargets]:
-    """GAE from the value head, and what the head is to be fitted to."""
-    rollouts, table = batch.rollouts, batch.table
+def _by_critic(
+    batch: RolloutBatch, rollouts: Rollouts, critic: Critic, gamma: float
+) -> tuple[Array, ValueTargets]:
+    """GAE from the value head, and what the head is to be fitted to; by the rewards of `rollouts`,
+    the batch's episodes."""
+    table = batch.table
     known = table.values.double().numpy()
 
     def value_of(observation: Array) -> Array:

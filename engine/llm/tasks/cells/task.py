@@ -18,7 +18,7 @@ from engine.core.arrays import Array
 from engine.learning.events import AnyEvent, Metric, Note
 from engine.learning.learner import State
 from engine.learning.summary import summarise
-from engine.llm.algorithms.losses import TableBatch, mpo_target
+from engine.llm.algorithms.losses import TableBatch, kl_estimate, mpo_target
 from engine.llm.forward.interruption import Interrupted, never
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
@@ -33,7 +33,7 @@ from engine.llm.tasks.cells.objective import (
     TableObjective,
 )
 from engine.llm.tasks.cells.policy_table import PolicyTable
-from engine.llm.tasks.cells.rollouts import stack_mdps
+from engine.llm.tasks.cells.rollouts import at_steps, stack_mdps
 from engine.llm.tasks.cells.scores import Scores, score
 from engine.llm.tasks.cells.state_values import Estimates, no_estimates
 from engine.llm.tasks.evaluation_schedule import EVERY, is_due
@@ -112,8 +112,11 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
 
     def score(self, batch: RolloutBatch) -> CellObjective:
         run, table = self.run, batch.table
-        scores = score(batch, self.estimates, run.algorithm, run.settings)
         reference = self.model.reference_of(table)
+        penalty = self._kl_penalty(batch, reference)
+        if penalty is not None:
+            batch = batch.penalised(penalty, run.settings.gamma)
+        scores = score(batch, self.estimates, run.algorithm, run.settings, penalty)
         visits = table.at_rows(scores.visits.sum(-1), "sum")
         return CellObjective(
             self.model,
@@ -123,6 +126,15 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
             batch,
             scores,
         )
+
+    def _kl_penalty(self, batch: RolloutBatch, reference: Tensor) -> Array | None:
+        """[B, T] β times the KL estimated from each move made, where it enters in the reward."""
+        settings, table = self.run.settings, batch.table
+        if not settings.kl or settings.kl_in != "reward":
+            return None
+        estimator = settings.estimator(moves_known=True)
+        of_rows = settings.kl * kl_estimate(estimator, reference - table.log_pi)
+        return at_steps(batch.rollouts, table.at_observations(of_rows.numpy(), 0.0))
 
     def _table_objective(
         self, batch: RolloutBatch, scores: Scores, reference: Tensor | None

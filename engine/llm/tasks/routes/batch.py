@@ -116,13 +116,18 @@ def collect(
 
 
 def by_critic(
-    batch: RouteBatch, values: Tensor, gamma: float, lambda_: float
+    batch: RouteBatch,
+    values: Tensor,
+    gamma: float,
+    lambda_: float,
+    penalty: Floats | None = None,
 ) -> tuple[Tensor, Tensor]:
     """GAE over the tokens of each route, the reward paid at its last one: advantages [B, T] of the
     whole batch standardised, and λ-returns [B, T] that the values are to be fitted to.
 
     `values` [B, T]: of the hidden state each token was drawn from. A route that ran into the token
-    limit is over too: it is walked and paid as it stands.
+    limit is over too: it is walked and paid as it stands. `penalty` [B, T] is taken off each
+    token's reward.
     """
     lengths = lengths_of(batch.routes)
     mask = np.arange(values.shape[1]) < lengths[:, None]  # [B, T]
@@ -130,6 +135,8 @@ def by_critic(
     known = np.where(mask, values.double().numpy(), 0.0)
     following = np.concatenate([known[:, 1:], np.zeros((len(known), 1))], axis=1)
     reward = np.where(last, batch.totals[:, None], 0.0)
+    if penalty is not None:
+        reward = reward - penalty
     judged = gae(reward, known, following, last, np.zeros_like(last), gamma, lambda_)
     return (
         torch.from_numpy(standardised(judged.advantages, mask)).float(),

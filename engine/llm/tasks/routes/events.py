@@ -31,19 +31,22 @@ def group_events(
     return recorded.group_events(
         run,
         batch.group_size,
-        batch.totals,
+        objective.rewards,
         lambda first: (run.train.first + routes[first].world, routes[first].prompt.text),
-        lambda b: _member(writer, routes[b], objective.mean_advantage(b)),
+        lambda b: _member(
+            writer, routes[b], float(objective.rewards[b]), objective.mean_advantage(b)
+        ),
     )
 
 
-def _member(writer: RouteWriter, route: Route, advantage: float) -> Member:
+def _member(writer: RouteWriter, route: Route, total: float, advantage: float) -> Member:
     """`spans` are those of all moves that were read; the first of them, one for each of `actions`,
-    were made before the episode ended."""
+    were made before the episode ended. What the KL in the reward has cost is one of its `parts`."""
+    by_kl = {} if total == route.total else {"kl": total - route.total}
     return Member(
         actions=route.made,
         states=route.walked.states,
-        total=route.total,
+        total=total,
         advantage=advantage,
         success=route.walked.success,
         terminated=route.walked.terminated,
@@ -52,7 +55,7 @@ def _member(writer: RouteWriter, route: Route, advantage: float) -> Member:
         tokens=tuple(writer.decode([token]) for token in route.tokens),
         log_probs=route.log_probs,
         spans=route.parsed.spans,
-        parts=route.parts,
+        parts={**route.parts, **by_kl},
         cut_off=route.cut_off,
         unreadable=route.unreadable,
     )
@@ -67,10 +70,10 @@ def episode_event(
     if b is None:
         return None
     route, walked, gamma = batch.routes[b], batch.routes[b].walked, float(run.settings.gamma)
-    group = batch.totals[b // batch.group_size * batch.group_size :][: batch.group_size]
-    mean, advantage = float(group.mean()), objective.mean_advantage(b)
+    group = objective.rewards[b // batch.group_size * batch.group_size :][: batch.group_size]
+    mean, total = float(group.mean()), float(objective.rewards[b])
     steps = tuple(
-        _step(run, route, t, log_prob, mean, advantage)
+        _step(run, route, t, log_prob, mean, total, objective.mean_advantage(b))
         for t, log_prob in enumerate(move_log_probs(writer, route))
     )
     to_go, following = [], 0.0
@@ -105,9 +108,16 @@ def move_log_probs(writer: RouteWriter, route: Route) -> list[float]:
 
 
 def _step(
-    run: RunState, route: Route, t: int, log_prob: float, mean: float, advantage: float
+    run: RunState,
+    route: Route,
+    t: int,
+    log_prob: float,
+    mean: float,
+    total: float,
+    advantage: float,
 ) -> Step:
-    """One move. There are no probabilities: the model decided about tokens, not in cells."""
+    """One move of a route compared by `total`. There are no probabilities: the model decided about
+    tokens, not in cells."""
     walked, mdp = route.walked, run.train.mdps[route.world]
     state, landing = walked.states[t], walked.states[t + 1]
     last = t == len(walked.rewards) - 1
@@ -129,8 +139,8 @@ def _step(
         success=last and walked.success,
         fell=(last and walked.fell) or _restarted(mdp, state, action, landing),
         before=mean,
-        target=route.total,
-        error=route.total - mean,
+        target=total,
+        error=total - mean,
         after=math.nan,
         step_size=run.last_learning_rate,
         gamma=float(run.settings.gamma),

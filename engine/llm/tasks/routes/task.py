@@ -27,6 +27,7 @@ from engine.llm.tasks.completions import (
     CompletionObjective,
     TokenTerms,
     halve,
+    kl_penalty,
     log_probs_of,
     mask_of,
     split_of,
@@ -157,24 +158,27 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
 
     def score(self, batch: RouteBatch) -> CompletionObjective[RouteBatch]:
         run, settings = self.run, self.run.settings
-        log_p_ref = values = targets = None
+        log_p_ref = values = targets = penalty = None
+        totals = batch.totals
         if settings.kl:
             log_p_ref = self.policy.reference_log_probs(*split_of(batch.routes))
             run.give_way()
+            if settings.kl_in == "reward":
+                penalty = kl_penalty(settings, batch.routes, log_p_ref)
+                totals = totals - penalty.sum(1)
         if critic := run.algorithm.critic(settings):
             values = self._values(batch)
-            advantages, targets = by_critic(batch, values, settings.gamma, critic.gae_lambda)
+            gamma, lambda_ = settings.gamma, critic.gae_lambda
+            advantages, targets = by_critic(batch, values, gamma, lambda_, penalty)
         else:
-            grouped = batch.totals.reshape(-1, batch.group_size)
+            grouped = totals.reshape(-1, batch.group_size)
             compared = run.algorithm.advantages(grouped, settings).reshape(-1)
             advantages = torch.from_numpy(compared).float()
         told = batch_metrics(batch, advantages)
         if log_p_ref is None:
             told["reference_kl"] = self._sampled_kl(batch)
         terms = TokenTerms(advantages, log_p_ref, values, targets)
-        return CompletionObjective(
-            run, self.policy, self.value_head, batch, batch.totals, terms, told
-        )
+        return CompletionObjective(run, self.policy, self.value_head, batch, totals, terms, told)
 
     def _values(self, batch: RouteBatch) -> Tensor:
         """[B, T] what the value head expects where each token was drawn, 0 behind the ends. Raises

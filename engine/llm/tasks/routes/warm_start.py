@@ -57,6 +57,8 @@ class RouteImitation(Objective[RouteBatch]):
         entropy = float(scores.entropy.detach().sum()) / self.n_tokens
         sums = Sums(
             terms=scores.mask.sum(),
+            steps=scores.mask.sum(),
+            outside=zero,
             clipped_low=zero,
             clipped_high=zero,
             ratio=zero,

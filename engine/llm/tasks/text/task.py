@@ -30,7 +30,7 @@ from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
 from engine.llm.tasks.base import RunState, Task, not_finite
-from engine.llm.tasks.completions import CompletionObjective, TokenTerms, halve
+from engine.llm.tasks.completions import CompletionObjective, TokenTerms, halve, kl_penalty
 from engine.llm.tasks.recorded import update_event
 from engine.llm.tasks.streams import Stream, stream
 from engine.llm.tasks.text.batch import (
@@ -118,8 +118,10 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         run, written = self.run, batch.completions
         described = describe(self.policy, written, run.interrupted)
         run.tokens += sum(len(one.tokens) for one in written)
-        scores = self._scores(described.features)
-        advantages = self._advantages(batch, scores)
+        scores = compared = self._scores(described.features)
+        if run.settings.kl and run.settings.kl_in == "reward":
+            compared = scores - kl_penalty(run.settings, written, described.log_p_ref).sum(1)
+        advantages = self._advantages(batch, compared)
         told = {
             **figures(self.text, written),
             **opinion(self.text, written, scores),
@@ -128,7 +130,7 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
             **self.rounds.memory.told,
         }
         terms = TokenTerms(torch.from_numpy(advantages).float(), described.log_p_ref)
-        return CompletionObjective(run, self.policy, None, batch, scores, terms, told)
+        return CompletionObjective(run, self.policy, None, batch, compared, terms, told)
 
     def _advantages(self, batch: TextBatch, scores: Floats) -> Floats:
         """[B] every token of a completion gets its completion's."""
@@ -137,7 +139,7 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
 
     def accept(self, objective: CompletionObjective[TextBatch]) -> None:
         self.batch = None
-        now = float(objective.rewards.mean())
+        now = objective.told["reward_model_score"]
         self.climb = (now if math.isnan(self.climb[0]) else self.climb[0], now)
 
     def _write(self, count: int, purpose: int, group: int | None = None) -> list[Written]:
