@@ -51,8 +51,8 @@ def look(
         return []
     watch.said[0] = True
     text = (
-        f"The values diverge: the largest stands at {largest:,.3g}, and no policy can earn more "
-        f"than {most:,.3g} here. What is learned of one state moves the value of the next, from "
-        "which it was learned, by more than the error was."
+        f"The values diverge: in the median agent the largest stands at {largest:,.3g}, and no "
+        f"policy can earn more than {most:,.3g} here. Most often each update then moves its own "
+        "target too, by more than it closes the gap."
     )
     return [Note(step=step, level="warning", text=text, remedy=remedy, term=TERM)]

@@ -13,7 +13,7 @@ from typing import Any
 from engine.algorithms import registry
 from engine.config.preset import Preset
 from engine.env.maze import TILES
-from engine.env.registration import BANDIT, MAXIMIZATION_BIAS
+from engine.env.registration import BAIRD, BANDIT, MAXIMIZATION_BIAS
 from engine.learning.tuning import tunable
 from engine.presets import toml
 from engine.presets.schema import schema_of
@@ -29,7 +29,7 @@ AGENTS = 3
 SMALL = 6
 """How far above their least value whole numbers are drawn: what is larger only takes longer."""
 MOVES = (-1.0, -0.5, 0.0, 0.1, 0.25, 0.5, 0.9, 1.0, 2.0)
-ENVIRONMENTS = ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", MAXIMIZATION_BIAS, BANDIT)
+ENVIRONMENTS = ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", MAXIMIZATION_BIAS, BANDIT, BAIRD)
 OF_ONE_MOVE = ("bandit", "gradient-bandit")
 """Algorithms that only run where an episode is one move."""
 TABLES = ("maze", "algorithm", "deploy", "budget", "run")

@@ -79,4 +79,6 @@ TABULAR_VIEWS = (
         Figure("equal_groups", "all-equal groups", "group"),
     ),
     from_zero("Falls", Figure("falls_per_1000_steps", "falls per 1,000 steps", "fall-rate")),
+    from_zero("V error", Figure("value_rmse", "error of V", "value-rmse")),
+    from_zero("Weights", Figure("largest_weight", "largest weight", "function-approximation")),
 )
