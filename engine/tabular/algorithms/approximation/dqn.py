@@ -33,6 +33,7 @@ from engine.core.compiling import kernel
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation, pay_of
 from engine.learning.events import Step
+from engine.tabular.algorithms.approximation.network import copy_network, draw_weights, evaluate
 from engine.tabular.algorithms.approximation.vectors import make_vectors
 from engine.tabular.kernels import features as described
 from engine.tabular.kernels.behaviour import (
@@ -136,43 +137,6 @@ class DqnHyperparameters(NamedTuple):
 
 
 @kernel
-def draw_weights(tables: DqnTables, i: int, random: Array) -> None:
-    """The first weights into the hidden units: uniform, with mean 0 and variance 1."""
-    for f in range(tables.w1.shape[1]):
-        for h in range(tables.w1.shape[2]):
-            tables.w1[i, f, h] = math.sqrt(3.0) * (2.0 * uniform(random) - 1.0)
-            tables.still_w1[i, f, h] = tables.w1[i, f, h]
-    tables.begun[i] = True
-
-
-@kernel
-def evaluate(
-    on: Array, x: Array, w1: Array, b1: Array, w2: Array, b2: Array, units: Array, values: Array
-) -> None:
-    """q̂(s,·) [A] of the features `on` [M] worth `x` [M]; leaves the hidden units in `units` [H].
-
-    u = √(2/H) max(0, W₁ᵀx + b₁), q̂ = W₂ᵀu + b₂; without hidden units q̂ = W₂ᵀx + b₂.
-    """
-    for a in range(values.size):
-        values[a] = b2[a]
-    if units.size == 0:
-        for m in range(on.size):
-            for a in range(values.size):
-                values[a] += x[m] * w2[on[m], a]
-        return
-    scale = math.sqrt(2.0 / units.size)
-    for h in range(units.size):
-        units[h] = b1[h]
-    for m in range(on.size):
-        for h in range(units.size):
-            units[h] += x[m] * w1[on[m], h]
-    for h in range(units.size):
-        units[h] = scale * units[h] if units[h] > 0.0 else 0.0
-        for a in range(values.size):
-            values[a] += units[h] * w2[h, a]
-
-
-@kernel
 def expected_after(tables: DqnTables, i: int, s2: int, copied: bool, double: bool) -> float:
     """What the target adds for the next state: max q̂(s′,·,w⁻), or of double DQN q̂(s′,a*,w⁻) with
     a* the best move by w. Leaves q̂(s′,·,w⁻) in `there`; without a copy w⁻ is w."""
@@ -241,20 +205,6 @@ def learn(
             for h in range(n_hidden):
                 w2[h, a] += change * tables.fired[i, j, h]
     tables.learned[i] += 1
-
-
-@kernel
-def copy_network(tables: DqnTables, i: int) -> None:
-    """w⁻ ← w: the target network is made anew."""
-    for f in range(tables.w1.shape[1]):
-        for h in range(tables.w1.shape[2]):
-            tables.still_w1[i, f, h] = tables.w1[i, f, h]
-    for h in range(tables.b1.shape[1]):
-        tables.still_b1[i, h] = tables.b1[i, h]
-    for a in range(tables.b2.shape[1]):
-        tables.still_b2[i, a] = tables.b2[i, a]
-        for d in range(tables.w2.shape[1]):
-            tables.still_w2[i, d, a] = tables.w2[i, d, a]
 
 
 @kernel
