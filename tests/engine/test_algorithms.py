@@ -36,6 +36,16 @@ def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:
 
 
 @pytest.mark.parametrize("entry", algorithm_map.entries(), ids=lambda e: f"{e.kind}-{e.name}")
+def test_an_entry_says_how_well_it_suits_language_models(entry: algorithm_map.Entry) -> None:
+    text = entry.with_llms
+    assert text[0].isupper() and text.endswith(".") and len(text) <= 240
+    suits = text.startswith(("Suited", "In PPO's form"))
+    assert suits or text.startswith(("Not ", "Seldom "))
+    if entry.kind == "llm" and entry.name != "mpo":
+        assert suits, "it is offered for them"
+
+
+@pytest.mark.parametrize("entry", algorithm_map.entries(), ids=lambda e: f"{e.kind}-{e.name}")
 def test_an_entry_is_complete(entry: algorithm_map.Entry) -> None:
     for text in (entry.title, entry.source, entry.formula, entry.idea, entry.needs):
         assert text
