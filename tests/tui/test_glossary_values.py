@@ -449,7 +449,7 @@ def test_terms_of_a_course_are_told_by_the_run() -> None:
     assert run.policy is not None
     even = msgspec.structs.replace(run.policy, target=np.full_like(run.policy.target, 0.25))
     assert " 0 of 11 (0%) " in said("stochastic-policy", replace(run, policy=even))
-    assert said("objective", run) == "0.6, within max_steps"
+    assert said("objective", run) == "0.6 (agents: 0.5 to 0.7), within max_steps"
     assert said("policy-optimization", run).startswith("not in this run: Q-learning")
     ways = {said("generalized-policy-iteration", other) for other in one_of_each_kind()}
     assert "one backup of each state does both" in ways
