@@ -28,6 +28,11 @@ def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorit
     assert algorithm.custom_file is None
 
 
+def test_the_readme_counts_the_shelf() -> None:
+    readme = Path(algorithm_map.__file__).parents[2] / "README.md"
+    assert f" {len(registry.TABLES.names)} methods" in " ".join(readme.read_text("utf-8").split())
+
+
 def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:
     found = algorithm_map.entries()
     assert [e.name for e in found if e.kind == "tabular"] == registry.TABLES.names

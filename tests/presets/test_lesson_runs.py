@@ -13,10 +13,24 @@ import pytest
 from claim_tools import Figures, run
 from lesson_tools import says
 
-from engine import presets
+from engine import factory, presets
+from engine.learning.events import AnyEvent, Evaluation, Update
 
 pytestmark = pytest.mark.slow
 SEED = "run.seed=77"
+
+
+@cache
+def points(name: str, metric: str, *overrides: str) -> dict[int, float]:
+    """A figure at all recording points of a run, mean over agents."""
+    learner = factory.make_learner(presets.load(name, [SEED, *overrides]))
+    learner.prepare()
+    events: list[AnyEvent] = learner.begin()
+    while not learner.done:
+        events += learner.advance(10**9)
+    told = [(e.step, e.figures) for e in events if isinstance(e, Evaluation)]
+    told += [(e.step, e.metrics) for e in events if isinstance(e, Update)]
+    return {step: figures[metric].mean for step, figures in told if metric in figures}
 
 
 @cache
@@ -64,6 +78,19 @@ def test_curse_of_dimensionality() -> None:
     assert near(median("curse-table", "first_optimal_step"), 3000, 0.25)
 
 
+def test_features_at_a_constant_step_size() -> None:
+    says("curse-of-dimensionality", "After a thousand steps its success is then 0.6 on average")
+    found = points("curse-features", "success_rate", "algorithm.learning_rate=0.3")
+    late = [success for step, success in found.items() if step >= 1000]
+    assert near(float(np.mean(late)), 0.6, 0.2) and max(late) - min(late) > 0.3, "up and down"
+
+
+def test_non_stationarity() -> None:
+    says("non-stationarity", "every third step of A's ends in the hole")
+    falls = points("moving-averages", "falls_per_1000_steps")
+    assert near(max(falls.values()), 1000 / 3, 0.25)
+
+
 def test_sample_efficiency() -> None:
     name = "sample-efficiency"
     says(name, "about 530 steps, C about 260", '"about 3,500"', "about 3,500 steps again")
@@ -103,4 +130,8 @@ def test_safety() -> None:
     assert near(last("safe-sarsa", "falls_total"), 294, 0.04)
     assert 20 < last("safe-fall-budget", "fall_price") < 60
     assert last("safe-shield", "falls_total") == 0
+    price = "maze.fall_budget={per_1000_steps=2.0,learning_rate=0.5}"
+    assert last("safe-q-learning", "fall_price", price) > 100
+    says(name, "It climbs past 100, and the edge stays")
+    assert last("safe-q-learning", "expected_score", price) == -13
     assert 4 <= -13 - median("safe-sarsa", "expected_score") <= 5
