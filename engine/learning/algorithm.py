@@ -70,7 +70,7 @@ class Algorithm:
     chosen_when: ClassVar[str] = ""
     """When people choose it, as what follows "when"."""
     with_llms: ClassVar[str] = ""
-    """Of an algorithm for tables: how well it suits language models, and why."""
+    """How well it suits language models, and why, in one or two sentences."""
     custom_file: CustomFile | None = None
     """The user's file it was loaded from; None for the algorithms of the shelf."""
 

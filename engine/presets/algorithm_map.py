@@ -52,7 +52,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Of an algorithm for tables: those for language models that it is used or grew into. Of one
     for language models: the ones for tables it comes from."""
     with_llms: str = ""
-    """Of an algorithm for tables: how well it suits language models, and why."""
+    """How well it suits language models, and why."""
     presets: tuple[str, ...] = ()
     """The shipped presets that show it, in alphabetical order."""
     file: str = ""

@@ -28,11 +28,26 @@ def test_every_algorithm_of_the_shelf_says_what_the_map_needs(algorithm: Algorit
     assert algorithm.custom_file is None
 
 
+def test_the_readme_counts_the_shelf() -> None:
+    readme = Path(algorithm_map.__file__).parents[2] / "README.md"
+    assert f" {len(registry.TABLES.names)} methods" in " ".join(readme.read_text("utf-8").split())
+
+
 def test_the_map_holds_the_whole_shelf_and_the_algorithms_for_llms() -> None:
     found = algorithm_map.entries()
     assert [e.name for e in found if e.kind == "tabular"] == registry.TABLES.names
     assert [e.name for e in found if e.kind == "llm"] == DESIGNED_FOR_LLMS
     assert all(e.built for e in found)
+
+
+@pytest.mark.parametrize("entry", algorithm_map.entries(), ids=lambda e: f"{e.kind}-{e.name}")
+def test_an_entry_says_how_well_it_suits_language_models(entry: algorithm_map.Entry) -> None:
+    text = entry.with_llms
+    assert text[0].isupper() and text.endswith(".") and len(text) <= 240
+    suits = text.startswith(("Suited", "In PPO's form"))
+    assert suits or text.startswith(("Not ", "Seldom "))
+    if entry.kind == "llm" and entry.name != "mpo":
+        assert suits, "it is offered for them"
 
 
 @pytest.mark.parametrize("entry", algorithm_map.entries(), ids=lambda e: f"{e.kind}-{e.name}")

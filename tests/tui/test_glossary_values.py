@@ -12,12 +12,20 @@ from moments import DOWN, LAKE, RIGHT, moment
 
 from engine import factory, presets
 from engine.env.maze import Maze
+from engine.env.settings import Rewards
 from engine.exact.evaluate import optimal_figures
 from engine.learning.events import Evaluation, Metric, Step, Update
 from engine.runs.curves import Curve
 from engine.runs.records import EpisodeRow, Head, NoteRow
 from tui.glossary.entries import load
-from tui.glossary.values import VALUES, bandits, current_value, language_models, preferences
+from tui.glossary.values import (
+    VALUES,
+    bandits,
+    current_value,
+    language_models,
+    post_training,
+    preferences,
+)
 from tui.model.snapshot import Snapshot
 
 pytestmark = pytest.mark.slow
@@ -47,7 +55,12 @@ WITHOUT_VALUE = {
     "remedy-run",
     "understood",
 }
-ELSEWHERE = {*language_models.VALUES, *preferences.VALUES, *bandits.VALUES}
+ELSEWHERE = {
+    *language_models.VALUES,
+    *preferences.VALUES,
+    *bandits.VALUES,
+    *post_training.VALUES,
+}
 """Terms of runs that are looked at in their own tests."""
 Q_LEARNING = """
 title = "Q-learning crosses the ice"
@@ -411,6 +424,52 @@ def test_the_bonus_of_ucb_is_shown_where_it_is_used() -> None:
     assert said("schedule", run).startswith("c always 0.2; α")
     assert said("epsilon", run) == "not in this run: it explores by upper confidence bounds"
     assert said("explore-exploit", run) == ""
+
+
+def test_explored_means_what_the_rule_of_exploring_makes_it() -> None:
+    means = {
+        "epsilon-greedy": "were drawn at random",
+        "softmax": "took an action that did not look best",
+        "ucb": "took an action that did not look best",
+    }
+    for rule, words in means.items():
+        level = "c = 0.2" if rule == "ucb" else "start = 0.2"
+        run = exploring(f'{{kind = "{rule}", {level}}}')
+        first, last = (msgspec.structs.replace(step, explored=False) for step in run.steps)
+        run = replace(run, steps=(first, last))
+        assert said("exploration", run) == f"not this step; of the steps shown 0 of 2 (0%) {words}"
+        marked = replace(run, steps=(first, msgspec.structs.replace(last, explored=True)))
+        told = f"this step; of the steps shown 1 of 2 (50%) {words}"
+        assert said("exploration", marked) == told
+        assert said("exploitation", marked) == "not this step; of the steps shown: 1 of 2 (50%)"
+
+
+def test_terms_of_a_course_are_told_by_the_run() -> None:
+    run = learning()
+    assert said("action-space", run) == "4 actions: left, down, right, up"
+    assert said("reward-function", run) == "goal 1"
+    cliff = Maze(rows=LAKE, rewards=Rewards(step=-1.0, goal=0.0, lesser=0.5, key=0.25))
+    paid = replace(run, world=msgspec.structs.replace(run.world, maze=cliff))
+    assert said("reward-function", paid) == "step -1, lesser 0.5, key 0.25"
+    assert said("finite-horizon", run) == (
+        "episodes and figures: 100 steps; values: no limit, γ = 0.99"
+    )
+    told = said("stochastic-policy", run)
+    assert told == "the target policy is certain of its action in 11 of 11 (100%) observations"
+    assert run.policy is not None
+    even = msgspec.structs.replace(run.policy, target=np.full_like(run.policy.target, 0.25))
+    assert " 0 of 11 (0%) " in said("stochastic-policy", replace(run, policy=even))
+    assert said("objective", run) == "0.6 (agents: 0.5 to 0.7), within max_steps"
+    assert said("policy-optimization", run).startswith("not in this run: Q-learning")
+    ways = {said("generalized-policy-iteration", other) for other in one_of_each_kind()}
+    assert "one backup of each state does both" in ways
+    assert "half of it: TD(0) prediction evaluates a policy and improves none" in ways
+
+
+def test_a_target_network_is_told_where_there_is_one() -> None:
+    run = replace(learning(), preset=presets.load("dqn", ["algorithm.target_every=50"]))
+    assert said("target-network", run) == "made anew after every 50 updates"
+    assert said("target-network", learning()) == "none in this run"
 
 
 def test_the_kind_of_policy_follows_the_algorithm() -> None:

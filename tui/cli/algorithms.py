@@ -62,7 +62,7 @@ def _listing(tree: list[Branch]) -> str:
         lines.append(f"{indent}{branch.title}: {branch.about}")
         for entry in branch.entries:
             mark = f"  {LLM_MARK}" if entry.for_llms else ""
-            lines.append(f"{indent}  {entry.name:22}{entry.title}{mark}")
+            lines.append(f"{indent}  {entry.name:24}{entry.title}{mark}")
     lines += [
         "",
         f"{LLM_MARK}: language models are trained with it, or with what grew out of it.",

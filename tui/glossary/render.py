@@ -124,7 +124,7 @@ def plain_listing(glossary: Glossary | None = None, ascii_only: bool = False) ->
         lines.append(group)
         for entry in entries:
             symbols = f"  {' '.join(entry.symbols)}" if entry.symbols else ""
-            lines.append(f"  {entry.slug:26}{entry.title}{symbols}")
+            lines.append(f"  {entry.slug:29}{entry.title}{symbols}")
         lines.append("")
     text = "\n".join(lines).rstrip()
     return to_ascii(text) if ascii_only else text

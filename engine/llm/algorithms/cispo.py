@@ -51,6 +51,10 @@ class Cispo(GroupAlgorithm[LlmCispoSettings]):
         "batch (epochs) for the ratio to matter."
     )
     chosen_when = "Rare tokens decide, and the clip of PPO or GRPO silences them."
+    with_llms = (
+        "Suited to long answers: rare tokens on which they turn keep their gradient, with a "
+        "weight that is bounded, and so biased."
+    )
 
     policies = ("action", "route", "text")
     normaliser = PER_TOKEN  # 1/Σ|o_i| Σ_i Σ_t

@@ -60,6 +60,10 @@ class Dapo(GroupAlgorithm[LlmDapoSettings]):
         "solved and sometimes not."
     )
     chosen_when = "Answers are long, and entropy collapses under GRPO."
+    with_llms = (
+        "Suited to long answers that can be checked. Drawing equal groups again takes samples, in "
+        "vain where the task is never solved."
+    )
 
     normaliser = PER_TOKEN  # 1/Σ|o_i| Σ_i Σ_t
     ratio = TOKEN

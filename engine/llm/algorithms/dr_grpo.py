@@ -33,6 +33,10 @@ class DrGrpo(GroupAlgorithm[LlmDrGrpoSettings]):
     idea = "GRPO without the two normalisations that bias it."
     needs = "Several completions of the same prompt, and a reward for each."
     chosen_when = "GRPO makes wrong answers longer and longer."
+    with_llms = (
+        "Suited as GRPO is. Without the division by the spread, prompts whose rewards differ more "
+        "weigh more."
+    )
 
     policies = ("action", "route", "text")
     normaliser = PER_LENGTH_LIMIT  # 1/(B L) Σ_i Σ_t

@@ -35,6 +35,11 @@ class Grpo(GroupAlgorithm[LlmGrpoSettings]):
         "when KL is used."
     )
     chosen_when = "Answers can be checked (mathematics, code, mazes) and memory is short."
+    with_llms = (
+        "Suited, and made for them: no value model. Its divisions have a price: prompts that are "
+        "nearly always or hardly ever solved weigh more, and long wrong answers lose less a token "
+        "(Liu et al. 2025)."
+    )
 
     policies = ("action", "route", "text")
     normaliser = PER_SEQUENCE  # 1/G Σ_i 1/|o_i| Σ_t

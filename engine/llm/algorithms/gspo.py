@@ -42,6 +42,10 @@ class Gspo(GroupAlgorithm[LlmGspoSettings]):
         "batch (epochs), or it is GRPO."
     )
     chosen_when = "GRPO grows unstable: answers are long, or the model is a mixture of experts."
+    with_llms = (
+        "Suited, above all to long answers and to mixtures of experts, where ratios of single "
+        "tokens swing. Within one pass over a batch it is GRPO."
+    )
 
     policies = ("route", "text")
     why_not = "an answer of an action policy is one move, whose whole ratio is that of GRPO"

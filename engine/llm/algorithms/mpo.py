@@ -69,6 +69,11 @@ class Mpo(LlmAlgorithm[LlmMpoSettings]):
     idea = "Policy iteration in soft steps: compute a better policy, then fit the model to it."
     needs = "Advantages for all actions of a state, such as running means of returns."
     chosen_when = "Moves are few and luck is large: gradients from samples are too noisy."
+    with_llms = (
+        "Not to free text, as it is here: it needs an advantage for every action of a state, and "
+        "after a given text few of 50,000 tokens are ever tried. It suits a choice between a few "
+        "moves."
+    )
 
     policies = ("action",)
     normaliser = PER_TOKEN

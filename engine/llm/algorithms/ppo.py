@@ -55,6 +55,10 @@ class Ppo(LlmAlgorithm[LlmPpoSettings]):
     idea = "Several careful steps on the same samples, judged token by token by a value model."
     needs = "Completions sampled from the model now, and a reward for each; a value head."
     chosen_when = "Rewards come along the way, and there is something to learn a value from."
+    with_llms = (
+        "Suited where it can be learned what half an answer is worth. With one reward at the end "
+        "the value model is slow to learn that, and takes memory; methods of groups do without."
+    )
 
     normaliser = PER_TOKEN  # E_t: all tokens alike
     ratio = TOKEN

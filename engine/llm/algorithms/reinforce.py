@@ -32,6 +32,11 @@ class Reinforce(LlmAlgorithm[LlmReinforceSettings]):
     idea = "Make whole completions that earned more than usual more likely."
     needs = "Completions sampled from the model now, and a reward for each; their mean as baseline."
     chosen_when = "The simplest thing that works is wanted; the reward comes once at the end."
+    with_llms = (
+        "Suited: answers and their rewards are all it needs. One baseline for the whole batch "
+        "lets easy prompts push up and hard ones down, which is noise; RLOO and GRPO compare "
+        "within a prompt."
+    )
     policies = ("action", "route", "text")
     normaliser = PER_EPISODE  # 1/B Σ_i Σ_t, which is log π of the whole answer
     ratio = TOKEN  # of which the metrics tell; the loss has none

@@ -30,6 +30,10 @@ class Rloo(GroupAlgorithm[LlmRlooSettings]):
     idea = "REINFORCE whose baseline for each completion is the mean of the others."
     needs = "Several completions of the same prompt, and a reward for each."
     chosen_when = "A baseline without bias and without a value model is wanted."
+    with_llms = (
+        "Suited: the other answers to a prompt give a baseline without bias and without a value "
+        "model. Every prompt must be answered several times."
+    )
 
     policies = ("action", "route", "text")
     normaliser = PER_EPISODE  # 1/B Σ_i Σ_t, which is log π of the whole answer

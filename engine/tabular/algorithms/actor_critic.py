@@ -122,6 +122,10 @@ class ActorCritic(OneStepActorCritic):
     idea = "A critic learns V, and its surprise tells the policy after every step what to change."
     needs = "Only its own steps."
     chosen_when = "Learning shall not wait for the end of an episode."
+    with_llms = (
+        "In PPO's form, with the critic as value head. One TD error alone would lean on that head "
+        "from the start, when it knows nothing."
+    )
     formula = "δ = r + γ V(s′) − V(s);   θ ← θ + α γᵗ δ ∇ln π(a|s);   V(s) ← V(s) + α_V δ"
     kernel = staticmethod(actor_critic)
 

@@ -114,6 +114,10 @@ class DoubleQLearning(QTableAlgorithm):
     idea = "Two tables check each other, so that a lucky draw is not mistaken for value."
     needs = "Only its own steps, from any policy that tries everything."
     chosen_when = "Rewards are noisy and there are many actions to choose the largest from."
+    with_llms = (
+        "Not as tables: hardly any text comes twice. Of all methods a maximum over 50,000 tokens "
+        "would need its remedy most; with networks it is double DQN."
+    )
     kernel = staticmethod(double_q_learning)
 
     def make_tables(self, settings: TemporalDifferenceSettings, size: Size) -> Any:

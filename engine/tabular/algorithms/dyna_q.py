@@ -141,6 +141,10 @@ class DynaQ(ModelLearner):
     idea = "Learns a model while it learns values, and replays remembered moves between real ones."
     needs = "A model it can learn: moves that lead to the same place every time."
     chosen_when = "Real steps are dear and computing is cheap."
+    with_llms = (
+        "Not for text alone: where a token leads is known, it stands behind the text. What is "
+        "unknown is the reward, and a reward model is the model worth learning."
+    )
     kernel = staticmethod(dyna_q)
 
     def make_tables(self, settings: Any, size: Size) -> DynaTables:

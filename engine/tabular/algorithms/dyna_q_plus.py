@@ -162,6 +162,10 @@ class DynaQPlus(ModelLearner):
     idea = "In planning, a move pays more the longer it was not tried: curiosity that never ends."
     needs = "A model it can learn, and a world worth checking again."
     chosen_when = "The world may change, above all for the better."
+    with_llms = (
+        "Not for text alone: where a token leads never changes. And its bonus needs a count for "
+        "each text and token, of which hardly any comes twice."
+    )
     kernel = staticmethod(dyna_q_plus)
 
     def make_tables(self, settings: Any, size: Size) -> DynaPlusTables:

@@ -137,6 +137,10 @@ class ExpectedSarsa(QTableAlgorithm):
     idea = "Like SARSA, but averages over the moves it might make next instead of drawing one."
     needs = "Only its own steps."
     chosen_when = "SARSA's caution is wanted with less noise, or with a large step size."
+    with_llms = (
+        "Not as a table: hardly any text comes twice. And each target would add up the values of "
+        "a whole vocabulary."
+    )
     kernel = staticmethod(expected_sarsa)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

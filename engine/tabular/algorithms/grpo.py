@@ -380,6 +380,10 @@ class GRPO(PolicyAlgorithm):
     idea = "Plays a group from one start and compares: the mean of the group replaces V."
     needs = "Starting again from the same state, and returns that differ."
     chosen_when = "Whole answers are scored, as for LLMs, and no value model shall be trained."
+    with_llms = (
+        "Suited, and made for them: answers to one prompt are compared with each other, so no "
+        "value model is needed."
+    )
     formula = (
         "maximise  1/G Σᵢ 1/|oᵢ| Σₜ [ min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ) − β k(π, π_ref) ],   "
         "Âᵢ = (Gᵢ − mean G) / std G"

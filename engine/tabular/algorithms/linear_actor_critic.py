@@ -268,6 +268,11 @@ class LinearActorCritic(OneStepActorCritic):
     idea = "Policy and critic are sums of weights of features that many cells share."
     needs = "Features in which a good policy can be said; what they share can also be forgotten."
     chosen_when = "Maps change and one policy shall serve all of them, old ones too (the anchor)."
+    with_llms = (
+        "Not as it stands: weights on given features cannot read. The last layer of a language "
+        "model is such a softmax, on features that the layers below have learned; and the anchor "
+        "is kin to the KL to a reference policy."
+    )
     formula = (
         "δ = r + γ v̂(s′) − v̂(s);   θ ← θ + α γᵗ δ ∇ln π(a|s,θ) − α β ∇KL(π_anchor ‖ π);   "
         "w ← w + α_V δ x(s)"

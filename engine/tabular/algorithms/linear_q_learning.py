@@ -199,6 +199,10 @@ class LinearQLearning(QTableAlgorithm):
     idea = "Values are sums of weights of features: what is learned in one cell counts in others."
     needs = "Features in which the values are near a sum. Deadly triad: its weights can diverge."
     chosen_when = "There are too many observations to visit each of them often."
+    with_llms = (
+        "Not suited: somebody would have to name the features of a good text, and finding them is "
+        "what the network is for. Its target also takes a maximum over the whole vocabulary."
+    )
     kernel = staticmethod(linear_q_learning)
 
     def check(self, preset: Preset) -> None:

@@ -175,6 +175,10 @@ class MonteCarlo(QTableAlgorithm):
     idea = "Plays an episode to its end and averages the returns that followed each move."
     needs = "Episodes that end, and many of them: returns are noisy."
     chosen_when = "Estimates shall not rest on other estimates, or what is seen hides the state."
+    with_llms = (
+        "Not as a table: hardly any text comes twice. Its target is kept: REINFORCE, RLOO and "
+        "GRPO too learn from the return that really followed."
+    )
     kernel = staticmethod(monte_carlo)
 
     def check(self, preset: Preset) -> None:

@@ -159,6 +159,10 @@ class NStepSarsa(QTableAlgorithm):
     idea = "Waits for n rewards before it trusts its own estimate of the rest."
     needs = "Only its own steps, and memory for n of them."
     chosen_when = "Rewards are rare, and whole episodes are too long to wait for."
+    with_llms = (
+        "Not as a table: hardly any text comes twice. PPO's advantages (GAE) mix n-step targets "
+        "of all lengths."
+    )
     kernel = staticmethod(n_step_sarsa)
 
     def check(self, preset: Preset) -> None:

@@ -171,6 +171,10 @@ class PolicyIteration(PlanningAlgorithm):
     idea = "Evaluates a whole policy, then makes it greedy on its own values: a few rounds suffice."
     needs = "The rules: every probability and reward."
     chosen_when = "The rules are known, and exact answers are wanted after few improvements."
+    with_llms = (
+        "Not as it stands, for its sweeps visit every state. Its two halves live on in MPO: work "
+        "out a better policy, then fit the model to it."
+    )
     kernel = staticmethod(policy_iteration)
 
     def make_tables(self, states: int, actions: int) -> PolicyTables:

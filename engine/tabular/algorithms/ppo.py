@@ -335,6 +335,10 @@ class PPO(PolicyAlgorithm):
     idea = "Goes over the same steps several times, and clips what would move the policy too far."
     needs = "Batches of its own steps, and a learned V."
     chosen_when = "A robust default is wanted; for LLMs where a value model can be afforded."
+    with_llms = (
+        "Suited, and long the usual choice for learning from human feedback. It needs a value "
+        "head, which takes memory and has to be learned first."
+    )
     formula = "maximise  min( ρ Â, clip(ρ, 1−ε, 1+ε) Â ) + c₂ H(π),   ρ = π(a|s) / π_old(a|s)"
     figure_names = (
         *("entropy", "clip_fraction", "approx_kl", "policy_gradient_norm", "value_loss"),

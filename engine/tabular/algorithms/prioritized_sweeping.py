@@ -219,6 +219,10 @@ class PrioritizedSweeping(ModelLearner):
     idea = "Works backwards from what has just changed, the largest error first."
     needs = "A model it can learn: moves that lead to the same place every time."
     chosen_when = "Real steps and computing both cost, and changes are rare or local."
+    with_llms = (
+        "Not for text alone: it works back to all that leads to a state, and to a text leads only "
+        "one, the same without its last token. A return says as much at once."
+    )
     kernel = staticmethod(prioritized_sweeping)
 
     def check(self, preset: Preset) -> None:

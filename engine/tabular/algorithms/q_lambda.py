@@ -106,6 +106,10 @@ class QLambda(TraceAlgorithm):
     idea = "Passes each surprise back along the greedy moves that led to it."
     needs = "Only its own steps, most of them greedy: exploring cuts the traces."
     chosen_when = "Rewards are rare, and the greedy policy is what matters."
+    with_llms = (
+        "Not as a table: hardly any text comes twice. And each token that is not the greedy one "
+        "cuts the traces; sampled answers have many."
+    )
     kernel = staticmethod(q_lambda)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

@@ -75,6 +75,10 @@ class QLearning(QTableAlgorithm):
     idea = "Learns about the best moves whatever it does: its target takes the best next action."
     needs = "Only its own steps, from any policy that tries everything."
     chosen_when = "A first method is wanted, and mistakes while learning cost nothing."
+    with_llms = (
+        "Not as a table: hardly any text comes twice, and a reward at the end moves back by one "
+        "token at each visit. With a network in place of the table it is DQN."
+    )
     settings = QLearningSettings
     source = "Sutton & Barto, section 6.5, equation 6.8"
     policy_type = "off-policy"

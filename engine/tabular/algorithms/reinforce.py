@@ -197,6 +197,10 @@ class Reinforce(PolicyAlgorithm):
     idea = "Plays an episode, then makes likelier what was followed by a good return."
     needs = "Episodes that end, and many of them: returns are noisy."
     chosen_when = "The simplest policy gradient is wanted, or only whole episodes can be judged."
+    with_llms = (
+        "Suited: it needs samples, their returns and ∇ln π, which a network has for any text. "
+        "Nothing must come twice."
+    )
     formula = "θ ← θ + α γᵗ (Gₜ − b(s)) ∇ln π(a|s),   b(s) = V(s) with a baseline, else 0"
     figure_names = ("entropy", "policy_gradient_norm", "advantage_std", "value_loss")
     kernel = staticmethod(reinforce)

@@ -91,6 +91,11 @@ class Sarsa(QTableAlgorithm):
     idea = "Learns what its own policy is worth: its target takes the move it really makes next."
     needs = "Only its own steps."
     chosen_when = "Mistakes cost while learning: it keeps away from cliffs it could fall off."
+    with_llms = (
+        "Not as a table: hardly any text comes twice. Learning about the policy that writes is "
+        "kept: PPO's value head does so, with one value for a text in place of one for each next "
+        "token."
+    )
     settings = SarsaSettings
     source = "Sutton & Barto, section 6.4, equation 6.7"
     policy_type = "on-policy"

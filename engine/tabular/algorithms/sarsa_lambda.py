@@ -119,6 +119,10 @@ class SarsaLambda(TraceAlgorithm):
     idea = "Every surprise also teaches the steps that led to it, the latest ones most."
     needs = "Only its own steps, and a trace for each pair."
     chosen_when = "Rewards are rare or late, and learning shall happen at every step."
+    with_llms = (
+        "Not as a table: hardly any text comes twice. Its λ is kept in PPO's advantages (GAE), "
+        "worked out when the answer is complete and without traces."
+    )
     kernel = staticmethod(sarsa_lambda)
 
     def explain(self, step: Step, actions: Sequence[str] = ACTION_NAMES) -> Explanation:

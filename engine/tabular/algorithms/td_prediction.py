@@ -215,6 +215,10 @@ class TD0(MovingAlgorithm):
     idea = "Judges a policy instead of improving it: each guess learns from the next one."
     needs = "A policy to judge."
     chosen_when = "It shall be known what a policy is worth; it is the critic inside other methods."
+    with_llms = (
+        "Not alone, since it improves nothing, and not as a table. PPO's value head is its idea "
+        "with a network, and mostly with λ near 1."
+    )
     kernel = staticmethod(td_0)
 
     def check(self, preset: Preset) -> None:

@@ -60,6 +60,11 @@ class ValueIteration(PlanningAlgorithm):
     idea = "Makes the Bellman optimality equation an assignment, repeated until nothing changes."
     needs = "The rules: every probability and reward."
     chosen_when = "The rules are known, and the states are few enough to sweep."
+    with_llms = (
+        "Not suited: every sweep backs up every state, and of texts of 20 tokens alone there are "
+        "some 10⁹⁴. That a token is added to the text is known anyway; what is not known is the "
+        "reward."
+    )
     settings = ValueIterationSettings
     source = "Sutton & Barto, section 4.4, equation 4.10"
     target_policy = "greedy on V"

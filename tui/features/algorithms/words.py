@@ -28,8 +28,8 @@ def policy_words(entry: Entry) -> str:
 
 
 def llm_words(entry: Entry) -> str:
-    """What it has to do with language models."""
+    """What it has to do with language models: its relatives, and how well it suits them."""
     names = ", ".join(entry.relatives)
-    if entry.kind == "llm":
-        return f"comes from {names} for tables" if names else ""
-    return ". ".join(filter(None, (names, entry.with_llms))) or "not used there"
+    if names and entry.kind == "llm":
+        names = f"comes from {names} for tables"
+    return ". ".join(filter(None, (names, entry.with_llms)))

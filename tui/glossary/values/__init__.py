@@ -15,6 +15,7 @@ from tui.glossary.values import (
     maze,
     planning,
     policy_gradient,
+    post_training,
     preferences,
     rules,
     runs,
@@ -42,6 +43,7 @@ VALUES: dict[str, Value] = {
     **td_and_monte_carlo.VALUES,
     **language_models.VALUES,
     **preferences.VALUES,
+    **post_training.VALUES,
     **features.VALUES,
     **bandits.VALUES,
 }

@@ -143,10 +143,8 @@ def replay(snapshot: Snapshot) -> str | None:
     )
 
 
-def target_network(snapshot: Snapshot) -> str | None:
-    every = getattr(snapshot.preset.algorithm, "target_every", None)
-    if every is None:
-        return None
+def target_network(snapshot: Snapshot) -> str:
+    every = getattr(snapshot.preset.algorithm, "target_every", None) or 1
     return "none in this run" if every == 1 else f"made anew after every {every:,} updates"
 
 

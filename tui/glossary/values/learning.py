@@ -23,8 +23,10 @@ from tui.glossary.values.words import (
     shown_observation,
     shown_state,
 )
+from tui.kinds.llm_words import rank
 
 if TYPE_CHECKING:
+    from engine.learning.events import Step
     from tui.model.snapshot import Snapshot
 
 
@@ -173,9 +175,23 @@ def exploration(snapshot: Snapshot) -> str | None:
         return None
     if kinds.of(snapshot.preset).policy_given:
         return GIVEN
-    here = "this step was drawn at random" if step.explored else "this step was not"
-    seen = share(sum(s.explored for s in steps), len(steps))
-    return f"{here}; of the steps shown: {seen}"
+    seen = share(sum(explored(snapshot, s) for s in steps), len(steps))
+    here = "this step" if explored(snapshot, step) else "not this step"
+    return f"{here}; of the steps shown {seen} {explored_means(snapshot)}"
+
+
+def explored(snapshot: Snapshot, step: Step) -> bool:
+    """Whether a step is marked as exploring, as the log has it."""
+    return rank(step) > 1 if kinds.of(snapshot.preset).llm else step.explored
+
+
+def explored_means(snapshot: Snapshot) -> str:
+    """What the mark of an exploring step says in this run, by its rule of exploring."""
+    if isinstance(exploration_rule(snapshot), Softmax | UpperConfidenceBound):
+        return "took an action that did not look best"
+    if snapshot.algorithm.family == "policy":
+        return "took an action that was not the likeliest"
+    return "were drawn at random"
 
 
 def exploitation(snapshot: Snapshot) -> str | None:
@@ -184,7 +200,7 @@ def exploitation(snapshot: Snapshot) -> str | None:
         return None
     if kinds.of(snapshot.preset).policy_given:
         return GIVEN
-    here = "this step was not" if step.explored else "this step took a best action"
+    here = "not this step" if step.explored else "this step"
     seen = share(sum(not s.explored for s in steps), len(steps))
     return f"{here}; of the steps shown: {seen}"
 

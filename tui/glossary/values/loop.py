@@ -198,6 +198,31 @@ def policy(snapshot: Snapshot) -> str | None:
     return f"target policy at {here}: {per_action(snapshot, chances)}"
 
 
+def action_space(snapshot: Snapshot) -> str:
+    maze = snapshot.world.maze
+    names = ", ".join(maze.actions[:LONGEST_WAY])
+    more = ", …" if len(maze.actions) > LONGEST_WAY else ""
+    return f"{plural(snapshot.mdp.n_actions, 'action')}: {names}{more}"
+
+
+def reward_function(snapshot: Snapshot) -> str:
+    """What the rewards of a maze are made of; of other environments their range."""
+    if snapshot.world.maze.gymnasium is None:
+        pay = snapshot.world.maze.rewards
+        parts = [(name, getattr(pay, name)) for name in pay.__struct_fields__]
+        paid = ", ".join(f"{name} {number(amount)}" for name, amount in parts if amount)
+        return paid or "it pays nothing"
+    met = snapshot.mdp.reward[snapshot.mdp.probability > 0]
+    low, high = number(float(met.min())), number(float(met.max()))
+    return f"always {low}" if low == high else f"from {low} to {high} a step"
+
+
+def finite_horizon(snapshot: Snapshot) -> str:
+    gamma = number(snapshot.preset.algorithm.gamma)
+    steps = plural(snapshot.world.maze.max_steps, "step")
+    return f"episodes and figures: {steps}; values: no limit, γ = {gamma}"
+
+
 VALUES: dict[str, Value] = {
     "agent": agent,
     "environment": environment,
@@ -206,10 +231,12 @@ VALUES: dict[str, Value] = {
     "next-state": next_state,
     "observation": observation,
     "action": action_taken,
+    "action-space": action_space,
     "time-step": time_step,
     "episode": episode,
     "trajectory": trajectory,
     "reward": reward,
+    "reward-function": reward_function,
     "return": total_return,
     "return-to-go": return_to_go,
     "score": score,
@@ -218,6 +245,7 @@ VALUES: dict[str, Value] = {
     "terminated": terminated,
     "truncated": truncated,
     "horizon": horizon,
+    "finite-horizon": finite_horizon,
     "log-probability": log_probability,
     "policy": policy,
 }

@@ -64,8 +64,23 @@ def priority_queue(snapshot: Snapshot) -> str | None:
     )
 
 
+def policy_iteration(snapshot: Snapshot) -> str:
+    """How this run's algorithm takes turns between evaluation and improvement."""
+    told = snapshot.algorithm
+    if told.family == "prediction":
+        return f"half of it: {told.title} evaluates a policy and improves none"
+    if told.name == "policy-iteration":
+        return "evaluation until it has settled or is capped, then improvement everywhere"
+    if told.name == "value-iteration":
+        return "one backup of each state does both"
+    if told.family == "value":
+        return f"at every {told.update_name}: values are moved, and the agent acts on them"
+    return f"{told.title} changes the policy itself; values, if it has any, only judge"
+
+
 VALUES: dict[str, Value] = {
     "policy-iteration": used("policy-iteration"),
+    "generalized-policy-iteration": policy_iteration,
     "policy-evaluation": policy_evaluation,
     "policy-improvement": policy_improvement,
     "dyna-q": used("dyna-q"),

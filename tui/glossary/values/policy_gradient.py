@@ -11,6 +11,7 @@ from tui.glossary.values.learning import described, used
 from tui.glossary.values.words import (
     Value,
     action,
+    figure,
     latest,
     number,
     per_action,
@@ -132,8 +133,25 @@ def where(pull: KlPull) -> str:
     return "this run" if pull.place == "reward" else "not in this run: its KL is in the loss"
 
 
+def policy_optimization(snapshot: Snapshot) -> str:
+    title = snapshot.algorithm.title
+    if kinds.of(snapshot.preset).learns_policy:
+        return f"this run: {title}"
+    return f"not in this run: {title} does not learn a policy's own parameters"
+
+
+def objective(snapshot: Snapshot) -> str | None:
+    known = figure(snapshot, "expected_return")
+    return None if known is None else f"{known}, within max_steps"
+
+
 VALUES: dict[str, Value] = {
     "policy-gradient": policy_gradient,
+    "objective": objective,
+    "policy-optimization": policy_optimization,
+    "trust-region": either(
+        setting("clip", "clip ε = {}"), curve("approx_kl", "KL to the old policy {}")
+    ),
     "logits": logits,
     "reinforce": used("reinforce"),
     "baseline": baseline,

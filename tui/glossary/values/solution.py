@@ -15,6 +15,7 @@ from tui.glossary.values.words import (
     per_action,
     place,
     plural,
+    share,
     shown_observation,
     shown_state,
 )
@@ -137,9 +138,19 @@ def model(snapshot: Snapshot) -> str:
     return f"{snapshot.algorithm.title} is {kind}"
 
 
+def stochastic_policy(snapshot: Snapshot) -> str | None:
+    """In how many of the observations that can be met the target policy takes one action surely."""
+    if snapshot.policy is None:
+        return None
+    seen = np.unique(snapshot.mdp.observation[snapshot.optimum.reachable])
+    sure = int((snapshot.policy.target[seen].max(axis=1) >= 1 - 1e-9).sum())
+    return f"the target policy is certain of its action in {share(sure, seen.size)} observations"
+
+
 VALUES: dict[str, Value] = {
     "mdp": mdp,
     "transition-probability": transition,
+    "stochastic-policy": stochastic_policy,
     "state-value": state_value,
     "action-value": action_value,
     "advantage": advantage,

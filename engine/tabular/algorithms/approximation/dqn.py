@@ -277,7 +277,7 @@ class Dqn(QTableAlgorithm):
     chosen_when = "Observations are too many for a table, actions are few, and moves may be reused."
     with_llms = (
         "Seldom used: its target takes a maximum over the whole vocabulary at each token, and "
-        "carries one reward back through hundreds of one-step targets"
+        "carries one reward back through hundreds of one-step targets."
     )
     can_diverge = True
     kernel = staticmethod(dqn)

@@ -77,7 +77,7 @@ class LinearPrediction(MovingAlgorithm):
     can_diverge = True
     with_llms = (
         "Not used alone, since it improves nothing; PPO's value head is its idea with a network "
-        "for the features"
+        "for the features."
     )
 
     def check(self, preset: Preset) -> None:

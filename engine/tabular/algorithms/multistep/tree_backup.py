@@ -229,7 +229,7 @@ class TreeBackup(QTableAlgorithm):
     )
     with_llms = (
         "Not suited: at every step it sums over the values of all actions, for text those of a "
-        "whole vocabulary; and of a deterministic target policy little of the return is left"
+        "whole vocabulary; and of a deterministic target policy little of the return is left."
     )
     kernel = staticmethod(tree_backup)
 
