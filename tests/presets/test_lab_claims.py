@@ -10,6 +10,7 @@ import re
 
 import pytest
 from claim_tools import run
+from lesson_tools import says
 
 from engine.config.shipped import CHALLENGE_FILE
 from engine.experiments.lab.challenge import Challenge, challenge_names, load_challenge
@@ -22,6 +23,13 @@ OTHER_SEED = 77
 """None of those with which the challenges' comments say they were measured."""
 HACKED = ["reward-bonus"]
 """Presets whose rewards ask for something else than the prize, which a note must say, once."""
+
+EXPONENTS = {
+    "curse-table": (1.9, "k is near 1.9"),
+    "curse-features": (0.6, "With features k is near 0.6"),
+    "curse-keys": (0.5, "about the square root of the number of states"),
+}
+"""By which power steps grow, as the lesson says it."""
 
 
 def comments(challenge: Challenge) -> str:
@@ -46,6 +54,11 @@ def test_a_challenge_keeps_its_claims_on_another_seed(name: str) -> None:
     assert result.compared or result.grown_compared
     assert [claim for claim in result.claims if not claim.kept] == []
     assert [run for run in result.runs if not run.kept] == []
+    for grown in result.grown:
+        if grown.claim.preset in EXPONENTS:
+            said, words = EXPONENTS[grown.claim.preset]
+            says(name, words)
+            assert abs(grown.found.value - said) < 0.15
     for job in jobs:
         preset, _ = job.task
         expected = ["reward-design"] if preset in HACKED else []

@@ -345,3 +345,9 @@ def test_the_pages_about_language_models() -> None:
     assert presets.load("scripted-reward").text.pairs == 8  # type: ignore[attr-defined,union-attr]
     says("you-are-the-reward", "The rule answers eight pairs")
     assert "93 MB" in text_of(harder)
+
+
+def test_the_sentences_of_an_update() -> None:
+    says("you-are-the-reward", "two dozen sentences an update")
+    settings = presets.load("you-are-the-reward").algorithm
+    assert settings.episodes == 24  # type: ignore[attr-defined]
