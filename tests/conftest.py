@@ -99,7 +99,7 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session", autouse=True)
 def forked() -> Iterator[None]:
     """The engine's processes start without importing torch again, see `forked_processes`."""
-    forks = Forks()
+    forks = Forks(child.environment())
 
     def start(command: list[str], **options: Any) -> Any:
         return forks.start(command, child.environment(), **options)

@@ -15,6 +15,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import time
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.reduction import DupFd
@@ -25,38 +26,36 @@ IMPORTED = [
     "pytest", "numba", "torch", "peft", "transformers.models.llama.modeling_llama",
     "engine.factory", "engine.runs.session", "engine.llm.evaluation.answers",
 ]  # fmt: skip
-READ_AT_IMPORT = ("CUDA", "HF_", "LD_", "MKL", "NUMBA", "OMP", "PYTHON", "TORCH", "TRANSFORMERS")
+READ_AT_IMPORT = ("CUDA", "HF_", "LD_", "MKL", "NUMBA", "OMP", "PYTHON", "TORCH_", "TRANSFORMERS")
 """Variables that are looked at by imports: where they differ, a fork would be another process."""
-
-
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Where one of them is, torch may have looked at a GPU when it was forked, and CUDA forks badly."""
 TESTS = Path(__file__).parent
 
 
 class Forks:
     """Starts the engine's processes; the one that is forked is started when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._imports = _looked_at(environment)
         self._context: ForkServerContext | None = None
-        self._environment: dict[str, str] = {}
 
     def start(
         self, command: list[str], environment: dict[str, str], **options: Any
     ) -> Forked | subprocess.Popen[bytes]:
         """As `subprocess.Popen`, which it is where a fork would not be the same."""
+        same = command[:2] == [sys.executable, "-P"] and _looked_at(environment) == self._imports
+        if not same or any(Path(device).exists() for device in GPU_DEVICES):
+            return subprocess.Popen(command, env=environment, **options)
         if self._context is None:
             self._context = multiprocessing.get_context("forkserver")
             self._context.set_forkserver_preload(IMPORTED)
-            self._environment = environment
             with contextlib.chdir(TESTS):  # not where a test may have put modules of its own
                 forkserver.ensure_running()
-        if command[:2] != [sys.executable, "-P"] or _imports(environment) != _imports(
-            self._environment
-        ):
-            return subprocess.Popen(command, env=environment, **options)
         return Forked(self._context, command, environment, **options)
 
 
-def _imports(environment: dict[str, str]) -> dict[str, str]:
+def _looked_at(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
 
 
@@ -160,6 +159,7 @@ def _become(
     sys.path[:] = [path for path in sys.path if TESTS not in (Path(path), *Path(path).parents)]
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     name, arguments = program[0], program[1:]
     if name == "-m":
         sys.argv = arguments

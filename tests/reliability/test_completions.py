@@ -105,7 +105,7 @@ def test_any_tokens_are_a_route() -> None:
         tokens = [int(token) for token in rng.integers(0, 380, rng.integers(1, 24))]
         log_probs = [-0.5] * len(tokens)
         route = writer._walked((0, 0), tokens, log_probs, end not in tokens, {}, rng)
-        member = _member(writer, route, 0.5)
+        member = _member(writer, route, route.total, 0.5)
         assert len(member.tokens) == len(tokens) and math.isfinite(route.total)
         assert len(move_log_probs(writer, route)) == len(route.made)
         recorded = decode(encode(_group(member)))

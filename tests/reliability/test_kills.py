@@ -60,5 +60,5 @@ def test_a_language_model(tiny_model: Callable[[str], Path], tmp_path: Path) -> 
     dice, left = random.Random(0), count(1, 50)
     while left > 0:
         with launched(preset, tmp_path) as reader:
-            left -= kill_at_random(reader, dice, 10.0, None, left)
+            left -= kill_at_random(reader, dice, 1.0, None, left)
             assert_same_llm_runs(reader.path, sound)

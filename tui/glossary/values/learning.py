@@ -189,7 +189,7 @@ def explored_means(snapshot: Snapshot) -> str:
     """What the mark of an exploring step says in this run, by its rule of exploring."""
     if isinstance(exploration_rule(snapshot), Softmax | UpperConfidenceBound):
         return "took an action that did not look best"
-    if snapshot.algorithm.family == "policy":
+    if kinds.of(snapshot.preset).learns_policy:
         return "took an action that was not the likeliest"
     return "were drawn at random"
 
