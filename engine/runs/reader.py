@@ -199,8 +199,11 @@ class RunReader:
         head = self.head()
         with self._snapshot():
             found = outcome.final(self._db, head, self._file)
-        rules = [rule for world in self.worlds()[:1] if (rule := world.maze.success_rule)]
-        return {**found, **({"success_rule": rules[0]} if rules else {})}
+        row = self._first("SELECT payload FROM worlds ORDER BY id LIMIT 1")
+        world = self._event(World, "worlds", row)
+        if world is not None and world.maze.success_rule:
+            found["success_rule"] = world.maze.success_rule
+        return found
 
     def per_agent(self) -> dict[str, Floats]:
         """The last value of each figure for each of the N agents: float64 [N] by name, NaN where

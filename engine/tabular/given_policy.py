@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 
 from engine.config.preset import Preset
 from engine.core.arrays import Array
@@ -15,6 +16,9 @@ from engine.env.build_mdp import build_mdps
 from engine.env.mdp import MDP, reachable
 from engine.exact.evaluate import state_values
 from engine.exact.solve import solve
+
+GivenPolicy = Literal["random", "optimal"] | dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]]
+"""How a preset says one."""
 
 
 def given_policy(

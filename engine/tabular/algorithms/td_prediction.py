@@ -29,7 +29,7 @@ from engine.core.errors import UserError
 from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation, pay_of
 from engine.learning.events import Step
-from engine.tabular.given_policy import check_prediction
+from engine.tabular.given_policy import GivenPolicy, check_prediction
 from engine.tabular.kernels.behaviour import ONE_OVER_N, encode_schedule, scheduled, step_size
 from engine.tabular.kernels.eligibility import fade, mark
 from engine.tabular.kernels.environment import (
@@ -44,8 +44,8 @@ from engine.tabular.kernels.environment import (
     move,
 )
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
+from engine.tabular.kernels.policy_table import drawn_action
 from engine.tabular.kernels.returns import check_kept_steps, compute_returns, explain_waiting
-from engine.tabular.kernels.rng import uniform
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_update
 
 
@@ -53,7 +53,7 @@ class TD0Settings(MovingSettings, frozen=True, kw_only=True, tag="td-0"):
     """TD(0): learns what a given policy is worth, without improving it."""
 
     policy: Annotated[
-        Literal["random", "optimal"] | dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]],
+        GivenPolicy,
         Meta(
             description="the policy that is followed and judged: random, optimal (of the first "
             "map), or the chance of each action, such as {left = 0.5, right = 0.5}"
@@ -107,20 +107,6 @@ class ValueHyperparameters(NamedTuple):
     gamma: float
     alpha: Array  # [4], see behaviour.encode_schedule
     decay: float  # λ; below 0 without traces
-
-
-@kernel
-def drawn_action(chances: Array, random: Array) -> int:
-    """An action drawn from π(·|o) [A]; never one without a chance."""
-    left = uniform(random)
-    last = 0
-    for a in range(chances.size):
-        if chances[a] > 0.0:
-            left -= chances[a]
-            last = a
-            if left < 0.0:
-                break
-    return last
 
 
 @kernel

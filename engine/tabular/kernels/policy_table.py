@@ -89,6 +89,20 @@ def draw_action(chances: Array, random: Array) -> tuple[int, bool]:
 
 
 @kernel
+def drawn_action(chances: Array, random: Array) -> int:
+    """An action drawn from π(·|o) [A]; never one without a chance."""
+    left = uniform(random)
+    last = 0
+    for a in range(chances.size):
+        if chances[a] > 0.0:
+            left -= chances[a]
+            last = a
+            if left < 0.0:
+                break
+    return last
+
+
+@kernel
 def score(chances: Array, action: int, gradient: Array) -> None:
     """∇ ln π(a|s) [A] by the logits of that row: 1[b=a] − π(b|s). S&B 13.9."""
     for b in range(chances.size):

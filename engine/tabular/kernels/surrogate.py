@@ -58,16 +58,6 @@ def k3(log_ratio: float) -> float:
     return math.exp(log_ratio) - 1.0 - log_ratio
 
 
-@kernel
-def add_k3_gradient(
-    chances: Array, action: int, log_ratio: float, scale: float, out: Array
-) -> None:
-    """Add scale · ∂k3/∂θ [A], where `log_ratio` is ln π_ref(a|s) − ln π(a|s)."""
-    push = scale * (1.0 - math.exp(log_ratio))
-    for b in range(chances.size):
-        out[b] += push * ((1.0 if b == action else 0.0) - chances[b])
-
-
 K1, K2, K3, EXACT = range(4)
 """The estimators of KL(π‖π_ref), as `KlEstimator` orders them."""
 
@@ -107,10 +97,12 @@ def add_kl_gradient(
             out[b] += scale * chances[b] * further
         return
     away = log_chance(reference, action) - log_chance(theta, action)
-    if estimator == K3:
-        add_k3_gradient(chances, action, away, scale, out)
-        return
-    push = scale if estimator == K1 else -scale * away
+    if estimator == K1:
+        push = scale
+    elif estimator == K2:
+        push = -scale * away
+    else:
+        push = scale * (1.0 - math.exp(away))
     for b in range(chances.size):
         out[b] += push * ((1.0 if b == action else 0.0) - chances[b])
 

@@ -5,7 +5,7 @@ v̂(s,w) = wᵀx(s). N agents, O observations, A actions, F features, M of them 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
@@ -13,7 +13,6 @@ from msgspec import Meta
 from engine.config.algorithm import TUNABLE, MovingSettings, TableStepSize
 from engine.config.preset import Preset
 from engine.core.arrays import Array
-from engine.core.compiling import kernel
 from engine.tabular.algorithms.approximation.vectors import (
     AnyFeatures,
     FeatureVectors,
@@ -21,14 +20,11 @@ from engine.tabular.algorithms.approximation.vectors import (
     make_vectors,
     values_of,
 )
-from engine.tabular.given_policy import check_prediction
+from engine.tabular.given_policy import GivenPolicy, check_prediction
 from engine.tabular.kernels import features as described
 from engine.tabular.kernels.behaviour import scheduled
 from engine.tabular.kernels.experience import MovingAlgorithm, Size
 from engine.tabular.kernels.features import TileSize, Tilings
-from engine.tabular.kernels.rng import uniform
-
-GivenPolicy = Literal["random", "optimal"] | dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]]
 
 
 class LinearPredictionSettings(MovingSettings, frozen=True, kw_only=True):
@@ -53,20 +49,6 @@ class LinearPredictionSettings(MovingSettings, frozen=True, kw_only=True):
         ),
     ] = 0.1
     initial_value: Annotated[float, Meta(description="V at the start")] = 0.0
-
-
-@kernel
-def drawn_action(chances: Array, random: Array) -> int:
-    """An action drawn from π(·|o) [A]; never one without a chance."""
-    left = uniform(random)
-    last = 0
-    for a in range(chances.size):
-        if chances[a] > 0.0:
-            left -= chances[a]
-            last = a
-            if left < 0.0:
-                break
-    return last
 
 
 class LinearPrediction(MovingAlgorithm):

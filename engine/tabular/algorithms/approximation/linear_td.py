@@ -32,13 +32,11 @@ from engine.env.maze import ACTION_NAMES
 from engine.learning.algorithm import Explanation, pay_of
 from engine.learning.events import Step
 from engine.tabular.algorithms.approximation.linear_prediction import (
-    GivenPolicy,
     LinearPrediction,
     LinearPredictionSettings,
-    drawn_action,
 )
 from engine.tabular.algorithms.approximation.vectors import add, square, value_of
-from engine.tabular.given_policy import check_coverage
+from engine.tabular.given_policy import GivenPolicy, check_coverage
 from engine.tabular.kernels.behaviour import encode_schedule, scheduled
 from engine.tabular.kernels.environment import (
     TERMINAL,
@@ -52,6 +50,7 @@ from engine.tabular.kernels.environment import (
 )
 from engine.tabular.kernels.experience import Size
 from engine.tabular.kernels.features import LARGEST
+from engine.tabular.kernels.policy_table import drawn_action
 from engine.tabular.kernels.trace import WATCHED, Trace, note
 
 
@@ -85,7 +84,6 @@ class LinearTdTables(NamedTuple):
     worth: Array  # [1,O,M] float64
     behaviour: Array  # [N,O,A] float64: b, which is followed; filled in by the learner
     still: Array  # [N,F] float64: w⁻, the copy that targets are taken from
-    since: Array  # [N] int64: updates since it was made
 
 
 class LinearTdHyperparameters(NamedTuple):
@@ -140,12 +138,10 @@ def linear_td(
             if -LARGEST < error < LARGEST:
                 add(on, x, w, alpha * rho * error)  # w ← w + α ρ [R + γ v̂(S',w⁻) − v̂(S,w)] x
             agents.updates[i] += 1
-            tables.since[i] += 1
-            if tables.since[i] >= hyperparameters.target_every:
-                tables.since[i] = 0
-                if hyperparameters.target_every > 1:
-                    for f in range(w.size):
-                        still[f] = w[f]
+            every = hyperparameters.target_every
+            if every > 1 and agents.updates[i] % every == 0:
+                for f in range(w.size):
+                    still[f] = w[f]
             finish_step(env, agents, i, landing, r, flags, False, error, gamma)
 
 
@@ -177,7 +173,6 @@ class LinearTd(LinearPrediction):
             **fields,
             behaviour=np.zeros(size.table),
             still=np.repeat(x.first[None], size.agents, axis=0),
-            since=np.zeros(size.agents, np.int64),
         )
 
     def make_hyperparameters(self, settings: Any) -> LinearTdHyperparameters:

@@ -27,7 +27,6 @@ from engine.learning.events import Step
 from engine.tabular.algorithms.approximation.linear_prediction import (
     LinearPrediction,
     LinearPredictionSettings,
-    drawn_action,
 )
 from engine.tabular.algorithms.approximation.vectors import add, square, value_of
 from engine.tabular.kernels.behaviour import encode_schedule, scheduled
@@ -43,6 +42,7 @@ from engine.tabular.kernels.environment import (
 )
 from engine.tabular.kernels.experience import Size
 from engine.tabular.kernels.features import LARGEST
+from engine.tabular.kernels.policy_table import drawn_action
 from engine.tabular.kernels.trace import WATCHED, Trace, note
 
 

@@ -42,7 +42,6 @@ from engine.tabular.algorithms.importance_sampling.weights import (
     ratio_words,
 )
 from engine.tabular.kernels.behaviour import (
-    EPSILON_GREEDY,
     LEVEL_NAMES,
     chance_of,
     choose,
@@ -226,7 +225,7 @@ class OffPolicyMonteCarlo(QTableAlgorithm):
             gamma=settings.gamma,
             exploration=encode_exploration(settings.exploration),
             weighted=settings.weighting == "weighted",
-            greedy=np.array([0.0, 0.0, 0.0, 1.0, EPSILON_GREEDY]),
+            greedy=encode_exploration(EpsilonGreedy(start=0.0)),
         )
 
     def hyperparameter_metrics(self, hyperparameters: Any, step: int) -> dict[str, float]:

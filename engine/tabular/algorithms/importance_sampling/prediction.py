@@ -35,7 +35,7 @@ from engine.tabular.algorithms.importance_sampling.weights import (
     ratio_numbers,
     ratio_words,
 )
-from engine.tabular.given_policy import check_coverage, check_prediction
+from engine.tabular.given_policy import GivenPolicy, check_coverage, check_prediction
 from engine.tabular.kernels.environment import (
     TERMINAL,
     Agents,
@@ -51,8 +51,6 @@ from engine.tabular.kernels.experience import MovingAlgorithm, Size
 from engine.tabular.kernels.policy_table import draw_action
 from engine.tabular.kernels.returns import check_kept_steps, compute_returns
 from engine.tabular.kernels.trace import WATCHED, Trace, note, note_ratio, note_update
-
-GivenPolicy = Literal["random", "optimal"] | dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]]
 
 
 class OffPolicyPredictionSettings(
