@@ -13,6 +13,7 @@ from msgspec import Meta
 from engine.config.algorithm import TUNABLE, AlgorithmSettings, KlEstimator, KlPlace, Schedule
 
 Credit = Literal["episode", "state"]
+RolloutCorrection = Literal["none", "token", "sequence"]
 TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
 """Most tokens of one forward pass by default. What is fastest depends on the device: attention over
 long rows costs a CPU more than it saves."""
@@ -194,6 +195,17 @@ class LlmSettings(AlgorithmSettings, frozen=True, kw_only=True):
             "differentiates it; reward takes it off what each move or token is paid"
         ),
     ] = "loss"
+    rollout_correction: Annotated[
+        RolloutCorrection,
+        Meta(
+            description="route and text policies: truncated importance weights for the difference "
+            "between sampler and training pass (training-inference mismatch), one for each token, "
+            "or one for the whole completion (sequence)"
+        ),
+    ] = "none"
+    rollout_cap: Annotated[
+        float, Meta(gt=0.0, description="C: largest weight of rollout_correction")
+    ] = 2.0
     max_grad_norm: Annotated[
         float, Meta(gt=0.0, description="gradients longer than this are shortened to it")
     ] = 1.0

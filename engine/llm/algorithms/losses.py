@@ -51,12 +51,13 @@ class TokenBatch(NamedTuple):
     """Completions, rows of a batch or of a micro-batch."""
 
     log_p: Tensor  # [B, T] log π of the tokens, at the sampling temperature; has the gradient
-    log_p_old: Tensor  # [B, T] the same when they were sampled
+    log_p_old: Tensor  # [B, T] the same before the first step of the update
     advantages: Tensor  # [B] or [B, T]
     mask: Tensor  # [B, T] 1 where a token of the completion stands
     weights: Tensor  # [B] what each token of the row weighs: a normaliser's, of the whole batch
     log_p_ref: Tensor | None = None  # [B, T] under the reference policy
     entropy: Tensor | None = None  # [B, T] of each token's distribution, with gradient
+    correction: Tensor | None = None  # [B, T] weights of the surrogate: see `rollout_correction`
 
 
 class TableBatch(NamedTuple):
@@ -112,7 +113,8 @@ def token_loss(
     entropy: float = 0.0,
     estimator: KlEstimator = "k3",
 ) -> Loss:
-    """− Σ_i w_i Σ_t [ surrogate(ρ, A, log π) − kl · k + entropy · H ], k by `kl_estimate`.
+    """− Σ_i w_i Σ_t [ c surrogate(ρ, A, log π) − kl · k + entropy · H ], k by `kl_estimate`, c the
+    rollout correction or 1.
 
     The surrogate of a completion that is one action (`Ratio.one_action`) is one term, w_i times it.
     """
@@ -125,6 +127,8 @@ def token_loss(
     moved = torch.where(used, batch.log_p - batch.log_p_old, 0.0)
     rho = ratio(moved, used)
     terms = weight * surrogate.gain(rho, log_p, advantage)
+    if batch.correction is not None:
+        terms = terms * torch.where(used, batch.correction.detach(), 0.0)
     if ratio.one_action:  # one term, spread over its tokens so that all sums look alike
         terms = terms / used.sum(1, keepdim=True).clamp(min=1)
     loss = -terms.sum()

@@ -167,8 +167,8 @@ B = TypeVar("B", bound=Batch)
 class Objective(ABC, Generic[B]):
     """What one update minimises, cut into micro-batches at will.
 
-    All weights, advantages and old log-probabilities come from the whole batch beforehand; the loss
-    of a part is its share of the batch's, so the shares add up.
+    All weights and advantages come from the whole batch beforehand; the loss of a part is its share
+    of the batch's, so the shares add up. All parts are gone through once before the first step.
     """
 
     batch: B | None

@@ -1,15 +1,16 @@
 """What an update of a policy that writes minimises, cut into micro-batches at will.
 
-All weights, advantages and old log-probabilities come from the whole batch beforehand; the loss of
-some completions is their share of the batch's, so the shares add up. Shapes: `B` completions, `T`
-tokens of the longest one.
+All weights and advantages come from the whole batch beforehand; the loss of some completions is
+their share of the batch's, so the shares add up. The old log-probabilities are what the first pass
+itself computes: no step has been made by then, and sampler and training pass differ in 16 bits
+(`algorithms.rollout_correction`). Shapes: `B` completions, `T` tokens of the longest one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from engine.llm.algorithms.losses import (
     metrics,
     value_loss,
 )
+from engine.llm.algorithms.rollout_correction import mismatch_metrics, truncated_weights
 from engine.llm.forward.completion_policy import CompletionPolicy, CompletionScores
 from engine.llm.forward.packing import Tokens, TokenTree
 from engine.llm.forward.value_head import ValueHead
@@ -51,7 +53,7 @@ class Completion(Protocol):
 
     @property
     def log_probs(self) -> tuple[float, ...]:
-        """log π of each token at the sampling temperature, when it was drawn."""
+        """log π of each token at the sampling temperature, as the sampler said."""
 
 
 class CompletionBatch(Batch, Protocol):
@@ -76,21 +78,18 @@ def mask_of(completions: Sequence[Completion]) -> Tensor:
     return torch.arange(int(lengths.max())) < lengths[:, None]
 
 
-def log_probs_of(completions: Sequence[Completion]) -> Tensor:
-    """[B, T] log π of the tokens when they were drawn, 0 behind the ends."""
+def sampler_log_probs(completions: Sequence[Completion]) -> Tensor:
+    """[B, T] log π of the tokens as the sampler said, 0 behind the ends."""
     mask = mask_of(completions)
     log_probs = torch.zeros(mask.shape)
     log_probs[mask] = torch.tensor([x for one in completions for x in one.log_probs])
     return log_probs
 
 
-def kl_penalty(
-    settings: LlmSettings, completions: Sequence[Completion], log_p_ref: Tensor
-) -> Floats:
-    """[B, T] β times the KL estimated from each token, as it was drawn, given log π [B, T] of the
-    reference policy; 0 behind the ends."""
-    mask = mask_of(completions)
-    away = torch.where(mask, log_p_ref - log_probs_of(completions), 0.0).double()
+def kl_penalty(settings: LlmSettings, log_p: Tensor, log_p_ref: Tensor, mask: Tensor) -> Floats:
+    """[B, T] β times the KL estimated from each token, given its log π [B, T] before the update and
+    that of the reference policy, both by training passes; 0 behind the ends."""
+    away = torch.where(mask, log_p_ref - log_p, 0.0).double()
     estimator = settings.estimator(moves_known=False)
     penalty: Floats = (settings.kl * kl_estimate(estimator, away)).numpy()
     return penalty
@@ -101,6 +100,13 @@ def split_of(completions: Sequence[Completion]) -> tuple[list[Tokens], list[Toke
     return [one.prompt.tokens for one in completions], [one.tokens for one in completions]
 
 
+class Reference(NamedTuple):
+    """What the reference policy says of some completions of a batch."""
+
+    rows: list[int]
+    log_p: Tensor  # [rows, T]
+
+
 @dataclass(frozen=True, eq=False)
 class TokenTerms:
     """What the loss of a batch is made of besides log π."""
@@ -109,12 +115,19 @@ class TokenTerms:
     log_p_ref: Tensor | None = None  # [B, T]
     values_old: Tensor | None = None  # [B, T]
     targets: Tensor | None = None  # [B, T] what the values are to be
+    told_ref: Reference | None = None  # for a KL that is only told, of some completions
 
 
 class CompletionObjective(Objective[C]):
-    """The algorithm's surrogate of all tokens, and with a value head what that is fitted to."""
+    """The algorithm's surrogate of all tokens, and with a value head what that is fitted to.
+
+    The first loss of a row also fixes its old log-probabilities: the learner goes through all parts
+    once before it makes a step.
+    """
 
     batch: C
+    log_p_old: Tensor
+    """[B, T] log π before the first step, by the training pass; NaN in rows not seen yet."""
 
     def __init__(
         self,
@@ -133,7 +146,9 @@ class CompletionObjective(Objective[C]):
         self.entropy = run.entropy
         self.prompts, self.written = split_of(batch.completions)
         self.mask = mask_of(batch.completions)
-        self.log_p_old = log_probs_of(batch.completions)
+        self.log_p_sampler = sampler_log_probs(batch.completions)
+        self.log_p_old = torch.full(self.mask.shape, torch.nan)
+        self._seen = torch.zeros(len(self.mask), dtype=torch.bool)
         lengths = lengths_of(batch.completions)
         weights = run.algorithm.normaliser(lengths, policy.max_tokens)
         self.weights = torch.from_numpy(weights).float()
@@ -161,15 +176,18 @@ class CompletionObjective(Objective[C]):
 
         advantages = cut(terms.advantages)
         assert advantages is not None
+        log_p = scores.log_probs.cpu()
+        log_p_old = self._old(at, log_p.detach())
         share = self.run.algorithm.token_loss(
             TokenBatch(
-                log_p=scores.log_probs.cpu(),
-                log_p_old=self.log_p_old[at, :longest],
+                log_p=log_p,
+                log_p_old=log_p_old,
                 advantages=advantages,
                 mask=mask,
                 weights=self.weights[at],
                 log_p_ref=cut(terms.log_p_ref),
                 entropy=scores.entropy.cpu(),
+                correction=self._correction(at, log_p_old, mask),
             ),
             self.run.settings,
             self.entropy,
@@ -186,6 +204,21 @@ class CompletionObjective(Objective[C]):
             of_values = value_loss(batch, critic.clip)
         return PartLoss(share.loss, of_values, share.sums)
 
+    def _old(self, at: list[int], log_p: Tensor) -> Tensor:
+        """[n, t] the old log-probabilities of some rows: what their first pass said."""
+        longest = log_p.shape[1]
+        old = torch.where(self._seen[at, None], self.log_p_old[at, :longest], log_p)
+        self._seen[at] = True
+        self.log_p_old[at, :longest] = old
+        return old
+
+    def _correction(self, at: list[int], log_p_old: Tensor, mask: Tensor) -> Tensor | None:
+        settings = self.run.settings
+        if settings.rollout_correction == "none":
+            return None
+        away = log_p_old - self.log_p_sampler[at, : mask.shape[1]]
+        return truncated_weights(away, mask, settings.rollout_correction, settings.rollout_cap)
+
     def forward(self, part: Sequence[int]) -> CompletionScores:
         """What the model says of some completions."""
         return self.policy.forward([self.prompts[b] for b in part], [self.written[b] for b in part])
@@ -195,11 +228,27 @@ class CompletionObjective(Objective[C]):
             "loss": sum(part.loss for part in figures),
             "gradient_norm": gradient_norm,
             **metrics([part.sums for part in figures]),
+            **self._mismatch(),
             **self.told,
         }
+        if self.terms.told_ref is not None:
+            found["reference_kl"] = self._told_kl(self.terms.told_ref)
         if self.value_head is not None:
             found["value_loss"] = sum(part.value_loss for part in figures)
         return found
+
+    def _mismatch(self) -> dict[str, float]:
+        """How far training pass and sampler are apart in what was drawn, all rows seen."""
+        settings, away = self.run.settings, self.log_p_old - self.log_p_sampler
+        level, cap = settings.rollout_correction, settings.rollout_cap
+        return mismatch_metrics(away, self.mask, level, cap)
+
+    def _told_kl(self, reference: Reference) -> float:
+        """KL of the policy before the update to the reference: the mean of k3 over the tokens of
+        some completions."""
+        log_p, mask = self.log_p_old[reference.rows], self.mask[reference.rows]
+        away = torch.where(mask, reference.log_p - log_p, 0.0)
+        return float((away.exp() - away - 1.0).sum() / mask.sum())
 
 
 def halve(policies: Sequence[CompletionPolicy], completions: Sequence[Completion] | int) -> None:

@@ -25,10 +25,10 @@ from engine.llm.models.loading import Loaded
 from engine.llm.tasks.base import Measured, Objective, RunState, Task, not_finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
+    Reference,
     TokenTerms,
     halve,
     kl_penalty,
-    log_probs_of,
     mask_of,
     split_of,
 )
@@ -158,51 +158,55 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
 
     def score(self, batch: RouteBatch) -> CompletionObjective[RouteBatch]:
         run, settings = self.run, self.run.settings
-        log_p_ref = values = targets = penalty = None
-        totals = batch.totals
+        log_p_ref = told_ref = values_old = targets = penalty = None
+        critic, totals = run.algorithm.critic(settings), batch.totals
+        in_reward = settings.kl > 0 and settings.kl_in == "reward"
         if settings.kl:
             log_p_ref = self.policy.reference_log_probs(*split_of(batch.routes))
             run.give_way()
-            if settings.kl_in == "reward":
-                penalty = kl_penalty(settings, batch.routes, log_p_ref)
-                totals = totals - penalty.sum(1)
-        if critic := run.algorithm.critic(settings):
-            values = self._values(batch)
-            gamma, lambda_ = settings.gamma, critic.gae_lambda
+        if critic or in_reward:
+            log_p, values = self._beforehand(batch)
+        if in_reward:
+            assert log_p_ref is not None
+            penalty = kl_penalty(settings, log_p, log_p_ref, mask_of(batch.routes))
+            totals = totals - penalty.sum(1)
+        if critic:
+            values_old, gamma, lambda_ = values, settings.gamma, critic.gae_lambda
             advantages, targets = by_critic(batch, values, gamma, lambda_, penalty)
         else:
             grouped = totals.reshape(-1, batch.group_size)
             compared = run.algorithm.advantages(grouped, settings).reshape(-1)
             advantages = torch.from_numpy(compared).float()
-        told = batch_metrics(batch, advantages)
         if log_p_ref is None:
-            told["reference_kl"] = self._sampled_kl(batch)
-        terms = TokenTerms(advantages, log_p_ref, values, targets)
+            told_ref = self._told_reference(batch)
+        terms = TokenTerms(advantages, log_p_ref, values_old, targets, told_ref)
+        told = batch_metrics(batch, advantages)
         return CompletionObjective(run, self.policy, self.value_head, batch, totals, terms, told)
 
-    def _values(self, batch: RouteBatch) -> Tensor:
-        """[B, T] what the value head expects where each token was drawn, 0 behind the ends. Raises
-        PutOffError."""
-        assert self.value_head is not None
+    def _beforehand(self, batch: RouteBatch) -> tuple[Tensor, Tensor]:
+        """[B, T] log π of the tokens and [B, T] what the value head, if there is one, expects where
+        each was drawn: what is to be known before the first pass of the update. 0 behind the ends.
+        Raises PutOffError."""
         prompts, written = split_of(batch.routes)
         mask = mask_of(batch.routes)
-        values = torch.zeros(mask.shape)
+        log_p, values = torch.zeros(mask.shape), torch.zeros(mask.shape)
         with evaluating(self.policy.model):
             for part in self.policy.split(prompts, written):
                 scores = self.policy.forward([prompts[b] for b in part], [written[b] for b in part])
-                values[part, : scores.mask.shape[1]] = self.value_head(scores.hidden).cpu()
+                longest = scores.mask.shape[1]
+                log_p[part, :longest] = scores.log_probs.cpu()
+                if self.value_head is not None:
+                    values[part, :longest] = self.value_head(scores.hidden).cpu()
                 self.run.give_way()
-        return torch.where(mask, values, 0.0)
+        return log_p, torch.where(mask, values, 0.0)
 
-    def _sampled_kl(self, batch: RouteBatch) -> float:
-        """KL of the policy that wrote the routes to the reference, the mean of k3 over the tokens
-        of a few of them: to be told where nothing pulls towards the reference."""
+    def _told_reference(self, batch: RouteBatch) -> Reference:
+        """The reference policy on a few routes, for a KL that is told where nothing pulls."""
         few = np.unique(np.linspace(0, len(batch.routes) - 1, KL_SAMPLE).astype(int)).tolist()
-        routes = [batch.routes[b] for b in few]
-        reference = self.policy.reference_log_probs(*split_of(routes))
-        mask = mask_of(routes)
-        away = torch.where(mask, reference - log_probs_of(routes), 0.0)
-        return float((away.exp() - away - 1.0).sum() / mask.sum())
+        found = self.policy.reference_log_probs(*split_of([batch.routes[b] for b in few]))
+        log_p = torch.zeros(mask_of(batch.routes).shape)[few]
+        log_p[:, : found.shape[1]] = found
+        return Reference(few, log_p)
 
     def warm_start(self) -> RouteImitation:
         numbers = self._numbers(WARMUP)

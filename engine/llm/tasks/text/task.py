@@ -30,7 +30,14 @@ from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
 from engine.llm.tasks.base import RunState, Task, not_finite
-from engine.llm.tasks.completions import CompletionObjective, TokenTerms, halve, kl_penalty
+from engine.llm.tasks.completions import (
+    CompletionObjective,
+    TokenTerms,
+    halve,
+    kl_penalty,
+    mask_of,
+    split_of,
+)
 from engine.llm.tasks.recorded import update_event
 from engine.llm.tasks.streams import Stream, stream
 from engine.llm.tasks.text.batch import (
@@ -120,7 +127,10 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         run.tokens += sum(len(one.tokens) for one in written)
         scores = compared = self._scores(described.features)
         if run.settings.kl and run.settings.kl_in == "reward":
-            compared = scores - kl_penalty(run.settings, written, described.log_p_ref).sum(1)
+            log_p = self.policy.log_probs(*split_of(written))
+            run.give_way()
+            penalty = kl_penalty(run.settings, log_p, described.log_p_ref, mask_of(written))
+            compared = scores - penalty.sum(1)
         advantages = self._advantages(batch, compared)
         told = {
             **figures(self.text, written),
