@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from engine.core.errors import UserError
+from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.packing import TOLERANCE
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import loading
@@ -16,9 +16,6 @@ from engine.llm.models.memory import words
 from engine.llm.models.tokenizer import first_line
 from engine.llm.optimizer import Optimizers
 from engine.llm.tasks.base import AnyTask, RunState
-
-LOOSE_TOLERANCE = 0.25
-"""`packing.TOLERANCE` of models that compute in 16 bits."""
 
 
 class Prepared(NamedTuple):
@@ -49,7 +46,7 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
             value_head = ValueHead(loaded.model, loaded.device)
         optimizers = Optimizers(loaded.model, value_head)
         task.ready(loaded, value_head)
-        _verify(model.name, task, loaded.dtype)
+        _verify(model.name, task)
     except torch.cuda.OutOfMemoryError as error:
         raise UserError(
             f"The GPU's memory does not hold {model.name} ({model.quantization}); expected "
@@ -59,11 +56,11 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
     return Prepared(loaded, optimizers)
 
 
-def _verify(name: str, task: AnyTask, dtype: torch.dtype) -> None:
+def _verify(name: str, task: AnyTask) -> None:
     """Refuse to train when a first pass fails, is not finite, or does not say packed what the
     model says."""
     try:
-        error = task.packing_error()
+        found = task.agreement()
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as failed:  # a configuration that fits the weights, and itself does not
@@ -71,19 +68,38 @@ def _verify(name: str, task: AnyTask, dtype: torch.dtype) -> None:
             f"{name}: the model cannot be computed: {first_line(failed)} Its config.json does not "
             "describe a model that works; choose another model."
         ) from failed
-    if math.isnan(error):
+    if not found.finite:
         raise UserError(
             f"{name}: what the model says of its first prompts is not finite (nan): its weights "
             "are damaged, or its config.json is not theirs. Fetch or save it again, or choose "
             "another model."
         )
-    limit = TOLERANCE if dtype == torch.float32 else LOOSE_TOLERANCE
-    if error > limit:
-        raise UserError(
-            f"{name}: the packed pass differs from the model's own forward "
-            f"pass by up to {error:.2g} in log π (allowed {limit:g}), so training would follow "
-            "wrong gradients; choose another model, or model.quantization = 'none'."
+    if not found.good:
+        raise UserError(f"{name}: {_disagreement(found)}")
+
+
+def _disagreement(found: Agreement) -> str:
+    """What is wrong with a packed pass, and what helps."""
+    if found.error > found.limit:
+        why = (
+            "the model does not look at tokens and positions as its config.json says, so training "
+            "would follow wrong gradients; choose another model."
         )
+        if found.limit > TOLERANCE:
+            why = (
+                "8-bit layers round what they read, and how depends on what else is in the pass; "
+                "set model.quantization to 'nf4' or 'none'."
+            )
+        return (
+            "the packed pass differs from the model's own forward pass by up to "
+            f"{found.error:.2g} in log π, computed in float32 (allowed {found.limit:g}): {why}"
+        )
+    return (
+        f"in {found.dtype} the packed pass is off by {found.packed:.2g} in log π on average, the "
+        f"model's own forward pass by {found.plain:.2g} (allowed {found.allowed:.2g}), both "
+        "measured against float32: more than rounding explains, so training would follow wrong "
+        "gradients. Set model.device to 'cpu', which computes in float32, or choose another model."
+    )
 
 
 class _Stages:

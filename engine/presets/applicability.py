@@ -107,6 +107,19 @@ RULES = (
     Rule(MODELS, ("model.policy",)),  # what the preset is about
     Rule(ACTION, ("model.max_tokens", "model.words", "warmup.routes", "reward.")),
     Rule(
+        ACTION,
+        ("algorithm.rollout_correction",),
+        "{key} is {value!r}, but an action policy plays by the very probabilities that are "
+        'trained: no sampler could differ; remove it, or set model.policy to "route".',
+        unset="none",
+    ),
+    Rule(
+        ACTION,
+        ("algorithm.rollout_cap",),
+        "{key} is {value}, but an action policy has no rollout_correction; remove it.",
+        unset=2.0,
+    ),
+    Rule(
         ROUTE,
         ("algorithm.credit",),
         'algorithm.credit = "state" compares moves made in the same state, which only action '

@@ -63,6 +63,7 @@ POINTS = {
     "memory_gib": 1.25, "gpu_memory_gib": 6.5, "reference_kl": 0.4, "gradient_norm": 0.3,
     "equal_groups": 0.25, "advantage_std": 0.9, "ratio_mean": 1.0, "ratio_max": 1.3,
     "completion_tokens": 14.0, "cut_off_share": 0.125, "unreadable_share": 0.5,
+    "mismatch": 0.02, "mismatch_max": 0.25,
     "warmup_loss": 0.7, "value_loss": 0.2, "reward_prize": 0.5, "reward_format": 0.1,
 }  # fmt: skip
 
@@ -158,6 +159,7 @@ def literals(file: str) -> set[str]:
 
 def test_every_metric_of_an_update_has_an_entry() -> None:
     metrics = literals("engine/llm/algorithms/losses.py")
+    metrics |= literals("engine/llm/algorithms/rollout_correction.py") | {"mismatch_cut"}
     metrics |= literals("engine/llm/models/memory_use.py")
     metrics |= {"loss", "value_loss", "gradient_norm", "warmup_loss", "learning_rate", "entropy"}
     metrics |= {f"reward_{name}" for name in PlanRewards.__struct_fields__}
@@ -243,6 +245,10 @@ def test_values_of_routes_and_of_other_algorithms() -> None:
     assert said("reward-parts", plan).startswith(
         "prize × 1, steps × 0, format × 0.1, progress × 0.2"
     )
+    assert said("training-inference-mismatch", plan) == "mean |Δ log π| 0.02, largest 0.25"
+    assert said("rollout-correction", plan) == "none in this run"
+    corrected = training(*PLAN, "algorithm.rollout_correction=token", "algorithm.rollout_cap=3")
+    assert said("rollout-correction", corrected) == "by token, weights up to 3"
     assert said("sampled-success", plan) == "0.75 ± 0.03 (standard error)"
     assert said("value-head", plan) == "not in this run: GRPO has none"
     assert said("e-step", plan) == "not in this run: only MPO has it"

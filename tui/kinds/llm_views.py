@@ -106,6 +106,12 @@ LLM_VIEWS = (
         Figure("clip_binding", "binds", "clip-binding"),
         Figure("clip_fraction", "clip fraction", "clip"),
     ),
+    from_zero(
+        "Mismatch",
+        Figure("mismatch_max", "largest |Δ log π|", "training-inference-mismatch"),
+        Figure("mismatch", "mean |Δ log π|", "training-inference-mismatch"),
+        Figure("mismatch_cut", "weights cut", "rollout-correction"),
+    ),
     from_zero("Gradient", Figure("gradient_norm", "gradient norm", "gradient-clipping")),
     View(
         "Loss",

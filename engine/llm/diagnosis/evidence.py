@@ -1,4 +1,5 @@
-"""The view of an update that the rules of a diagnosis have: its metrics, and what is remembered."""
+"""What the rules of a diagnosis see of an update, its metrics and what is remembered; and what a
+rule is."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import msgspec
 from engine.config.algorithm import Schedule
 from engine.config.llm import GroupSettings, LlmSettings
 from engine.config.preset import LlmPreset
+from engine.learning.events import Note
 from engine.llm.algorithms.base import LlmAlgorithm
 
 SIDE_REWARDS = ("reward_steps", "reward_format", "reward_progress")
@@ -66,6 +68,11 @@ class UpdateView:
         return self.preset.model.policy == "route"
 
     @property
+    def writes(self) -> bool:
+        """Whether the model writes completions, routes or text."""
+        return self.preset.model.policy != "action"
+
+    @property
     def success(self) -> float:
         """The newest success known: evaluated, else of the episodes sampled."""
         known = self.memory.success
@@ -104,6 +111,20 @@ class UpdateView:
             name = f"{name}.end" if late else f"{name}.start"
             value = value.end if late else value.start
         return f"{name} to {new(value):.3g} (it is {value:.3g})"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`triggered` for `patience` updates in a row makes a note; `cleared` for some more makes it
+    possible again."""
+
+    name: str
+    patience: int
+    triggered: Callable[[UpdateView], bool]
+    cleared: Callable[[UpdateView], bool]
+    note: Callable[[UpdateView], Note]
+    warming_up: bool = False
+    """Whether it also holds during the supervised warm start."""
 
 
 def mann_kendall(values: list[float]) -> float:

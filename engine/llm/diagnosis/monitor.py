@@ -19,8 +19,8 @@ from engine.config.preset import LlmPreset
 from engine.core.arrays import Array
 from engine.learning.events import Note
 from engine.llm.algorithms.base import LlmAlgorithm
-from engine.llm.diagnosis.evidence import SIDE_REWARDS, WINDOW, Alarm, Memory, UpdateView
-from engine.llm.diagnosis.rules import RULES, Rule, memory_note
+from engine.llm.diagnosis.evidence import SIDE_REWARDS, WINDOW, Alarm, Memory, Rule, UpdateView
+from engine.llm.diagnosis.rules import RULES, memory_note
 
 NEARLY_FULL = 0.92
 """Share of the memory there is."""

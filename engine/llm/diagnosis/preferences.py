@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 from engine.learning.events import Note
-from engine.llm.diagnosis.evidence import UpdateView
-from engine.llm.diagnosis.rules import RULES, Rule
+from engine.llm.diagnosis.evidence import Rule, UpdateView
+from engine.llm.diagnosis.rules import RULES
 
-GENERAL = ("first-pass", "not-finite", "no-gradient", "too-large")
+GENERAL = ("first-pass", "not-finite", "no-gradient", "too-large", "mismatch")
 """Rules that hold for every policy."""
 FAR = 0.75
 """Nats of KL per token: e^(0.75 · 20) is a factor of three million for a sentence."""

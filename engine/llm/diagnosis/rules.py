@@ -8,13 +8,12 @@ metrics give the same notes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from engine.config.llm import GroupSettings
 from engine.learning.events import Note
-from engine.llm.diagnosis.evidence import SIDE_REWARDS, WINDOW, UpdateView
+from engine.llm.diagnosis.evidence import SIDE_REWARDS, WINDOW, Rule, UpdateView
+from engine.llm.diagnosis.mismatch import MISMATCH
 
 N_ACTIONS = 4
 """Moves of a maze. In Gymnasium's worlds it may be another number; its logarithm hardly differs."""
@@ -30,20 +29,6 @@ CERTAIN = 3.0
 """Standard deviations a trend must be away from none (Mann-Kendall)."""
 FELL_BY = 0.1
 """Success that must be lost within the window before the reward is suspected."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`triggered` for `patience` updates in a row makes a note; `cleared` for some more makes it
-    possible again."""
-
-    name: str
-    patience: int
-    triggered: Callable[[UpdateView], bool]
-    cleared: Callable[[UpdateView], bool]
-    note: Callable[[UpdateView], Note]
-    warming_up: bool = False
-    """Whether it also holds during the supervised warm start."""
 
 
 def _note(
@@ -364,6 +349,7 @@ RULES = (
         "too-large", 3, _too_large, lambda u: u["approx_kl"] < 0.5 * TOO_FAR_AT_ONCE,
         _too_large_note,
     ),
+    MISMATCH,
     Rule(
         "cut-off", 3, lambda u: u["cut_off_share"] >= MOSTLY, lambda u: u["cut_off_share"] < 0.6,
         _cut_off_note,

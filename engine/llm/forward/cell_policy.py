@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.llm.forward.agreement import Agreement, agreement
 from engine.llm.forward.attention import (
     adapter_off,
     base_of,
@@ -128,16 +129,14 @@ class CellPolicy:
         with adapter_off(self.model):
             return self.log_probs(prompts, rows)
 
-    def verify(self, prompts: CellPrompts, rows: Sequence[int] | None = None) -> float:
-        """The largest |Δ log π| between this policy and the model's own forward, prompt by prompt;
-        NaN where they are not finite.
-
-        Above `TOLERANCE` in float32 do not train: this model has something the packing misses.
-        """
-        rows = range(len(prompts)) if rows is None else rows
-        ours = self.log_probs(prompts, list(rows)).cpu()
-        naive = torch.stack([self._naive(prompts, row) for row in rows])
-        return float((ours - naive).abs().max())
+    def agreement(self, prompts: CellPrompts, rows: Sequence[int] | None = None) -> Agreement:
+        """How far this policy is from the model's own forward pass, prompt by prompt."""
+        rows = list(range(len(prompts))) if rows is None else list(rows)
+        return agreement(
+            self.model,
+            lambda: self.log_probs(prompts, rows).cpu(),
+            lambda: torch.stack([self._naive(prompts, row) for row in rows]),
+        )
 
     def _naive(self, prompts: CellPrompts, row: int) -> Tensor:
         """[A] log π the long way: one prompt, the whole model, all logits, nothing of ours."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.llm.forward.agreement import Agreement, agreement
 from engine.llm.forward.attention import (
     adapter_off,
     base_of,
@@ -180,16 +181,18 @@ class CompletionPolicy:
         with adapter_off(self.model):
             return self.log_probs(prompts, completions)
 
-    def verify(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> float:
-        """The largest |Δ log π| of a token between this policy and the model's own forward pass,
-        completion by completion; NaN where they are not finite. Above `packing.TOLERANCE` in
-        float32 do not train."""
-        ours = self.log_probs(prompts, completions)
-        away = [torch.zeros(1)]
-        for n, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            naive = self._naive(prompt, completion)
-            away.append((ours[n, : len(completion)] - naive).abs())
-        return float(torch.cat(away).max())
+    def agreement(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Agreement:
+        """How far this policy is from the model's own forward pass, completion by completion."""
+        pairs = list(zip(prompts, completions, strict=True))
+
+        def packed() -> Tensor:
+            ours = self.log_probs(prompts, completions)
+            return torch.cat([row[: len(c)] for row, c in zip(ours, completions, strict=True)])
+
+        def plain() -> Tensor:
+            return torch.cat([self._naive(prompt, completion) for prompt, completion in pairs])
+
+        return agreement(self.model, packed, plain)
 
     def _naive(self, prompt: Tokens, completion: Tokens) -> Tensor:
         """[T] log π the long way: one sequence, the whole model, all logits, nothing of ours."""

@@ -55,6 +55,12 @@ class SteadyLinear4bit(layers.Linear4bit):  # type: ignore[misc]
 class SteadyLinear8bit(layers.Linear8bitLt):  # type: ignore[misc]
     """An 8-bit layer with one forward for training and evaluation."""
 
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether inputs are rounded to 8 bits too; on CPUs, in training, they are not."""
+        weight: Any = self.weight
+        return bool(weight.device.type != "cpu")
+
     def train(self, mode: bool = True) -> Any:
         """Stay in training mode."""
         return super().train(True)

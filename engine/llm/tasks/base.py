@@ -26,7 +26,9 @@ from engine.learning.events import AnyEvent, Evaluation, Metric
 from engine.learning.learner import State
 from engine.llm.algorithms.base import LlmAlgorithm
 from engine.llm.algorithms.losses import Sums
-from engine.llm.diagnosis.rules import RULES, Rule
+from engine.llm.diagnosis.evidence import Rule
+from engine.llm.diagnosis.rules import RULES
+from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.interruption import Interrupted, give_way, never
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
@@ -237,9 +239,9 @@ class Task(ABC, Generic[B, O]):
         learned with it."""
 
     @abstractmethod
-    def packing_error(self) -> float:
-        """The largest |Δ log π| between a packed pass and the model's own, for a few prompts; 0
-        where nothing is packed, NaN where what the model says is not finite."""
+    def agreement(self) -> Agreement:
+        """How far a packed pass is from the model's own, for a few prompts; where nothing is
+        packed, whether what the model says is finite."""
 
     @abstractmethod
     def halve_micro_batches(self) -> None:
@@ -368,6 +370,6 @@ class Task(ABC, Generic[B, O]):
 AnyTask = Task[Any, Any]
 
 
-def not_finite(log_probs: Tensor) -> float:
-    """0, or NaN where what the model says is not finite."""
-    return 0.0 if bool(log_probs.isfinite().all()) else math.nan
+def finite(log_probs: Tensor) -> Agreement:
+    """What is known of a model whose passes are not packed: whether what it says is finite."""
+    return Agreement(0.0 if bool(log_probs.isfinite().all()) else math.nan)

@@ -83,7 +83,7 @@ def test_chosen_rows_are_those_rows(setting):
 def test_eager_attention_takes_the_same_masks(architecture):
     model, tokenizer = tiny(architecture, "eager")
     prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
-    assert CellPolicy(model).verify(prompts) <= TOLERANCE
+    assert CellPolicy(model).agreement(prompts).error <= TOLERANCE
 
 
 def test_the_sliding_window_is_shorter_than_the_prompt_and_matters():
@@ -91,7 +91,7 @@ def test_the_sliding_window_is_shorter_than_the_prompt_and_matters():
     prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
     assert min(len(tokens) for tokens in prompts.tokens) > 5 * SLIDING_WINDOW
     policy = CellPolicy(model)
-    assert policy.verify(prompts) <= TOLERANCE
+    assert policy.agreement(prompts).error <= TOLERANCE
     config = model.get_base_model().config
     window, config.sliding_window = config.sliding_window, 10_000
     try:
@@ -101,13 +101,13 @@ def test_the_sliding_window_is_shorter_than_the_prompt_and_matters():
     assert (wide - policy.log_probs(prompts)).abs().max() > 1e-3
 
 
-def test_verify_finds_a_policy_that_is_not_the_models(monkeypatch):
+def test_agreement_finds_a_policy_that_is_not_the_models(monkeypatch):
     model, tokenizer = tiny("llama")
     prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
     policy = CellPolicy(model)
     everyone = lambda self: np.tri(len(self), dtype=bool)  # noqa: E731
     monkeypatch.setattr(TokenTree, "ancestors", everyone)  # branches that see their neighbours
-    assert policy.verify(prompts) > 10 * TOLERANCE
+    assert policy.agreement(prompts).error > 10 * TOLERANCE
 
 
 def test_temperature_divides_the_logits():
@@ -115,7 +115,7 @@ def test_temperature_divides_the_logits():
     prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
     cold, warm = CellPolicy(model, temperature=0.5), CellPolicy(model)
     assert torch.allclose(cold.table(prompts).logits, 2 * warm.table(prompts).logits, atol=1e-5)
-    assert cold.verify(prompts) <= TOLERANCE
+    assert cold.agreement(prompts).error <= TOLERANCE
 
 
 def test_the_reference_is_the_base_model_and_the_adapter_comes_back():
@@ -180,4 +180,4 @@ def test_a_recurrent_model_takes_the_plain_path():
     policy = CellPolicy(model)
     assert not policy.packed and "cannot be told which tokens to see" in (policy.note or "")
     prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
-    assert policy.verify(prompts) <= TOLERANCE
+    assert policy.agreement(prompts).error <= TOLERANCE

@@ -133,12 +133,12 @@ def test_hidden_states_are_those_that_predict(architecture):
     assert torch.allclose(scores.hidden[1, :4], whole[len(owners[1]) - 1 : -1], atol=1e-3)
 
 
-def test_verify_measures_the_difference(architecture, monkeypatch):
+def test_agreement_measures_the_difference(architecture, monkeypatch):
     model, tokenizer = architecture
     policy, owners, routes = batch(model, tokenizer, restricted=True)
-    assert policy.verify(owners, routes) <= TOLERANCE
+    assert policy.agreement(owners, routes).error <= TOLERANCE
     monkeypatch.setattr(policy.head, "_scale", 1.1)
-    assert policy.verify(owners, routes) > 10 * TOLERANCE
+    assert policy.agreement(owners, routes).error > 10 * TOLERANCE
 
 
 def test_the_reference_is_the_base_model():
@@ -168,4 +168,4 @@ def test_a_softcapped_scaled_head_is_the_models(monkeypatch):
     model, tokenizer = tiny("gemma3")
     monkeypatch.setattr(model.get_base_model().config, "final_logit_softcapping", 2.0)
     policy, owners, routes = batch(model, tokenizer, restricted=True)
-    assert policy.verify(owners, routes) <= TOLERANCE
+    assert policy.agreement(owners, routes).error <= TOLERANCE

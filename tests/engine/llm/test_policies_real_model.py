@@ -29,7 +29,7 @@ def test_action_policy(real):
     prompts = cell_prompts(worlds(MAPS[0]), tokenizer)
     rows = [0, 4, 10]
     policy = CellPolicy(model)
-    assert policy.packed and policy.verify(prompts, rows) <= TOLERANCE
+    assert policy.packed and policy.agreement(prompts, rows).error <= TOLERANCE
     generator = torch.Generator().manual_seed(0)
     old = policy.log_probs(prompts, rows) + 0.3 * torch.randn((3, 4), generator=generator)
     advantages = torch.randn((3, 4), generator=generator)
@@ -50,7 +50,7 @@ def test_plan_policy(real):
     drawn = policy.sample([prompt.tokens], 3, torch.Generator().manual_seed(0))
     owners, routes = [prompt.tokens] * 3, drawn.rows()
     assert (policy.log_probs(owners, routes) - drawn.log_probs).abs().max() <= TOLERANCE
-    assert policy.verify(owners, routes) <= TOLERANCE
+    assert policy.agreement(owners, routes).error <= TOLERANCE
     generator = torch.Generator().manual_seed(0)
     old = drawn.log_probs + 0.3 * torch.randn(drawn.tokens.shape, generator=generator)
     advantages = torch.randn(drawn.tokens.shape, generator=generator) * drawn.mask

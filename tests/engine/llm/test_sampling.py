@@ -41,7 +41,7 @@ def test_drawn_log_probs_are_the_models(setting, restricted):
     owners = [prompts[p] for p in drawn.prompt]
     again = policy.log_probs(owners, drawn.rows())
     assert (again - drawn.log_probs).abs().max() <= 1e-4
-    assert policy.verify(owners, drawn.rows()) <= 1e-4
+    assert policy.agreement(owners, drawn.rows()).error <= 1e-4
 
 
 def test_rows_end_at_an_end_token_or_are_truncated(setting):
@@ -168,4 +168,4 @@ def test_a_recurrent_model_is_sampled_plainly():
     drawn = policy.sample(prompts, 3, seeded())
     owners = [prompts[p] for p in drawn.prompt]
     assert (policy.log_probs(owners, drawn.rows()) - drawn.log_probs).abs().max() <= 1e-4
-    assert policy.verify(owners, drawn.rows()) <= 1e-4
+    assert policy.agreement(owners, drawn.rows()).error <= 1e-4

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engine.config.llm import GroupSettings
+from engine.config.llm import GroupSettings, LlmSettings
 from engine.config.preset import LlmPreset
 from tui import kinds
 from tui.glossary.values.learning import described, temperature
@@ -180,6 +180,16 @@ def clip_range(preset: LlmPreset) -> str:
     return f"ρ from {number(1 - low)} to {number(1 + high)}"
 
 
+def correction(preset: LlmPreset) -> str:
+    settings = preset.algorithm
+    assert isinstance(settings, LlmSettings)
+    if preset.model.policy == "action":
+        return "not with action policies: they have no sampler that could differ"
+    if settings.rollout_correction == "none":
+        return "none in this run"
+    return f"by {settings.rollout_correction}, weights up to {number(settings.rollout_cap)}"
+
+
 def critic(snapshot: Snapshot, preset: LlmPreset) -> str:
     if not hasattr(preset.algorithm, "value_clip"):
         return f"not in this run: {snapshot.algorithm.title} has none"
@@ -292,6 +302,10 @@ VALUES: dict[str, Value] = {
         either(of_preset(clip_range), curve("clip_binding", "it binds in {} of the newest terms"))
     ),
     "ratio-statistics": of_llm(listed(("ratio_mean", "mean"), ("ratio_max", "largest"))),
+    "training-inference-mismatch": of_llm(
+        listed(("mismatch", "mean |Δ log π|"), ("mismatch_max", "largest"))
+    ),
+    "rollout-correction": of_preset(correction),
     "policy-loss": of_llm(curve("loss", "{} in the newest update")),
     "k3-estimator": of_llm(curve("reference_kl", "KL to the reference {}")),
     "adapter-off": of_llm(either(setting("kl", "β = {}"), curve("reference_kl", "KL {}"))),

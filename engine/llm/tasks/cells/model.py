@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.cell_policy import CellPolicy
 from engine.llm.forward.interruption import Interrupted, never
 from engine.llm.forward.prompts import NO_PROMPT, CellPrompts, cell_prompts
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import adapters
 from engine.llm.models.loading import Loaded
-from engine.llm.tasks.base import RunState, not_finite
+from engine.llm.tasks.base import RunState, finite
 from engine.llm.tasks.cells.policy_table import PolicyTable, at_observations
 from engine.llm.worlds import WorldSet
 
@@ -68,13 +69,13 @@ class CellModel:
         """How many tokens some prompts have."""
         return sum(len(self.prompts.tokens[row]) for row in rows)
 
-    def packing_error(self) -> float:
-        """See `Task.packing_error`."""
+    def agreement(self) -> Agreement:
+        """See `Task.agreement`."""
         spread = np.linspace(0, len(self.prompts) - 1, VERIFIED_PROMPTS).astype(int)
         rows = sorted({int(row) for row in spread})
         if not self.policy.packed:
-            return not_finite(self.policy.log_probs(self.prompts, rows))
-        return self.policy.verify(self.prompts, rows)
+            return finite(self.policy.log_probs(self.prompts, rows))
+        return self.policy.agreement(self.prompts, rows)
 
     def halve_micro_batches(self) -> None:
         """See `Task.halve_micro_batches`."""

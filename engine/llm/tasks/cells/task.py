@@ -19,6 +19,7 @@ from engine.learning.events import AnyEvent, Metric, Note
 from engine.learning.learner import State
 from engine.learning.summary import summarise
 from engine.llm.algorithms.losses import TableBatch, kl_estimate, mpo_target
+from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.interruption import Interrupted, never
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
@@ -64,8 +65,8 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
         self.policy = self.model.policy
         self.note = self.policy.note
 
-    def packing_error(self) -> float:
-        return self.model.packing_error()
+    def agreement(self) -> Agreement:
+        return self.model.agreement()
 
     def halve_micro_batches(self) -> None:
         self.table = None

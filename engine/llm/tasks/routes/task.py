@@ -17,12 +17,13 @@ from torch import Tensor
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent
 from engine.learning.learner import State
+from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.attention import evaluating
 from engine.llm.forward.completion_policy import CompletionPolicy, move_words
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
-from engine.llm.tasks.base import Measured, Objective, RunState, Task, not_finite
+from engine.llm.tasks.base import Measured, Objective, RunState, Task, finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     Reference,
@@ -121,13 +122,13 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
                     f"{moves * word + 1:.0f}, one token for the end included."
                 )
 
-    def packing_error(self) -> float:
+    def agreement(self) -> Agreement:
         prompt = self.writer.prompt(*self.writer.all_asks([0])[0])
         routes = [list(range(len(prompt.words))), [0, *range(len(prompt.words))]]
         written = [prompt.completion(r, self.end)[-self.policy.max_tokens :] for r in routes]
         if not self.policy.packed:
-            return not_finite(self.policy.log_probs([prompt.tokens] * 2, written))
-        return self.policy.verify([prompt.tokens] * 2, written)
+            return finite(self.policy.log_probs([prompt.tokens] * 2, written))
+        return self.policy.agreement([prompt.tokens] * 2, written)
 
     def halve_micro_batches(self) -> None:
         longest = max(len(self.writer.prompt(*ask).tokens) for ask in self.writer.all_asks([0]))

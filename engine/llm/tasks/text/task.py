@@ -25,11 +25,12 @@ from engine.learning.events import AnyEvent, Note, Pair
 from engine.learning.learner import State
 from engine.llm.algorithms.advantages import all_equal
 from engine.llm.diagnosis.preferences import TEXT_RULES, overoptimised
+from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.completion_policy import CompletionPolicy
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
-from engine.llm.tasks.base import RunState, Task, not_finite
+from engine.llm.tasks.base import RunState, Task, finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     TokenTerms,
@@ -97,13 +98,13 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         )
         self.note = self.policy.note
 
-    def packing_error(self) -> float:
+    def agreement(self) -> Agreement:
         prompt = self.requests[0].tokens
         said = prompt[-self.policy.max_tokens :]
         asked, answers = [prompt, prompt], [said, said[:1] + said[:-1]]
         if not self.policy.packed:
-            return not_finite(self.policy.log_probs(asked, answers))
-        return self.policy.verify(asked, answers)
+            return finite(self.policy.log_probs(asked, answers))
+        return self.policy.agreement(asked, answers)
 
     def halve_micro_batches(self) -> None:
         longest = max(len(request.tokens) for request in self.requests)
