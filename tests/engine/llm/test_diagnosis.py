@@ -39,7 +39,8 @@ HEALTHY = {
 }  # fmt: skip
 ROUTES = {
     "cut_off_share": 0.1, "unreadable_share": 0.0, "reward_prize": 0.4, "reward_steps": 0.0,
-    "reward_format": 0.1, "reward_progress": 0.1,
+    "reward_format": 0.1, "reward_progress": 0.1, "mismatch": 0.02, "mismatch_max": 0.2,
+    "mismatch_ratio_min": 0.8, "mismatch_ratio_max": 1.2, "mismatch_cut": 0.0,
 }  # fmt: skip
 
 
@@ -186,6 +187,30 @@ CASES: dict[str, tuple[Callable[[], list[Note]], str, str, str]] = {
         share_of("unreadable_share", 0.6),
         "unreadable-completion", "In 60% of the completions", "reward.format to 0.2 (it is 0.1)",
     ),
+    "sampler": (
+        share_of("mismatch", 0.06),
+        "training-inference-mismatch", "differ by 0.06 in log π of a token on average, at most 0.2",
+        'algorithm.rollout_correction to "token"',
+    ),
+    "sampler, whole completions": (
+        lambda: told(past_first(plan("algorithm.name=rloo")), same(8, **ROUTES | {
+            "mismatch_ratio_min": 0.4})),
+        "training-inference-mismatch", "by a factor of up to 2.5",
+        'algorithm.rollout_correction to "sequence"',
+    ),
+    "sampler without dropout": (
+        lambda: told(past_first(plan("model.lora.dropout=0.1")), same(8, mismatch=0.3)),
+        "training-inference-mismatch", "0.3 in log π", "model.lora.dropout to 0 (it is 0.1",
+    ),
+    "sampler in int8": (
+        lambda: told(past_first(plan("model.quantization=int8")), same(8, mismatch=0.3)),
+        "training-inference-mismatch", "0.3 in log π", "model.quantization to 'nf4'",
+    ),
+    "sampler, corrected": (
+        lambda: told(past_first(plan("algorithm.rollout_correction=token")), same(
+            8, mismatch=0.3, mismatch_cut=0.2)),
+        "training-inference-mismatch", "0.3 in log π", "algorithm.rollout_cap to 4 (it is 2)",
+    ),
     "no gradient": (
         lambda: told(past_first(preset()), same(3, gradient_norm=0.0)),
         "gradient-clipping", "gradient is 0", "model.quantization to 'none'",
@@ -221,6 +246,7 @@ def test_what_is_wrong_is_said_once_with_its_remedy(case: str) -> None:
         ({"equal_groups": 0.85}, 0.1),
         ({"cut_off_share": 0.8, "unreadable_share": 0.4}, 0.5),
         ({"gradient_norm": 1e-6}, 0.5),
+        ({"mismatch": 0.04, "mismatch_ratio_max": 9.0}, 0.5),  # whole routes are not the action
     ],
 )
 def test_what_is_not_bad_enough_is_not_said(nearly: dict[str, float], success: float) -> None:
@@ -420,6 +446,7 @@ BAD_AND_BETWEEN: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "collapsed": ({"entropy": 0.02}, {"entropy": 0.1}),
     "far": ({"reference_kl": 7.0}, {"reference_kl": 4.0}),
     "too-large": ({"approx_kl": 0.8}, {"approx_kl": 0.3}),
+    "mismatch": ({"mismatch": 0.06}, {"mismatch": 0.04}),
     "cut-off": ({"cut_off_share": 1.0}, {"cut_off_share": 0.7}),
     "unreadable": ({"unreadable_share": 0.6}, {"unreadable_share": 0.4}),
 }
@@ -545,6 +572,7 @@ BAD_RUNS: dict[str, tuple[Callable[[], list[Note]], str]] = {
     "collapsed": (CASES["entropy"][0], "Entropy has collapsed"),
     "far": (CASES["KL"][0], "KL to the reference"),
     "too-large": (CASES["step"][0], "at once"),
+    "mismatch": (CASES["sampler"][0], "Sampler and training pass differ"),
     "cut-off": (CASES["cut off"][0], "ran into the limit"),
     "unreadable": (CASES["unreadable"][0], "not one move can be read"),
     "hacked": (hack, "reward rises while success falls"),

@@ -144,6 +144,7 @@ def test_a_name_is_no_part_of_a_loss() -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_micro_batches_add_up_to_the_batch(algorithm: str) -> None:
     batch = tokens(algorithm, 5)
+    batch = batch._replace(correction=torch.rand(batch.mask.shape, dtype=torch.float64))
 
     def rows(which: list[int]) -> TokenBatch:
         return TokenBatch(*(part[which] for part in batch))

@@ -8,7 +8,9 @@ import pytest
 import torch
 from loss_tools import DAPO, EXACT, LONGEST, loss_of, tokens
 
+from engine.config.llm import RolloutCorrection
 from engine.llm.algorithms.losses import TokenBatch, metrics
+from engine.llm.algorithms.rollout_correction import truncated_weights
 from engine.llm.algorithms.surrogates import Clip
 
 
@@ -40,7 +42,8 @@ def trl_loss(
         current_gradient_accumulation_steps=1,
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
-        use_vllm=False,
+        use_vllm=batch.correction is not None,
+        vllm_importance_sampling_correction=True,
         aux_loss_enabled=False,
         _entropy_bonus_enabled=False,
         _metrics=collections.defaultdict(
@@ -60,6 +63,7 @@ def trl_loss(
         "old_logps": torch.nan_to_num(batch.log_p_old).sum(1),
         "ref_per_token_logps": torch.nan_to_num(batch.log_p_ref),
         "num_items_in_batch": mask.sum(),
+        "importance_sampling_ratio": batch.correction,
     }
     if algorithm == "rloo":
         from trl.trainer.rloo_trainer import RLOOTrainer as Trainer
@@ -96,3 +100,30 @@ def test_losses_equal_trls(algorithm: str) -> None:
         torch.autograd.grad(theirs, batch.log_p)[0],
         **EXACT,
     )
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("algorithm", ["grpo", "dr-grpo", "dapo", "gspo", "cispo"])
+def test_rollout_correction_equals_trls(algorithm: str, level: RolloutCorrection) -> None:
+    """Its trainer makes the weights where vLLM has sampled (`_generate_and_score_completions`, here
+    line by line), and multiplies the loss of a token with them, but not the KL."""
+    batch, cap = tokens(algorithm, 11, gap=0.2), 1.5
+    noise = torch.randn(batch.mask.shape, generator=torch.manual_seed(0), dtype=torch.float64)
+    sampled = torch.nan_to_num(batch.log_p_old) + 0.5 * noise
+    away = (torch.nan_to_num(batch.log_p_old) - sampled) * batch.mask
+    whole = away.sum(dim=-1, keepdim=True) if level == "sequence" else away
+    theirs = torch.clamp(torch.exp(whole), min=None, max=cap)  # [B, T], or [B, 1]
+    ours = truncated_weights(batch.log_p_old - sampled, batch.mask, level, cap)
+    torch.testing.assert_close(ours[batch.mask], theirs.expand_as(away)[batch.mask], **EXACT)
+    assert (ours < cap).any() and (ours == cap).any()
+    clip = CLIPS.get(algorithm, DAPO)
+    expected, _ = trl_loss(algorithm, batch._replace(correction=theirs), clip, 0.04)
+    found = loss_of(algorithm, batch._replace(correction=ours.requires_grad_()), clip, 0.04).loss
+    torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, batch.log_p, retain_graph=True)[0],
+        torch.autograd.grad(expected, batch.log_p)[0],
+        **EXACT,
+    )
+    assert torch.autograd.grad(found, ours, allow_unused=True) == (None,)  # no gradient through it
+    assert found.item() != loss_of(algorithm, batch, clip, 0.04).loss.item()
