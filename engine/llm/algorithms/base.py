@@ -1,7 +1,7 @@
 """What the file of an algorithm for language models says about itself, and what a learner asks.
 
 An algorithm is put together from typed parts: how returns become advantages (`advantages`), which
-ratio to the sampling policy it takes (`ratios`), what it maximises (`surrogates`), and what a token
+ratio to the old policy it takes (`ratios`), what it maximises (`surrogates`), and what a token
 weighs (`normalisers`). Whoever takes a gradient asks for `token_loss` or `table_loss` and need not
 know which algorithm it is.
 
@@ -71,7 +71,7 @@ class LlmAlgorithm(Algorithm, Generic[S]):
     normaliser: ClassVar[Normaliser]
     """What each token (or move) of a batch weighs."""
     ratio: ClassVar[Ratio]
-    """Which ratio to the policy that sampled the batch the surrogate is taken of."""
+    """Which ratio to the policy before the update's first step the surrogate is taken of."""
     fits_table: ClassVar[bool] = False
     """Whether it fits the model to a better policy table (MPO) instead of following a gradient."""
     has_critic: ClassVar[bool] = False

@@ -57,7 +57,7 @@ def test_in_16_bits_every_ratio_is_1_before_a_step_and_the_mismatch_is_told(
     tiny_model: Tiny, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computing_in(torch.bfloat16, monkeypatch)
-    more = ["model.token_budget=200", "algorithm.episodes=16", "algorithm.group_size=8"]
+    more = ["model.token_budget=130", "algorithm.episodes=16", "algorithm.group_size=8"]
     made = learner_of(kind, tiny_model("llama"), *more)
     if kind == "text":  # it asks for pairs first
         made.begin()
@@ -145,7 +145,7 @@ def test_the_weights_by_hand() -> None:
 
 
 def test_with_the_weights_the_gradient_is_the_policys_and_not_the_samplers() -> None:
-    """Over all tokens of a vocabulary, each as often as the sampler draws it: with the weights it is
+    """Over all tokens of a vocabulary, each as often as the sampler draws it: with weights it is
     E_μ[(π/μ) A ∇log π] = ∇E_π[A] exactly, without them another vector."""
     generator = torch.manual_seed(1)
     logits = torch.randn(5, generator=generator, dtype=torch.float64, requires_grad=True)
