@@ -32,6 +32,9 @@ architectures their means stood as 0.6 to 1.3."""
 ROUNDED_INPUTS = 0.25
 """`packing.TOLERANCE` of models whose layers round their inputs: e^0.25 is where DAPO's clip is."""
 
+READS_ROWS = (torch.nn.functional.embedding, Tensor.__getitem__)
+"""What reads some rows of a table that would be large as a whole in float32."""
+
 
 class Agreement(NamedTuple):
     """How far log π by a packed pass is from that of the model's own forward pass."""
@@ -104,7 +107,7 @@ class _Widened(TorchFunctionMode):
     ) -> Any:
         if isinstance(func, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
             return func(*args, **(kwargs or {}))  # kernels of others, made for certain formats
-        if func is torch.nn.functional.embedding:  # a table of which a few rows are read
+        if func in READS_ROWS:
             return self._wide(func(*args, **(kwargs or {})))
         args, kwargs = tree_map(self._wide, (args, kwargs or {}))
         return self._wide(func(*args, **kwargs))
