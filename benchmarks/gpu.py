@@ -27,6 +27,8 @@ Exits 1 when a step failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -38,37 +40,50 @@ from pathlib import Path
 import gpu_recovery
 import gpu_report
 import gpu_steps
-from gpu_measure import ACTION, ROUTE, Scale
+import torch
+from gpu_measure import ACTION, ROUTE, Scale, make
+from gpu_models import model_for
 from gpu_process import Step, context_for, rows_of
 from gpu_report import Row
 
+from engine.llm.models.catalog import DEFAULT
 from engine.llm.models.memory import this_machine
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 LEAST = 0.4
 """The part of a step's limit that must be left for it to be begun."""
+PATIENT = 240
+"""Seconds that each step of a dry run may take: no more than one or two on a quiet machine."""
 QUANTIZATIONS = ("nf4", "none")
-IMPORTED = ("peft", "transformers", "bitsandbytes", "trl")
+IMPORTED = (
+    "peft", "bitsandbytes", "transformers.models.llama.modeling_llama",
+    "transformers.models.qwen3.modeling_qwen3", "datasets", "trl.trainer.grpo_trainer",
+)  # fmt: skip
 """What processes that are forked need not import again."""
 
 
 def plan(scale: Scale) -> list[Step]:
-    """All steps, what matters most first."""
+    """All steps, what matters most first; of those that differ in little a dry run takes one."""
     both = [(scale, quantization) for quantization in QUANTIZATIONS]
-    return [
+    some = both[:1] if scale.tiny else both
+    shapes = [("qwen3-0.6b", "none"), ("qwen3-4b", "none"), ("qwen3-4b", "nf4")]
+    steps = [
         *(Step(f"right, {given[1]}", gpu_steps.right, given, 60) for given in both),
         *(
             Step(f"`{name}`, {quantization}", gpu_steps.preset, (scale, name, quantization), 60)
             for name in (ACTION, ROUTE)
             for quantization in QUANTIZATIONS
         ),
-        *(Step(f"against TRL, {given[1]}", gpu_steps.against_trl, given, 75) for given in both),
+        *(Step(f"against TRL, {given[1]}", gpu_steps.against_trl, given, 75) for given in some),
         Step("an out-of-memory", gpu_recovery.out_of_memory, (scale, "none"), 60),
-        *(Step(f"resume, {given[1]}", gpu_recovery.resume, given, 60) for given in both),
-        Step("qwen3-0.6b", gpu_steps.shape, (scale, "qwen3-0.6b", "none"), 120),
-        Step("qwen3-4b", gpu_steps.shape, (scale, "qwen3-4b", "none"), 180),
-        Step("qwen3-4b, nf4", gpu_steps.shape, (scale, "qwen3-4b", "nf4"), 180),
+        *(Step(f"resume, {given[1]}", gpu_recovery.resume, given, 60) for given in some),
+        *(
+            Step(f"{alias}, {quantization}", gpu_steps.shape, (scale, alias, quantization), 150)
+            for alias, quantization in (shapes[::2] if scale.tiny else shapes)
+        ),
     ]
+    # That a machine without a GPU is busy is no failure of the script's.
+    return [step._replace(seconds=PATIENT) for step in steps] if scale.tiny else steps
 
 
 def carried_out(steps: Sequence[Step], gpu: bool, until: float) -> Iterator[Row]:
@@ -84,24 +99,34 @@ def carried_out(steps: Sequence[Step], gpu: bool, until: float) -> Iterator[Row]
 
 
 def measured(gpu: bool, minutes: float, output: Path | None, command: str) -> list[Row]:
-    """All rows, printed and written as they come. Raises SystemExit where the GPU cannot be used."""
+    """All rows, printed and written as they come. Raises SystemExit for a GPU of no use."""
     until = time.monotonic() + 60 * minutes
-    if not gpu:
-        for name in IMPORTED:
-            if importlib.util.find_spec(name):
-                importlib.import_module(name)
-    machine = list(carried_out([Step("machine", gpu_steps.machine, (), 90)], gpu, until))[-1]
-    print(machine.markdown(), flush=True)
-    if machine.failed or (gpu and not machine.figures["cuda"]):
-        raise SystemExit(f"The GPU cannot be used, so nothing was measured: {machine.markdown()}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="icemaze-gpu-") as scratch:
-        for row in carried_out(plan(_scale(not gpu, Path(scratch))), gpu, until):
+        scale = _scale(not gpu, Path(scratch))
+        if not gpu:
+            _imported_once(scale)
+        machine = list(carried_out([Step("machine", gpu_steps.machine, (), 90)], gpu, until))[-1]
+        print(machine.markdown(), flush=True)
+        if machine.failed or (gpu and not machine.figures["cuda"]):
+            raise SystemExit(f"This GPU cannot be used, nothing was measured: {machine.markdown()}")
+        for row in carried_out(plan(scale), gpu, until):
             rows.append(row)
             print(row.markdown(), flush=True)
             if output is not None:
                 gpu_report.write(output, gpu_report.section(machine.result, command, rows))
     return rows
+
+
+def _imported_once(scale: Scale) -> None:
+    """Import, and load a model, before processes are forked: they need not do it again."""
+    torch.set_num_threads(1)  # threads that have started do not survive a fork
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):  # the step that needs it will say so
+            importlib.import_module(name)
+    make(scale, ROUTE, model_for(DEFAULT, scale.scratch, scale.tiny), "none")
+    gc.collect()
+    gc.freeze()  # or every fork would look for garbage in all that
 
 
 def _scale(tiny: bool, scratch: Path) -> Scale:
@@ -121,8 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gpu = not wanted.dry_cpu and bool(this_machine().gpus)
     if gpu:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # of several, TRL would use all
-    elif not wanted.dry_cpu:
-        print("nvidia-smi shows no GPU here: a dry run on the CPU", file=sys.stderr)
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is to be fetched
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nor may torch find one
+        if not wanted.dry_cpu:
+            print("nvidia-smi shows no GPU here: a dry run on the CPU", file=sys.stderr)
     output = wanted.output or (RESULTS if gpu else None)
     dry = "" if gpu else " --dry-cpu"
     command = f"python benchmarks/gpu.py{dry} --minutes {wanted.minutes:g}"

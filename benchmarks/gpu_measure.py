@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,15 @@ ON = {
     ACTION: ["budget.updates=1000"],
     ROUTE: ["budget.updates=1000", "warmup.updates=1"],  # what is measured is what follows it
 }
+IN_TINY = {
+    ACTION: ["algorithm.episodes=64"],
+    ROUTE: [
+        "algorithm.episodes=16",
+        "algorithm.group_size=8",
+        "model.max_tokens=7",
+        "warmup.routes=2",
+    ],
+}
 
 
 class Scale(NamedTuple):
@@ -32,7 +42,7 @@ class Scale(NamedTuple):
     seconds: float = 8.0
     updates: tuple[int, int] = (3, 20)
     """Fewest and most that are measured."""
-    written: int = 128
+    written: int = 64
     """Tokens of a completion over all words."""
     trained: int = 1024
     """Tokens of a completion of the long training pass, of 16."""
@@ -58,12 +68,23 @@ class Passes(Meter):
         self.trained = 0
 
 
-def make(preset: str, model: str, quantization: str, more: Iterable[str] = ()) -> LlmLearner:
+def make(
+    scale: Scale, preset: str, model: str, quantization: str, more: Iterable[str] = ()
+) -> LlmLearner:
     """A learner of a shipped preset on some model, loaded."""
-    learner: LlmLearner = learner_of(quantization, [f"model.name={model}", *ON[preset], *more], preset)
-    if learner.model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(learner.model.device)
+    settings = [f"model.name={model}", *ON[preset], *(IN_TINY[preset] if scale.tiny else []), *more]
+    _free()  # a learner that nobody has any more still refers to itself
+    learner: LlmLearner = learner_of(quantization, settings, preset)
+    _free()  # what loading took is no part of what training takes
     return learner
+
+
+def _free() -> None:
+    """Give memory back, and let peaks begin anew."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def format_of(learner: LlmLearner) -> str:

@@ -26,7 +26,13 @@ TOO_LITTLE = 0.7
 def out_of_memory(scale: Scale, quantization: str) -> Iterator[Row]:
     """An update in memory that is too small for its micro-batch, against the same with enough."""
     model = model_for(DEFAULT, scale.scratch, scale.tiny)
-    learner = make(ROUTE, model, quantization, ["model.words=any", f"model.max_tokens={scale.written}"])
+    learner = make(
+        scale,
+        ROUTE,
+        model,
+        quantization,
+        ["model.words=any", f"model.max_tokens={min(scale.written, 32)}"],
+    )
     learner.begin()
     learner.advance(2)
     before = _copied(learner.state())
@@ -68,7 +74,7 @@ def resume(scale: Scale, quantization: str) -> Iterator[Row]:
     """Two updates, stop, and two more, against four; and the last two once more, which tells what
     the device itself does not repeat."""
     model = model_for(DEFAULT, scale.scratch, scale.tiny)
-    first = make(ROUTE, model, quantization)
+    first = make(scale, ROUTE, model, quantization)
     first.begin()
     first.advance(2)
     saved = checkpoints.pack(first.state())
@@ -77,7 +83,7 @@ def resume(scale: Scale, quantization: str) -> Iterator[Row]:
     name = f"{label(DEFAULT, model)}, {format_of(first)}"
     del first
     ends = []
-    other = make(ROUTE, model, quantization)
+    other = make(scale, ROUTE, model, quantization)
     for _ in range(2):
         other.load(checkpoints.unpack(saved))
         other.advance(2)

@@ -19,13 +19,16 @@ from gpu_models import label, model_for
 from gpu_process import sentence_of
 from gpu_report import Row, failed, verdict
 
-from engine.llm.forward.packing import Tokens
+from engine.llm.forward.packing import TOLERANCE, Tokens
 from engine.llm.learner import LlmLearner
 from engine.llm.models import device as devices
 from engine.llm.models.catalog import DEFAULT
 
 ANY_WORD = ["model.words=any", "algorithm.episodes=16", "algorithm.group_size=16"]
 HALVINGS = 4
+GROSS = 0.1
+"""Mean |Δ log p| between sampler and training pass that 16 bits do not explain: three times what
+they cost SmolLM2 on a CPU."""
 REFERENCE = {
     "qwen3-0.6b": "reference, other hardware: 13.3k tokens/s, 5.1 GiB",
     "qwen3-4b": "reference, other hardware: 6.2k tokens/s, 23.3 GiB",
@@ -70,7 +73,7 @@ def _driver() -> str:
 def right(scale: Scale, quantization: str) -> Iterator[Row]:
     """Gradients, packing, and sampler against training pass, once the adapters are not fresh."""
     model = model_for(DEFAULT, scale.scratch, scale.tiny)
-    learner = make(ROUTE, model, quantization)  # refuses a model whose packed pass is wrong
+    learner = make(scale, ROUTE, model, quantization)  # refuses a model whose packed pass is wrong
     learner.begin()
     learner.advance(2)
     name = f"{label(DEFAULT, model)}, {format_of(learner)}"
@@ -130,7 +133,9 @@ def _mismatch(learner: LlmLearner, what: str) -> Row:
     away = away[drawn.mask.cpu()]
     figures = {"mean": float(away.mean()), "largest": float(away.max())}
     text = f"|Δ log p| {figures['mean']:.1e} on average, {figures['largest']:.1e} at most"
-    return verdict(Row(what, text, figures=figures), True, "")
+    allowed = TOLERANCE if learner.model.dtype == torch.float32 else GROSS
+    held = figures["mean"] <= allowed
+    return verdict(Row(what, text, figures=figures), held, f"more than {allowed:g} on average")
 
 
 # ---------------------------------------------------------------- how fast, how much memory?
@@ -139,7 +144,7 @@ def _mismatch(learner: LlmLearner, what: str) -> Row:
 def preset(scale: Scale, name: str, quantization: str) -> Iterator[Row]:
     """A shipped preset with its own model."""
     model = model_for(DEFAULT, scale.scratch, scale.tiny)
-    learner = make(name, model, quantization)
+    learner = make(scale, name, model, quantization)
     yield updates(learner, scale, f"`{name}`, {label(DEFAULT, model)}, {format_of(learner)}")
 
 
@@ -152,7 +157,7 @@ def shape(scale: Scale, alias: str, quantization: str) -> Iterator[Row]:
         (ROUTE, [], f"`{ROUTE}`"),
         (ROUTE, text, f"16 × {scale.written} tokens over all words"),
     ):
-        learner = make(name, model, quantization, more)
+        learner = make(scale, name, model, quantization, more)
         what = f"{told}, {label(alias, model)}, {format_of(learner)}"
         try:
             yield updates(learner, scale, what)
@@ -194,7 +199,9 @@ def long_pass(learner: LlmLearner, scale: Scale, alias: str, model: str) -> Row:
         seconds.append(meter.stop().seconds)
     speed = meter.trained / statistics.median(seconds)
     peaks, told = memory_of(learner, meter.largest)
-    what = f"training pass of 16 × {scale.trained} tokens, {label(alias, model)}, {format_of(learner)}"
+    what = (
+        f"training pass of 16 × {scale.trained} tokens, {label(alias, model)}, {format_of(learner)}"
+    )
     figures = {"trained_per_second": speed, "norm": norms[-1], **peaks}
     return verdict(
         Row(what, f"**{speed:,.0f} tokens/s**; {told}", REFERENCE.get(alias, ""), figures),
