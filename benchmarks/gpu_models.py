@@ -79,6 +79,9 @@ def config(known: Known, shape: Shape, tokenizer: Any) -> Any:
         head_dim=shape.head_dim,
         tie_word_embeddings=shape.tied,
         max_position_embeddings=POSITIONS,
+        # Logits that differ by about 2: at the usual 0.02 all words would be alike, and so would
+        # be a right and a wrong pass.
+        initializer_range=2.0 / shape.hidden**0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
