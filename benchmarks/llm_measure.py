@@ -78,9 +78,9 @@ def report(rows: dict[str, list[Cost]], bars: dict[str, float]) -> bool:
     return held
 
 
-def learner_of(quantization: str, overrides: list[str]) -> Any:
-    """A learner of the benchmark's preset with its model loaded."""
-    preset = presets.load(PRESET, [f"model.quantization={quantization}", *overrides])
+def learner_of(quantization: str, overrides: list[str], name: str = PRESET) -> Any:
+    """A learner of the benchmark's preset, or another, with its model loaded."""
+    preset = presets.load(name, [f"model.quantization={quantization}", *overrides])
     learner: Any = factory.make_learner(preset)
     learner.prepare()
     return learner

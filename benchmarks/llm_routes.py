@@ -6,6 +6,7 @@ import importlib
 import statistics
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,16 @@ def reward_of(learner: LlmLearner, tokens: list[int]) -> float:
     ).total
 
 
-def our_gradient(learner: LlmLearner, completions: list[list[int]]) -> dict[str, Tensor]:
+Judge = Callable[[LlmLearner, list[int]], float]
+"""What a completion is paid."""
+
+
+def our_gradient(
+    learner: LlmLearner, completions: list[list[int]], judge: Judge
+) -> dict[str, Tensor]:
     """The clipped gradient of our packed loss on these completions, by parameter."""
     prompt = learner.task.writer.prompt(*learner.task.writer.all_asks([0])[0])
-    rewards = [reward_of(learner, tokens) for tokens in completions]
+    rewards = [judge(learner, tokens) for tokens in completions]
     if len(set(rewards)) == 1:
         raise SystemExit("All completions earned the same, so there is no gradient to compare.")
     lengths = [len(tokens) for tokens in completions]
@@ -94,7 +101,9 @@ def our_gradient(learner: LlmLearner, completions: list[list[int]]) -> dict[str,
     return gradient
 
 
-def trl_trainer(learner: LlmLearner, loaded: loading.Loaded, steps: int, folder: str) -> Any:
+def trl_trainer(
+    learner: LlmLearner, loaded: loading.Loaded, steps: int, folder: str, judge: Judge
+) -> Any:
     """TRL's GRPOTrainer with the learner's settings, on a model of its own."""
     from transformers import PrinterCallback
 
@@ -107,7 +116,7 @@ def trl_trainer(learner: LlmLearner, loaded: loading.Loaded, steps: int, folder:
 
     def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
         written[:] = completion_ids
-        return [reward_of(learner, tokens) for tokens in completion_ids]
+        return [judge(learner, tokens) for tokens in completion_ids]
 
     config = trl.GRPOConfig(
         output_dir=folder, max_steps=steps, use_cpu=loaded.device.type == "cpu",
@@ -134,8 +143,23 @@ def trl_trainer(learner: LlmLearner, loaded: loading.Loaded, steps: int, folder:
 
 
 def routes(rounds: int, quantization: str) -> bool:
-    """Seconds per update of a policy that writes routes: after each of TRL's comes one of ours."""
-    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *ROUTES])
+    """An update of a policy that writes routes, and one of TRL's; whether the bar is held."""
+    return report(measure(rounds, quantization), {TRL: BAR})
+
+
+def measure(
+    rounds: int,
+    quantization: str,
+    more: Sequence[str] = (),
+    judge: Judge = reward_of,
+    checked: Callable[[str, float, loading.Loaded, float], None] = check,
+) -> dict[str, list[Cost]]:
+    """What updates of a policy that writes routes cost: after each of TRL's comes one of ours.
+
+    `more` overrides of the preset; `judge` pays what TRL's side writes; `checked` is told how far
+    the two gradients are apart.
+    """
+    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *ROUTES, *more])
     from transformers import TrainerCallback
 
     warnings.simplefilter("ignore", FutureWarning)  # TRL's way of calling transformers
@@ -169,8 +193,8 @@ def routes(rounds: int, quantization: str) -> bool:
                     for name, p in theirs.model.named_parameters()
                     if p.grad is not None
                 }
-                gap = gradient_gap(our_gradient(learner, trainer.written), found)
-                check("the gradient of TRL's completions", gap, ours, GRADIENT_TOLERANCE)
+                gap = gradient_gap(our_gradient(learner, trainer.written, judge), found)
+                checked("the gradient of TRL's completions", gap, ours, GRADIENT_TOLERANCE)
 
         def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
             noted(TRL, [len(tokens) for tokens in trainer.written])
@@ -180,11 +204,10 @@ def routes(rounds: int, quantization: str) -> bool:
 
     print(f"\nroutes: an update of {GROUP} completions of at most {MAX_TOKENS} tokens")
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trl_trainer(learner, theirs, rounds + 1, folder)
+        trainer = trl_trainer(learner, theirs, rounds + 1, folder, judge)
         put_back()
         trainer.add_callback(Alternate())
         trainer.train()
     for name, mean in lengths.items():
         print(f"  {name}: {statistics.mean(mean[1:]):.1f} tokens a completion")
-    counted = {name: found[1:] for name, found in costs.items()}
-    return report(counted, {TRL: BAR})
+    return {name: found[1:] for name, found in costs.items()}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engine.core.arrays import Array
+from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdps
 from engine.env.maze import Maze
 from engine.llm.evaluation.ask import Answer, Question, Sampled
@@ -20,6 +21,7 @@ from engine.llm.forward.prompts import cell_prompts, deciding_states, route_prom
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.models import adapters, loading
 from engine.llm.models.loading import Loaded
+from engine.llm.models.tokenizer import first_line
 from engine.llm.tasks.cells.policy_table import at_observations
 from engine.llm.tasks.routes.figures import MOST_MAZES, figures_of
 from engine.llm.tasks.routes.writer import RouteWriter
@@ -35,17 +37,28 @@ STREAM = 4
 
 
 def reply(question: Question, progress: Callable[[str], None]) -> Answer:
-    """Load base and adapters, and ask them about every maze."""
+    """Load base and adapters, and ask them about every maze. Raises UserError."""
     model = question.model
     lora = loading.LoraSettings(model.lora.rank, model.lora.alpha, model.lora.dropout)
     progress(f"Loading {model.name} ({model.quantization}), which takes some seconds.")
-    loaded = loading.load_model(model.name, model.quantization, model.device, lora)
-    adapters.load_adapter(loaded, question.adapter)
+    try:
+        loaded = loading.load_model(model.name, model.quantization, model.device, lora)
+        adapters.load_adapter(loaded, question.adapter)
+        return _answer(loaded, question, progress)
+    except torch.cuda.OutOfMemoryError as error:  # often a run trains on the same GPU
+        raise UserError(
+            f"The GPU's free memory does not hold {model.name} ({model.quantization}) for an "
+            "evaluation. Wait until nothing else uses the GPU (`nvidia-smi`), or put "
+            f"CUDA_VISIBLE_DEVICES= before the command to ask it on the CPU. ({first_line(error)})"
+        ) from error
+
+
+def _answer(loaded: Loaded, question: Question, progress: Callable[[str], None]) -> Answer:
     mazes = [maze for split in question.splits for maze in split]
     progress(f"Asking it about {'a maze' if len(mazes) == 1 else f'{len(mazes)} mazes'}.")
     if question.want == "routes":
         return Answer(sampled=routes(loaded, question))
-    if model.policy == "route":
+    if question.model.policy == "route":
         return Answer(policies=first_moves(loaded, question, mazes).tolist())
     return Answer(policies=tables(loaded, question, mazes).tolist())
 

@@ -34,7 +34,8 @@ class Choice:
 def choose(setting: str = "auto") -> Choice:
     """Device and compute dtype for a preset's `model.device`.
 
-    Raises UserError when a GPU is asked for and there is none, or when the setting is unknown.
+    Raises UserError when a GPU is asked for and there is none, when there is one that cannot be
+    used, or when the setting is unknown.
     """
     if setting == "cuda" or (setting == "auto" and torch.cuda.is_available()):
         return _cuda()
@@ -60,8 +61,16 @@ def _cuda() -> Choice:
             f"model.device: 'cuda' was asked for, but {why}. Set it to 'auto' or 'cpu', or see "
             "what `icemaze doctor` finds."
         )
-    device = torch.device("cuda", torch.cuda.current_device())
-    name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    try:  # there may be one that torch is not let at: in use by one process only, a broken driver
+        device = torch.device("cuda", torch.cuda.current_device())
+        name = torch.cuda.get_device_name(device)
+        capability = torch.cuda.get_device_capability(device)
+    except RuntimeError as error:
+        said = str(error).partition("\n")[0].rstrip(". ")[:200]
+        raise UserError(
+            f"model.device: there is a GPU, but torch cannot use it ({said}). See who uses it with "
+            "`nvidia-smi`, or set model.device to 'cpu'."
+        ) from error
     if torch.version.cuda is None or capability >= BFLOAT16_CAPABILITY:
         return Choice(device, torch.bfloat16, f"GPU {name}: computes in bfloat16")
     # float16 would need a loss scaler: policy gradients are small, and underflow without a sound.

@@ -284,6 +284,19 @@ def test_a_gpu_computes_in_bfloat16_where_it_can(
         assert "Some GPU" in choice.reason and "bfloat16" in choice.reason
 
 
+def test_a_gpu_that_another_process_has_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def busy() -> int:
+        raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy.\nCompile with …")
+
+    FakeGpu(monkeypatch, (9, 0))
+    monkeypatch.setattr(torch.cuda, "current_device", busy)
+    for setting in ("auto", "cuda"):
+        with pytest.raises(UserError, match=r"cannot use it \(CUDA error: .*busy\)\. .*'cpu'"):
+            device.choose(setting)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

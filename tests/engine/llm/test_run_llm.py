@@ -22,7 +22,9 @@ from run_tools import ask, kill, launched, rows, run_here, wait_for
 
 from engine import factory
 from engine.config.preset import LlmPreset
+from engine.config.rewards import PlanRewards
 from engine.core.errors import UserError
+from engine.llm.evaluation import answers
 from engine.llm.evaluation import ask as asking
 from engine.llm.forward.prompts import route_prompt
 from engine.llm.models import adapters, loading
@@ -397,6 +399,27 @@ def test_a_run_without_adapters_or_without_its_model_says_so(
     file.write_text(file.read_text().replace(str(tiny_model("llama")), "./gone"))
     with RunReader(moved) as reader, pytest.raises(UserError, match="gone"):
         evaluate_run(reader, [])
+
+
+def test_a_gpu_that_is_full_is_one_sentence(
+    tiny_model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains on the same GPU leaves little of it."""
+    loaded: list[str] = []
+
+    def full(name: str, *_: object) -> None:
+        loaded.append(name)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+
+    monkeypatch.setattr(loading, "load_model", full)
+    model = preset(tiny_model("llama")).model
+    question = asking.Question(
+        run_dir="run", model=model, reward=PlanRewards(), gamma=1.0, seed=0, splits=[[]],
+        want="policies",
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"does not hold .* CUDA_VISIBLE_DEVICES= .*CUDA out") as e:
+        answers.reply(question, lambda text: None)
+    assert loaded == [model.name] and "\n" not in str(e.value)
 
 
 def test_a_process_that_dies_is_one_sentence(
