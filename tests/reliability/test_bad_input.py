@@ -30,7 +30,7 @@ from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from tui.cli import main as cli
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(count(300, 7200))]
+pytestmark = pytest.mark.slow
 
 WHERE = "odd.toml"
 LONGEST = 2_000

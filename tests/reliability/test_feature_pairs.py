@@ -29,7 +29,7 @@ from engine.runs.reader import RunReader
 from engine.runs.session import Session
 from engine.runs.store import RunWriter
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(count(300, 7200))]
+pytestmark = pytest.mark.slow
 
 DRAWN = count(2, 25)
 """Drawn presets for each algorithm."""

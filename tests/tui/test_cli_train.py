@@ -200,7 +200,7 @@ def test_a_terminal_sees_a_bar_and_the_last_figures(runs_dir: Path) -> None:
         (["./nowhere.toml"], "./nowhere.toml: there is no such file"),
         ([str(Path(LAKE).parent)], "is a folder; give the path of a TOML file"),
         ([LAKE, "--seed", "-1"], "run.seed: found -1"),
-        ([LAKE, "--seed", "x"], "'--seed': expected a whole number."),
+        ([LAKE, "--seed", "x"], "'--seed': found 'x'; expected a whole number."),
         ([LAKE, "--set", "gamma"], "expected KEY=VALUE"),
         ([LAKE, "--set", "algorithm.gama=0.9"], "Did you mean 'gamma'?"),
         ([LAKE, "--set", "budget=3"], "budget: found 3, expected a table"),

@@ -41,7 +41,7 @@ from tui.cli.sweep import command as sweep
 RUN_FAILED, WRONG_INPUT = 1, 2
 RUNS_DIR, RUNS_DIR_VARIABLE = "--runs-dir", "ICEMAZE_RUNS_DIR"
 
-NO_NUMBER = re.compile(r"Input should be a valid (integer|number), unable to parse [\w ]+")
+NO_NUMBER = re.compile(r"(?<=: )('.*') is not a valid (int|float)(eger)?")
 """What Typer says about a word that is no number."""
 
 # Typer brings its own copy of Click or uses the installed one, depending on its version.
@@ -183,7 +183,7 @@ def _usage(error: Any) -> str:
 
 
 def _wanted(message: re.Match[str]) -> str:
-    return "expected a whole number" if message[1] == "integer" else "expected a number"
+    return f"found {message[1]}; expected a {'whole ' * (message[2] == 'int')}number"
 
 
 def _runs_dir_first(arguments: list[str]) -> list[str]:
