@@ -120,11 +120,14 @@ def _gradients(learner: LlmLearner, what: str) -> Row:
 
 
 def _packed(learner: LlmLearner, what: str) -> Row:
-    """The engine's own check, which has refused to train on a gross difference already."""
-    largest = learner.task.packing_error()
-    return verdict(
-        Row(what, f"|Δ log p| at most {largest:.1e}", figures={"largest": largest}), True, ""
-    )
+    """The engine's own check, without which it does not train."""
+    found = learner.task.agreement()
+    text = f"|Δ log p| in float32 at most {found.error:.1e}"
+    figures = {"largest": found.error}
+    if found.dtype != "float32":
+        text += f"; in {found.dtype} {found.packed:.1e} on average, plain {found.plain:.1e}"
+        figures |= {"packed": found.packed, "plain": found.plain}
+    return verdict(Row(what, text, figures=figures), found.good, "packed and plain disagree")
 
 
 def _mismatch(learner: LlmLearner, what: str) -> Row:
