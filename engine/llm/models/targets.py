@@ -9,6 +9,8 @@ Not the output layer, as in QLoRA (Dettmers et al. 2023), and besides:
 - **State-space mixers** (Mamba): only their input projection. The weights of the others are read
   directly by fused kernels, and in part by transformers' own code: adapters there would have no
   effect, or one in sampling and none in training.
+- **What is not used, or not as a layer**: attention to an encoder that is not there, indexers (they
+  only choose), layers with a multiplication of their own.
 - **Names that PEFT redirects**: in mixtures it takes `gate_proj` of any layer for the experts'
   (`peft.utils.transformers_weight_conversion`), so dense layers with such names cannot be named.
 """
@@ -20,13 +22,22 @@ from typing import Any
 
 import torch
 
+from engine.llm.models.architecture import decoder_of
+
 ROUTER = re.compile(r"(^|\.)([a-z_]*router[a-z_0-9]*|gate|gating|[a-z_]*expert_gate|wg)(\.|$)")
 """What decides who computes, by the name of the module or of one it is in."""
+UNUSED = re.compile(r"encoder_attn|cross_?attn|cross_?attention|pooler|indexer", re.IGNORECASE)
+"""What has no part in the log-probabilities, or none that can be differentiated."""
 
 
 def lora_targets(base: Any) -> list[str]:
-    """The full names of the layers that get adapters, sorted; none where the model has none."""
-    linear = _linear_layers(base)
+    """The full names of the layers that get adapters, sorted; none where the model has none.
+
+    All are in the decoder: what a model hears or sees with besides has no part in what it reads.
+    """
+    decoder = decoder_of(base)
+    within = next(f"{name}." for name, module in base.named_modules() if module is decoder)
+    linear = {n: layer for n, layer in _linear_layers(base).items() if n.startswith(within)}
     output = base.get_output_embeddings()
     mixture = has_experts(base)
     mixers = [name for name, module in base.named_modules() if _is_state_space(module)]
@@ -36,6 +47,7 @@ def lora_targets(base: Any) -> list[str]:
         for name, layer in linear.items()
         if layer is not output
         and not (mixture and ROUTER.search(name))
+        and not UNUSED.search(name)
         and not any(name.startswith(f"{m}.") and _leaf(name) != "in_proj" for m in mixers)
         and _leaf(name) not in redirected
     )
@@ -54,7 +66,9 @@ def _linear_layers(base: Any) -> dict[str, Any]:
     return {
         name: module
         for name, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D)
+        if type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+        or "bitsandbytes" in {kind.__module__.partition(".")[0] for kind in type(module).__mro__}
+        and isinstance(module, torch.nn.Linear)
     }
 
 
