@@ -31,7 +31,8 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 MASKABLE = ("sdpa", "eager")
 PROBE = (5, 9, 7, 11, 6, 8, 10)  # tokens that every vocabulary has
 BRANCHES = "_icemaze_branches"  # what `branches` found, kept with the model
-UNLIKE = 0.1  # hidden states that differ by more than this part are others, not rounded
+UNLIKE = {torch.float32: 1e-4}  # what differs by more than this part is another, not rounded
+UNLIKE_16 = 0.1  # the same for numbers of 16 bits
 
 
 def text_config(model: Any) -> Any:
@@ -144,7 +145,14 @@ def _packed_as_plain(model: Any) -> bool:
     packed, plain = packed_hidden(model, tree).float(), plain_hidden(model, sequences).float()
     ours = torch.cat([packed[torch.from_numpy(path)] for path in tree.paths])
     own = torch.cat([plain[n, : len(path)] for n, path in enumerate(tree.paths)])
-    return bool((ours - own).norm() <= UNLIKE * own.norm())
+    return not unlike(ours, own, decoder_of(model).dtype)
+
+
+def unlike(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    """Whether what was computed in `dtype` differs by more than rounding, and than what a router
+    chooses otherwise because of it."""
+    allowed = UNLIKE.get(dtype, UNLIKE_16)
+    return bool((one - other).float().norm() > allowed * other.float().norm())
 
 
 def masks(

@@ -2,8 +2,7 @@
 
 What training takes for granted of any model: no token sees those behind it, and the logits are the
 output layer's of the last hidden states. Where that does not hold, gradients would be wrong without
-a sign. Rounding and a router that chooses otherwise because of it are not what is looked for: both
-are far smaller than `UNLIKE`.
+a sign.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from engine.core.errors import UserError
-from engine.llm.forward.attention import PROBE, UNLIKE, base_of, decoder_of, evaluating
+from engine.llm.forward.attention import PROBE, base_of, decoder_of, evaluating, unlike
 from engine.llm.forward.output_head import OutputHead
 from engine.llm.models.architecture import AHEAD, HEAD, OWN_CALL, PADDING
 from engine.llm.models.tokenizer import first_line
@@ -40,17 +39,17 @@ def _problem(model: Any) -> str:
     """What is wrong, nothing where the model can be trained."""
     decoder, base = decoder_of(model), base_of(model)
     ids = torch.tensor([PROBE, (*PROBE[:-2], PROBE[0], PROBE[1])], device=decoder.device)
-    seen = torch.ones_like(ids)
+    seen, dtype, kept = torch.ones_like(ids), decoder.dtype, len(PROBE) - 2
     hidden = decoder(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
     whole = base(input_ids=ids[:1], use_cache=False).logits[0].float()
     if not bool(whole.isfinite().all()):
         return ""  # told as damaged weights, see `preparation`
-    if _unlike(hidden[1, : len(PROBE) - 2], hidden[0, : len(PROBE) - 2]):
+    if unlike(hidden[1, :kept], hidden[0, :kept], dtype):
         return AHEAD
     # Padded on the right, as batches are.
     seen[1, -2:] = 0
     padded = decoder(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
-    if _unlike(padded[:, : len(PROBE) - 2], hidden[:, : len(PROBE) - 2]):
+    if unlike(padded[:, :kept], hidden[:, :kept], dtype):
         return PADDING
     try:
         ours = OutputHead(model).logits(hidden[0])
@@ -58,8 +57,6 @@ def _problem(model: Any) -> str:
         return HEAD
     if ours.shape != whole.shape:
         return HEAD
-    return HEAD if _unlike(torch.log_softmax(ours, -1), torch.log_softmax(whole, -1)) else ""
+    same = not unlike(torch.log_softmax(ours, -1), torch.log_softmax(whole, -1), dtype)
+    return "" if same else HEAD
 
-
-def _unlike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool((one - other).float().norm() > UNLIKE * other.float().norm())

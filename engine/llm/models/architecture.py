@@ -22,11 +22,14 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(
         (
             "bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert",
-            "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta",
-            "xlm-roberta-xl", "xmod",
+            "modernbert-decoder", "prophetnet", "rembert", "roberta", "roberta-prelayernorm",
+            "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl",
         ),
         HEAD,
     ),
+    **dict.fromkeys(("cpmant", "xlm", "xlnet"), AHEAD),
+    "xmod": OWN_CALL,
+    "reformer": "it reads only texts as long as a multiple of its chunks",
 }  # fmt: skip
 """By `model_type`: why a model of it cannot be trained."""
 

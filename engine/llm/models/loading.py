@@ -252,6 +252,7 @@ def _with_adapters(base: Any, lora: LoraSettings, seed: int, base_name: str) -> 
     """LoRA on every linear layer that can have it (`targets`), in float32."""
     from peft import LoraConfig, get_peft_model
 
+    _without_dropout(base)
     targets = lora_targets(base)
     if not targets:
         raise UserError(
@@ -282,6 +283,15 @@ def _with_adapters(base: Any, lora: LoraSettings, seed: int, base_name: str) -> 
         if parameter.requires_grad and parameter.dtype != ADAPTER_DTYPE:
             parameter.data = parameter.data.to(ADAPTER_DTYPE)
     return model.train()  # type: ignore[no-any-return]
+
+
+def _without_dropout(base: torch.nn.Module) -> None:
+    """Drop nothing in the frozen base: what is trained would not be what was sampled. GPT-2, OPT
+    and others still name the dropout they were pretrained with."""
+    for module in base.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and (name == "p" or "drop" in name):
+                setattr(module, name, 0.0)
 
 
 def _targets(model: Any) -> list[str]:

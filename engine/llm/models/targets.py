@@ -10,7 +10,8 @@ Not the output layer, as in QLoRA (Dettmers et al. 2023), and besides:
   directly by fused kernels, and in part by transformers' own code: adapters there would have no
   effect, or one in sampling and none in training.
 - **What is not used, or not as a layer**: attention to an encoder that is not there, indexers (they
-  only choose), layers with a multiplication of their own.
+  only choose), compressors (they tell of tokens further back than prompts are long), Gemma 3n's mixing coefficients (read as
+  they are), layers with a multiplication of their own.
 - **Names that PEFT redirects**: in mixtures it takes `gate_proj` of any layer for the experts'
   (`peft.utils.transformers_weight_conversion`), so dense layers with such names cannot be named.
 """
@@ -26,8 +27,8 @@ from engine.llm.models.architecture import decoder_of
 
 ROUTER = re.compile(r"(^|\.)([a-z_]*router[a-z_0-9]*|gate|gating|[a-z_]*expert_gate|wg)(\.|$)")
 """What decides who computes, by the name of the module or of one it is in."""
-UNUSED = re.compile(r"encoder_attn|cross_?attn|cross_?attention|pooler|indexer", re.IGNORECASE)
-"""What has no part in the log-probabilities, or none that can be differentiated."""
+UNUSED = re.compile(r"encoder_attn|cross_?attn|cross_?attention|pooler|indexer|compressor|altup", re.IGNORECASE)
+"""What has no part in the log-probabilities of a prompt, or none that can be differentiated."""
 
 
 def lora_targets(base: Any) -> list[str]:
@@ -66,10 +67,23 @@ def _linear_layers(base: Any) -> dict[str, Any]:
     return {
         name: module
         for name, module in base.named_modules()
-        if type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
-        or "bitsandbytes" in {kind.__module__.partition(".")[0] for kind in type(module).__mro__}
-        and isinstance(module, torch.nn.Linear)
+        if isinstance(module, torch.nn.Linear | Conv1D) and _multiplies(module, Conv1D)
     }
+
+
+def _multiplies(layer: Any, transposed: type) -> bool:
+    """Whether a layer is a multiplication by its weights; some that are called linear regroup what
+    they are given."""
+    kinds = {kind.__module__.partition(".")[0] for kind in type(layer).__mro__}
+    forward = type(layer).forward
+    if "bitsandbytes" in kinds or forward in (torch.nn.Linear.forward, transposed.forward):  # type: ignore[attr-defined]
+        return True
+    x = torch.ones(1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    try:
+        with torch.no_grad():
+            return torch.allclose(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+    except (RuntimeError, TypeError):  # it takes or gives something else
+        return False
 
 
 def _is_state_space(module: torch.nn.Module) -> bool:

@@ -1,0 +1,127 @@
+"""Every causal language model that transformers knows is trained for a step, or refused in words.
+
+Both policies: all prompts of a maze at once, and completions behind a prompt. Each adapter must get
+a gradient, a packed pass must say what the model itself says, and `docs/architectures.md` is the
+table of what was found.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_architectures import ALL, NOT_TINY, tiny_base
+
+from engine.core.errors import UserError
+from engine.llm.forward.attention import why_not_packed
+from engine.llm.forward.cell_policy import CellPolicy
+from engine.llm.forward.completion_policy import CompletionPolicy
+from engine.llm.forward.packing import TOLERANCE
+from engine.llm.forward.probe import check_computes
+from engine.llm.forward.prompts import CellPrompts
+from engine.llm.models.architecture import REFUSED
+from engine.llm.models.loading import LoraSettings, _with_adapters
+from engine.llm.models.targets import ROUTER, has_experts
+
+TABLE = Path(__file__).parents[3] / "docs" / "architectures.md"
+TOKENS = ((5, 9, 7, 11, 6, 8, 10, 12, 3, 14, 15, 9), (5, 9, 7, 11, 6, 8, 10, 4))
+PROMPTS = CellPrompts(("a", "b"), TOKENS, np.arange(2)[None], tuple("ldru"), (20, 21, 22, 23))
+
+
+TOKENIZER = SimpleNamespace(eos_token_id=2, chat_template=None)
+
+
+def with_adapters(kind: str) -> Any:
+    """A tiny model with adapters that have an effect; UserError where it is refused."""
+    base = tiny_base(kind).requires_grad_(False)
+    model: Any = _with_adapters(base, LoraSettings(rank=2, alpha=4.0), 0, kind)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    check_computes(kind, model)
+    return model
+
+
+def train_cells(model: Any) -> None:
+    policy = CellPolicy(model)
+    assert policy.verify(PROMPTS) < TOLERANCE
+    one_step(model, lambda: policy.forward(PROMPTS).log_probs)
+
+
+def train_routes(model: Any) -> None:
+    policy = CompletionPolicy(model, TOKENIZER, max_tokens=2)
+    drawn = policy.sample([TOKENS[0]], 2, torch.Generator().manual_seed(0))
+    rows, prompts = drawn.rows(), [TOKENS[0]] * 2
+    assert policy.verify(prompts, rows) < TOLERANCE
+    one_step(model, lambda: policy.forward(prompts, rows).log_probs)
+
+
+def one_step(model: Any, log_probs: Callable[[], torch.Tensor]) -> None:
+    """A step up a weighted log-probability, which every adapter has a part in and which rises."""
+    model.train()
+    adapters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    before = log_probs()
+    weights = torch.arange(1.0, before.numel() + 1).reshape(before.shape).cos()
+    (-(weights * before).sum()).backward()
+    assert not [n for n, p in adapters.items() if p.grad is None or not p.grad.any()]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in adapters.values() if p.grad is not None])
+    torch.optim.SGD(adapters.values(), lr=0.01 / float(norm)).step()
+    model.zero_grad()
+    assert (weights * (log_probs() - before)).sum() > 0
+
+
+def told() -> dict[str, str]:
+    """The table in the documentation."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", TABLE.read_text("utf-8"), re.M)
+    assert len(rows) == len(dict(rows))
+    return dict(rows)
+
+
+def found(kind: str) -> str:
+    """What becomes of a tiny model of this kind, as the table says it."""
+    if kind in NOT_TINY:
+        return f"not tried: {NOT_TINY[kind]}"
+    if kind in REFUSED:
+        with pytest.raises(Exception) as raised:
+            model = with_adapters(kind)
+            train_cells(model)
+            train_routes(model)
+        if isinstance(raised.value, UserError):  # found without the list as well
+            assert REFUSED[kind] in str(raised.value)
+        return f"refused: {REFUSED[kind]}"
+    model = with_adapters(kind)
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert not has_experts(model) or not [n for n in trained if ROUTER.search(n)]
+    train_cells(model)
+    train_routes(model)
+    reason = why_not_packed(model)
+    return "trains, packed" if reason is None else f"trains, each sequence on its own: {reason}"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in NOT_TINY])
+def test_it_is_trained_or_refused_as_the_table_says(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert found(kind) == told()[kind]
+
+
+def test_the_table_has_them_all() -> None:
+    table = told()
+    assert set(table) == set(ALL)
+    for kind, reason in NOT_TINY.items():
+        assert table[kind] == f"not tried: {reason}"
+    counts = Counter(row.partition(":")[0].partition(",")[0] for row in table.values())
+    assert (
+        f"{len(table)} architectures: {counts['trains']} train, {counts['refused']} are refused, "
+        f"{counts['not tried']} were not tried."
+    ) in TABLE.read_text("utf-8")
