@@ -171,16 +171,16 @@ class _Place(NamedTuple):
     offset: int
 
 
-def wrap(model: Any) -> int:
-    """Make the experts that were quantized while `model` was read usable; returns how many weights
-    they have."""
+def wrap(model: Any) -> list[str]:
+    """Make the experts that were quantized while `model` was read usable; returns what their names
+    end in (`experts.down_proj`), each kind once."""
     checkpointed = [m for m in model.modules() if hasattr(m, "gradient_checkpointing")]
 
     def kept_anyway() -> bool:
         return not any(module.gradient_checkpointing for module in checkpointed)
 
-    count = 0
-    for module in list(model.modules()):
+    endings: set[str] = set()
+    for path, module in list(model.named_modules()):
         found = [
             (name, weight)
             for name, weight in module.named_parameters(recurse=False)
@@ -192,9 +192,9 @@ def wrap(model: Any) -> int:
         stacks = [Stack(weight) for _, weight in found]
         for (name, _), stack in zip(found, stacks, strict=True):
             parametrize.register_parametrization(module, name, stack, unsafe=True)
-            count += stack.out_features
+            endings.add(f"{path.rpartition('.')[2]}.{name}")
         module.forward = _with_places(module.forward, stacks, kept_anyway)
-    return count
+    return sorted(endings)
 
 
 def _with_places(

@@ -47,7 +47,8 @@ class Loaded:
     words, and how much of it is quantized. `base`: what an adapter folder names as its base (a hub
     id, or the absolute path of a folder). `attention`: by transformers' name. `adapted`: the names
     of the layers that have adapters, each kind once. `quantized`: the share of the base's weights
-    in 4 or 8 bits; `fused`: whether experts that stand in one tensor are among them.
+    in 4 or 8 bits; `fused`: what the names of experts that stand in one tensor and are among them
+    end in.
     """
 
     model: PeftModel
@@ -66,7 +67,7 @@ class Loaded:
     attention: str = "sdpa"
     adapted: tuple[str, ...] = ()
     quantized: float = 0.0
-    fused: bool = False
+    fused: tuple[str, ...] = ()
 
     def adapter_parameters(self) -> list[torch.nn.Parameter]:
         """The parameters that are trained, in a fixed order."""
@@ -120,15 +121,15 @@ def load_model(
         attention=str(base.config._attn_implementation),
         adapted=tuple(sorted({n.rpartition(".")[2] for n in _targets(model)})),
         quantized=share,
-        fused=fused,
+        fused=tuple(fused),
     )
 
 
 def _load_base(
     folder: Path, quantization: Quantization, choice: devices.Choice
-) -> tuple[Any, bool]:
+) -> tuple[Any, list[str]]:
     """The frozen base model, quantized while it is read; safetensors only, no foreign code. And
-    whether experts that stand in one tensor were quantized.
+    what the names of quantized experts that stand in one tensor end in.
 
     Attention is `sdpa` where the architecture offers it, else its own (`eager`).
     """
@@ -161,7 +162,7 @@ def _load_base(
             f"{first_line(error)}"
         ) from error
     _check_found(folder, found)
-    fused = 0
+    fused: list[str] = []
     if quantized:
         layers, fused = quantized.steady(base), quantized.steady_experts(base)
         if not layers and not fused:
@@ -171,7 +172,7 @@ def _load_base(
             )
         _leave_the_file(base)
     base.config.use_cache = True
-    return base.requires_grad_(False), fused > 0
+    return base.requires_grad_(False), fused
 
 
 def _check_found(folder: Path, found: dict[str, Any]) -> None:

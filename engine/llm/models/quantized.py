@@ -88,8 +88,8 @@ def reading(quantization: str) -> contextlib.AbstractContextManager[None]:
     return experts.quantized_while_read() if quantization == "nf4" else contextlib.nullcontext()
 
 
-def steady_experts(model: torch.nn.Module) -> int:
-    """Make usable what `reading` has quantized besides layers; returns how many weights."""
+def steady_experts(model: torch.nn.Module) -> list[str]:
+    """Make usable what `reading` has quantized besides layers; returns what the names end in."""
     from engine.llm.models import experts  # start-up time: as above
 
     return experts.wrap(model)
