@@ -98,11 +98,13 @@ def asked_elsewhere(
     adapter: Path,
     tokens: Sequence[Sequence[int]],
     words: Sequence[int],
+    merged: bool = True,
 ) -> np.ndarray:
-    """π [N, A] at prompts, as the README's program has it in another process."""
+    """π [N, A] at prompts, as the README's program has it in another process; what asks and merges
+    is run behind it."""
     assert process.stdin is not None and process.stdout is not None
     prompts = [list(map(int, row)) for row in tokens]
-    question = [str(adapter), programs(adapter), prompts, list(map(int, words))]
+    question = [str(adapter), programs(adapter)[: None if merged else 1], prompts, list(words)]
     process.stdin.write(json.dumps(question) + "\n")
     process.stdin.flush()
     for line in process.stdout:  # the libraries say something too
@@ -128,7 +130,11 @@ def prompts_of(loaded: Loaded) -> CellPrompts:
 
 
 def assert_the_same_elsewhere(
-    process: subprocess.Popen[str], loaded: Loaded, folder: Path, rows: Sequence[int]
+    process: subprocess.Popen[str],
+    loaded: Loaded,
+    folder: Path,
+    rows: Sequence[int],
+    merged: bool = True,
 ) -> None:
     """The folder's README leads to the same π at some prompts; the base alone says another."""
     prompts = prompts_of(loaded)
@@ -137,10 +143,23 @@ def assert_the_same_elsewhere(
     own = policy.log_probs(prompts, rows).exp().numpy()
     base = policy.reference_log_probs(prompts, rows).exp().numpy()
     found = asked_elsewhere(
-        process, folder, [prompts.tokens[row] for row in rows], prompts.action_tokens
+        process, folder, [prompts.tokens[row] for row in rows], prompts.action_tokens, merged
     )
     assert np.abs(own - base).max() > 100 * ALLOWED
     np.testing.assert_allclose(found, own, rtol=0, atol=ALLOWED)
+    if merged:
+        assert_merged(folder, prompts, own)
+
+
+def assert_merged(adapter: Path, prompts: CellPrompts, expected: np.ndarray) -> None:
+    """The README's last program wrote a model that needs neither PEFT nor bitsandbytes."""
+    from transformers import AutoModelForCausalLM
+
+    merged = AutoModelForCausalLM.from_pretrained(adapter / "merged")
+    assert not hasattr(merged.config, "quantization_config")
+    with torch.no_grad():
+        row = merged(torch.tensor([prompts.tokens[0]])).logits[0, -1, list(prompts.action_tokens)]
+    np.testing.assert_allclose(row.softmax(-1), expected[0], rtol=0, atol=ALLOWED)
 
 
 # ---------------------------------------------------------------- the same probabilities
@@ -171,17 +190,6 @@ def test_the_adapters_of_a_quantized_run(
     assert_merged(run_dir / "adapter", prompts, found)
 
 
-def assert_merged(adapter: Path, prompts: CellPrompts, expected: np.ndarray) -> None:
-    """The README's last program wrote a model that needs neither PEFT nor bitsandbytes."""
-    from transformers import AutoModelForCausalLM
-
-    merged = AutoModelForCausalLM.from_pretrained(adapter / "merged")
-    assert not hasattr(merged.config, "quantization_config")
-    with torch.no_grad():
-        row = merged(torch.tensor([prompts.tokens[0]])).logits[0, -1, list(prompts.action_tokens)]
-    np.testing.assert_allclose(row.softmax(-1), expected[0], rtol=0, atol=ALLOWED)
-
-
 def test_a_route_is_asked_for_elsewhere(
     tiny_model: Tiny, tmp_path: Path, elsewhere: subprocess.Popen[str]
 ) -> None:
@@ -191,7 +199,8 @@ def test_a_route_is_asked_for_elsewhere(
     assert run_here(run_dir, factory.make_learner)
     asked = json.loads((run_dir / "adapter" / "prompts.json").read_text("utf-8"))
     asked_elsewhere(elsewhere, run_dir / "adapter", [asked["prompts"][0]["tokens"]], [0, 1])
-    loaded = load_model(str(tiny_model("llama")), made.model.quantization, "cpu")
+    lora = LoraSettings(made.model.lora.rank, made.model.lora.alpha)
+    loaded = load_model(str(tiny_model("llama")), made.model.quantization, "cpu", lora)
     load_adapter(loaded, run_dir / "adapter")
     prompt = asked["prompts"][0]["tokens"]
     policy = CompletionPolicy(
@@ -202,7 +211,8 @@ def test_a_route_is_asked_for_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("quantization", "architecture"), [("nf4", "gemma3"), ("int8", "qwen2"), ("none", "qwen3")]
+    ("quantization", "architecture"),
+    [("nf4", "gemma3"), ("nf4", "qwen3_moe"), ("int8", "qwen2"), ("none", "qwen3")],
 )
 def test_whatever_the_quantization(
     tiny_model: Tiny,
@@ -218,7 +228,7 @@ def test_whatever_the_quantization(
 def test_the_real_model(smollm: Path, tmp_path: Path, elsewhere: subprocess.Popen[str]) -> None:
     """Its layers are large enough for bitsandbytes' other layout, where the processor has it."""
     loaded = with_adapters(str(smollm), "nf4", 0.01)
-    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10))
+    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10), merged=False)
 
 
 # ---------------------------------------------------------------- what it says
