@@ -59,4 +59,3 @@ def _problem(model: Any) -> str:
         return HEAD
     same = not unlike(torch.log_softmax(ours, -1), torch.log_softmax(whole, -1), dtype)
     return "" if same else HEAD
-

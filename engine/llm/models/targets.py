@@ -27,7 +27,9 @@ from engine.llm.models.architecture import decoder_of
 
 ROUTER = re.compile(r"(^|\.)([a-z_]*router[a-z_0-9]*|gate|gating|[a-z_]*expert_gate|wg)(\.|$)")
 """What decides who computes, by the name of the module or of one it is in."""
-UNUSED = re.compile(r"encoder_attn|cross_?attn|cross_?attention|pooler|indexer|compressor|altup", re.IGNORECASE)
+UNUSED = re.compile(
+    r"encoder_attn|cross_?attn|cross_?attention|pooler|indexer|compressor|altup", re.IGNORECASE
+)
 """What has no part in the log-probabilities of a prompt, or none that can be differentiated."""
 
 

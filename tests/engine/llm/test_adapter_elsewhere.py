@@ -228,7 +228,9 @@ def test_whatever_the_quantization(
 def test_the_real_model(smollm: Path, tmp_path: Path, elsewhere: subprocess.Popen[str]) -> None:
     """Its layers are large enough for bitsandbytes' other layout, where the processor has it."""
     loaded = with_adapters(str(smollm), "nf4", 0.01)
-    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10), merged=False)
+    assert_the_same_elsewhere(
+        elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10), merged=False
+    )
 
 
 # ---------------------------------------------------------------- what it says

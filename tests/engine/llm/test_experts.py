@@ -68,7 +68,9 @@ def test_experts_are_quantized_and_the_share_is_counted(folder: str) -> None:
     assert plain.quantized == 0 and "No weights are quantized" in plain.reason
     held = {n: p.dtype for n, p in base_of(loaded).named_parameters() if ".experts." in n}
     assert set(held.values()) == {torch.uint8} and len(held) == 4
-    assert not [n for n, p in loaded.model.named_parameters() if p.requires_grad and ROUTER.search(n)]
+    assert not [
+        n for n, p in loaded.model.named_parameters() if p.requires_grad and ROUTER.search(n)
+    ]
     assert loaded.adapted == ("k_proj", "o_proj", "q_proj", "v_proj")
 
 
@@ -85,9 +87,7 @@ def test_the_gradient_is_that_of_the_floats_the_four_bits_mean(folder: str) -> N
         torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-7)
 
 
-def test_no_floats_wait_for_the_backward_pass(
-    folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_floats_wait_for_the_backward_pass(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What autograd is given to keep inside experts: activations, and places in the four bits."""
     loaded = shaken(load_model(folder, "nf4", "cpu"))
     stacks = [m for m in loaded.model.modules() if isinstance(m, experts.Stack)]
