@@ -30,8 +30,8 @@ def save_adapter(
     (by the names of `adapter_weights`), without touching the ones being trained.
 
     `PeftModel.from_pretrained(base_model, folder)` loads it, anywhere that has the base model; how
-    that one has to be loaded says the folder's README, and what `algorithm` trained the adapters. `asked`:
-    what the model is asked (`Task.asked`), kept beside them.
+    that one has to be loaded says the folder's README, and what `algorithm` trained the adapters.
+    `asked`: what the model is asked (`Task.asked`), kept beside them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     from safetensors.torch import save_file

@@ -17,7 +17,7 @@ import contextlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import bitsandbytes
 import torch
@@ -119,7 +119,7 @@ def quantized_while_read() -> Iterator[None]:
 class Stack(Parametrization):  # type: ignore[misc]
     """The matrices of all experts of a layer: four bits that read as floats."""
 
-    kept: deque[tuple[Stack, torch.Tensor]] = deque(maxlen=2)
+    kept: ClassVar[deque[tuple[Stack, torch.Tensor]]] = deque(maxlen=2)
     """What a backward pass has unpacked last: a layer has two such tensors, read once an expert."""
 
     def __init__(self, weight: Any) -> None:
@@ -210,7 +210,7 @@ def _with_places(
         where = tensor.untyped_storage().data_ptr()
         for stack in stacks:
             if stack.plain is None and where == stack.made:
-                return _Place(stack, tensor.size(), tensor.stride(), tensor.storage_offset())
+                return _Place(stack, tensor.size(), tensor.stride(), int(tensor.storage_offset()))
         return tensor
 
     def unpack(kept: Any) -> torch.Tensor:
@@ -220,7 +220,7 @@ def _with_places(
 
     def computed(*arguments: Any, **named: Any) -> Any:
         Stack.kept.clear()
-        hooks = contextlib.nullcontext()
+        hooks: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if torch.is_grad_enabled() and kept_anyway():
             hooks = torch.autograd.graph.saved_tensors_hooks(pack, unpack)
         with parametrize.cached(), hooks:

@@ -128,7 +128,8 @@ def quantized_share(folder: Path) -> float | None:
     shapes = {n: s for file in weight_files(folder) for n, s in read_header(file).items()}
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     taken = [n for n, s in shapes.items() if len(s) in (2, 3) and not NOT_QUANTIZED.search(n)]
-    return sum(sizes[name] for name in taken) / sum(sizes.values()) if sizes else None
+    whole = sum(sizes.values())
+    return sum(sizes[name] for name in taken) / whole if whole else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

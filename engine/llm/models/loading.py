@@ -217,8 +217,9 @@ def _floating_experts(base: Any) -> float:
     """The share of the weights that are experts in one tensor, and not quantized."""
     from engine.llm.models import experts  # start-up time: bitsandbytes
 
-    left = sum(base.get_parameter(name).numel() for name in experts.fused(base))
-    return left / sum(weight.numel() for weight in base.parameters())
+    left: int = sum(base.get_parameter(name).numel() for name in experts.fused(base))
+    whole: int = sum(weight.numel() for weight in base.parameters())
+    return left / whole
 
 
 def _limits(name: str, base: Any) -> Limits:

@@ -10,8 +10,8 @@ Not the output layer, as in QLoRA (Dettmers et al. 2023), and besides:
   directly by fused kernels, and in part by transformers' own code: adapters there would have no
   effect, or one in sampling and none in training.
 - **What is not used, or not as a layer**: attention to an encoder that is not there, indexers (they
-  only choose), compressors (they tell of tokens further back than prompts are long), Gemma 3n's mixing coefficients (read as
-  they are), layers with a multiplication of their own.
+  only choose), compressors (they tell of tokens further back than prompts are long), Gemma 3n's
+  mixing coefficients (read as they are), layers with a multiplication of their own.
 - **Names that PEFT redirects**: in mixtures it takes `gate_proj` of any layer for the experts'
   (`peft.utils.transformers_weight_conversion`), so dense layers with such names cannot be named.
 """

@@ -80,6 +80,7 @@ SMALL: Settings = {
 experts, windows of 8 tokens."""
 
 TWO_KINDS = {"layer_types": ["linear_attention", "full_attention"]}
+CONVOLUTION = {"layer_types": ["conv", "full_attention"]}
 ONE_HEAD_EACH = {"num_key_value_heads": 4}
 OVERRIDES: dict[str, Settings] = {
     **dict.fromkeys(
@@ -93,9 +94,7 @@ OVERRIDES: dict[str, Settings] = {
         ("granitemoehybrid", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"), TWO_KINDS
     ),
     **dict.fromkeys(("bailing_hybrid", "kimi_linear"), TWO_KINDS | ONE_HEAD_EACH),
-    **dict.fromkeys(
-        ("lfm2", "lfm2_moe", "lfm3"), {"layer_types": ["conv", "full_attention"]}
-    ),
+    **dict.fromkeys(("lfm2", "lfm2_moe", "lfm3"), CONVOLUTION),
     "bamba": {"attn_layer_indices": [1]},
     "gemma3n_text": {"num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0, 0.0]},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
