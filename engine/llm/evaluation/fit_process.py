@@ -61,8 +61,8 @@ def _bound() -> None:
 def check(question: FitQuestion) -> None:
     """Raise UserError unless the model can read its prompts, and say what it is to say."""
     folder, model = Path(question.folder), question.model
-    check_architecture(folder)
     tokenizer = load_tokenizer(folder)
+    check_architecture(folder)
     limits = Limits.of(model.name, read_config(folder))
     if question.texts:
         prompts = [request_prompt(text, tokenizer)[1] for text in question.texts]
