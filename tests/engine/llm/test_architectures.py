@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_architectures import ALL, NOT_TINY, tiny_base
+from tiny_models import build_tokenizer
 
 from engine.core.errors import UserError
 from engine.llm.forward.attention import why_not_packed
@@ -27,8 +28,9 @@ from engine.llm.forward.completion_policy import CompletionPolicy
 from engine.llm.forward.packing import TOLERANCE
 from engine.llm.forward.probe import check_computes
 from engine.llm.forward.prompts import CellPrompts
-from engine.llm.models.architecture import REFUSED
-from engine.llm.models.loading import LoraSettings, _with_adapters
+from engine.llm.models.architecture import REFUSED, check_architecture
+from engine.llm.models.folder import quantized_share
+from engine.llm.models.loading import LoraSettings, _with_adapters, load_model
 from engine.llm.models.targets import ROUTER, has_experts
 
 TABLE = Path(__file__).parents[3] / "docs" / "architectures.md"
@@ -66,14 +68,17 @@ def train_routes(model: Any) -> None:
     one_step(model, lambda: policy.forward(prompts, rows).log_probs)
 
 
-def one_step(model: Any, log_probs: Callable[[], torch.Tensor]) -> None:
-    """A step up a weighted log-probability, which every adapter has a part in and which rises."""
+def one_step(model: Any, log_probs: Callable[[], torch.Tensor], of: str = "lora") -> None:
+    """A step up a weighted log-probability, which every adapter has a part in and which rises.
+
+    `of`: which parts of the adapters; A of a fresh one has no gradient yet."""
     model.train()
     adapters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     before = log_probs()
     weights = torch.arange(1.0, before.numel() + 1).reshape(before.shape).cos()
     (-(weights * before).sum()).backward()
-    assert not [n for n, p in adapters.items() if p.grad is None or not p.grad.any()]
+    without = [n for n, p in adapters.items() if p.grad is None or not p.grad.any()]
+    assert not [name for name in without if of in name]
     norm = torch.nn.utils.get_total_norm([p.grad for p in adapters.values() if p.grad is not None])
     torch.optim.SGD(adapters.values(), lr=0.01 / float(norm)).step()
     model.zero_grad()
@@ -125,3 +130,36 @@ def test_the_table_has_them_all() -> None:
         f"{len(table)} architectures: {counts['trains']} train, {counts['refused']} are refused, "
         f"{counts['not tried']} were not tried."
     ) in TABLE.read_text("utf-8")
+
+
+WITHOUT_SDPA = ("gemma2", "gpt_oss", "bloom", "mamba", "mamba2", "falcon_h1")
+
+
+@pytest.mark.parametrize("kind", WITHOUT_SDPA)
+def test_a_folder_of_it_loads_in_4_bits(kind: str, tmp_path: Path) -> None:
+    """These were refused, or ended in an error of PEFT's, while `sdpa` was demanded of all."""
+    tiny_base(kind).save_pretrained(tmp_path)
+    build_tokenizer().save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path), "nf4", "cpu", LoraSettings(rank=2))
+    assert loaded.attention == ("sdpa" if kind == "falcon_h1" else "eager")
+    assert loaded.quantized > 0 and loaded.adapted
+    policy = CellPolicy(loaded.model)
+    one_step(loaded.model, lambda: policy.forward(PROMPTS).log_probs, of="lora_B")
+
+
+def test_a_refused_one_is_refused_before_there_is_a_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', "utf-8")
+    with pytest.raises(UserError, match="architecture bert cannot be trained, because its logits"):
+        check_architecture(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}', "utf-8")
+    with pytest.raises(UserError, match="vit not as a causal language model"):
+        check_architecture(tmp_path)
+
+
+def test_the_estimated_share_is_near_the_counted(tmp_path: Path) -> None:
+    for name in ("qwen3", "gpt2", "qwen3_moe"):
+        folder = tmp_path / name
+        tiny_base(name).save_pretrained(folder)
+        build_tokenizer().save_pretrained(folder)
+        counted = load_model(str(folder), "nf4", "cpu").quantized
+        assert quantized_share(folder) == pytest.approx(counted, abs=0.02)
