@@ -26,6 +26,8 @@ from torch.nn.utils import parametrize
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.quantizers import auto, quantizer_bnb_4bit
 
+from engine.llm.models.targets import is_state_space
+
 functional: Any = bitsandbytes.functional
 Parametrization: Any = bnb_parametrize.Bnb4bitParametrization
 Quantize: Any = Bnb4bitQuantize
@@ -97,6 +99,17 @@ class _QuantizerOfAll(Quantizer):  # type: ignore[misc]
 
     def get_quantize_ops(self) -> Any:
         return _QuantizeAll(self)
+
+    def get_modules_to_not_convert(self, model: Any, *arguments: Any, **named: Any) -> list[str]:
+        """Besides the output layer: what a Mamba mixer reads as a matrix, not through its layer."""
+        kept = list(super().get_modules_to_not_convert(model, *arguments, **named))
+        mixers = [(n, m) for n, m in model.named_modules() if is_state_space(m)]
+        return kept + [
+            f"{name}.{own}"
+            for name, mixer in mixers
+            for own, _ in mixer.named_children()
+            if own != "in_proj"
+        ]
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def lora_targets(base: Any) -> list[str]:
     linear = {n: layer for n, layer in _linear_layers(base).items() if n.startswith(within)}
     output = base.get_output_embeddings()
     mixture = has_experts(base)
-    mixers = [name for name, module in base.named_modules() if _is_state_space(module)]
+    mixers = [name for name, module in base.named_modules() if is_state_space(module)]
     redirected = {leaf for leaf in {_leaf(name) for name in linear} if _redirected(base, leaf)}
     return sorted(
         name
@@ -88,7 +88,7 @@ def _multiplies(layer: Any, transposed: type) -> bool:
         return False
 
 
-def _is_state_space(module: torch.nn.Module) -> bool:
+def is_state_space(module: torch.nn.Module) -> bool:
     """Whether it is a Mamba mixer, of the first or second kind (Gu and Dao 2023, algorithm 2)."""
     own = dict(module.named_parameters(recurse=False))
     return "A_log" in own and "D" in own
