@@ -391,5 +391,9 @@ class LlmLearner:
         """Write the best adapters (before the first evaluation, those there are) as a standard PEFT
         folder."""
         adapters.save_adapter(
-            self.model, folder, self.evaluator.best.weights or None, self.algorithm.name
+            self.model,
+            folder,
+            self.evaluator.best.weights or None,
+            self.algorithm.name,
+            self.task.asked(),
         )

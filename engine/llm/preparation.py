@@ -10,6 +10,7 @@ import torch
 from engine.core.errors import UserError
 from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.packing import TOLERANCE
+from engine.llm.forward.probe import check_computes
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import loading
 from engine.llm.models.memory import words
@@ -41,6 +42,7 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
             seed=run.seed,
             progress=_Stages(notify),
         )
+        check_computes(model.name, loaded.model)
         value_head = None
         if run.algorithm.has_critic:
             value_head = ValueHead(loaded.model, loaded.device)

@@ -81,12 +81,12 @@ def test_the_list_says_what_each_model_costs(tmp_path: Path) -> None:
 
 def test_the_table_is_for_people_and_the_same(tmp_path: Path) -> None:
     table, again = (icemaze(tmp_path, *words).stdout for words in (["models"], ["models", "list"]))
-    free = r"[\d.]+ GB are free"  # other processes come and go
+    free = r"[\d.]+ GB (are )?free"  # other processes come and go
     assert re.sub(free, "", table) == re.sub(free, "", again) != table
     first, *rows = table.splitlines()
-    assert first.split()[:5] == ["name", "weights", "nf4", "int8", "none"]
+    assert first.split()[:6] == ["name", "weights", "4-bit", "nf4", "int8", "none"]
     (row,) = [row for row in rows if row.startswith("smollm2-135m ")]
-    assert "135 M" in row and "GB" in row
+    assert "135 M" in row and " 79% " in row and "GB" in row
     assert "icemaze models get NAME" in table
 
 

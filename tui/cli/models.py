@@ -50,20 +50,28 @@ def list_models(as_json: Json = False) -> None:
         (
             item["name"],
             f"{item['parameters'] / 1e6:,.0f} M",
+            f"{item['quantized_share']:.0%}",
             *(memory.words(item["memory"][way]["total"]) for way in memory.QUANTIZATIONS),
             "yes" if item["here"] else "no",
             item["verdict"],
         )
         for item in described
     ]
-    headings = ("name", "weights", *memory.QUANTIZATIONS, "here", "can be trained on this machine")
-    table(headings, rows, numbers=(1, 2, 3, 4))
+    headings = (
+        "name",
+        "weights",
+        "4-bit",
+        *memory.QUANTIZATIONS,
+        "here",
+        "can be trained on this machine",
+    )
+    table(headings, rows, numbers=(1, 2, 3, 4, 5))
     place = f"on this machine's {'GPU' if machine.gpus else 'CPU'}"
     say()
     say(
         f"nf4, int8, none: memory to train with that quantization {place}, adapters of rank "
         f"{memory.RANK}, at most {memory.TOKENS:,} tokens a pass; {memory.words(machine.room)} "
-        "are free."
+        "are free. 4-bit: the share of the weights that nf4 puts in 4 bits."
     )
     say("Also: any Hugging Face id (owner/name) or local folder with safetensors weights.")
     say(f"`icemaze models get NAME` fetches one; {catalog.DEFAULT} needs no hub.")
@@ -80,6 +88,7 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
         "id": known.hub_id,
         "family": known.family,
         "parameters": known.shape.parameters,
+        "quantized_share": known.shape.quantized_share,
         "here": folder is not None,
         "path": str(folder) if folder else None,
         "memory": _costs(known.shape, machine),
@@ -109,6 +118,7 @@ def get_model(
     """Fetch a model, unless it is here already, and say what it costs to train."""
     # start-up time
     from engine.llm.models import catalog, fetch, memory
+    from engine.llm.models.folder import quantized_share
 
     require_llm_extra()
     source = catalog.resolve(name)
@@ -118,16 +128,20 @@ def get_model(
     finally:
         told.end_line()
     shape, machine = catalog.shape_of(source, folder), memory.this_machine()
+    share = quantized_share(folder)
     verdict = memory.verdict(shape, machine)
     if as_json:
         fields = {"event": "finished", "name": name, "path": str(folder)}
         costs = _costs(shape, machine) if shape else None
-        emit(**fields, memory=costs, can_train=verdict.can, verdict=verdict.text)
+        found = {"can_train": verdict.can, "verdict": verdict.text, "quantized_share": share}
+        emit(**fields, memory=costs, **found)
         return
     say(f"{name}: {folder}")
     if shape is not None:
         costs = _costs(shape, machine)
         say("Weights: " + ", ".join(f"{memory.words(c['weights'])} {q}" for q, c in costs.items()))
+    if share is not None:
+        say(f"With nf4, about {share:.0%} of the weights are in 4 bits; the rest is not quantized.")
     say(f"Can this machine train it? {verdict.text[0].upper()}{verdict.text[1:]}.")
 
 

@@ -18,6 +18,7 @@ from engine.core.errors import UserError
 from engine.llm.evaluation.ask import Answer
 from engine.llm.evaluation.fit import CPU_SECONDS, FitQuestion
 from engine.llm.forward.prompts import cell_prompts, request_prompt, route_prompt
+from engine.llm.models.architecture import check_architecture
 from engine.llm.models.folder import read_config
 from engine.llm.models.tokenizer import Limits, end_tokens, load_tokenizer, named_ends
 from engine.llm.worlds import make_sets
@@ -61,6 +62,7 @@ def check(question: FitQuestion) -> None:
     """Raise UserError unless the model can read its prompts, and say what it is to say."""
     folder, model = Path(question.folder), question.model
     tokenizer = load_tokenizer(folder)
+    check_architecture(folder)
     limits = Limits.of(model.name, read_config(folder))
     if question.texts:
         prompts = [request_prompt(text, tokenizer)[1] for text in question.texts]

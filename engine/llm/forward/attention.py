@@ -21,25 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.llm.forward.packing import Tokens, TokenTree
+from engine.llm.models.architecture import base_of as base_of
+from engine.llm.models.architecture import decoder_of as decoder_of
 from engine.llm.models.memory import available_memory
 
 Masks = Tensor | dict[str, Tensor]
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 MASKABLE = ("sdpa", "eager")
-
-
-def base_of(model: Any) -> Any:
-    """The causal language model inside a PEFT wrapper, or the model itself.
-
-    The adapter's layers live inside it, so its forward pass includes them.
-    """
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def decoder_of(model: Any) -> Any:
-    """The transformer without its output layer: tokens to last hidden states."""
-    return base_of(model).get_decoder()
+PROBE = (5, 9, 7, 11, 6, 8, 10)  # tokens that every vocabulary has
+BRANCHES = "_icemaze_branches"  # what `branches` found, kept with the model
+UNLIKE = {torch.float32: 1e-4}  # what differs by more than this part is another, not rounded
+UNLIKE_16 = 0.1  # the same for numbers of 16 bits
 
 
 def text_config(model: Any) -> Any:
@@ -97,9 +90,16 @@ def adapter_off(model: Any) -> Iterator[None]:
 def why_not_packed(model: Any) -> str | None:
     """Why a tree cannot be packed for this model, in words for a note; None where it can.
 
-    Only what the configuration and the signature say is asked, never a list of names; what slips
-    through (positions hidden in the mask, say) is what the policies' `verify` is for.
+    First what the configuration and the signature say is asked, never a list of names; then, once,
+    the model itself (`branches`). What slips through is what the policies' `verify` is for.
     """
+    reason = _told_not_packed(model)
+    if reason is None and not branches(model):
+        reason = "it does not keep to a mask and positions of our own"
+    return reason
+
+
+def _told_not_packed(model: Any) -> str | None:
     config, base = text_config(model), base_of(model)
     attention = getattr(config, "_attn_implementation", "eager")
     if attention not in MASKABLE:
@@ -110,6 +110,8 @@ def why_not_packed(model: Any) -> str | None:
         return (
             f"its {' and '.join(odd).replace('_', ' ')} layers cannot be told which tokens to see"
         )
+    if "local" in (getattr(config, "attention_layers", None) or ()):  # GPT-Neo's, of a window
+        return "its local layers cannot be told which tokens to see"
     if getattr(base, "_is_stateful", False):
         return "it is recurrent: what a token sees is its state, not a choice"
     if getattr(config, "alibi", False):
@@ -120,6 +122,37 @@ def why_not_packed(model: Any) -> str | None:
     if getattr(config, "use_bidirectional_attention", False):
         return "its tokens look ahead"
     return None
+
+
+def branches(model: Any) -> bool:
+    """Whether a small packed tree gives the hidden states of its sequences; asked once of a model.
+
+    A model that ignores the mask or the positions it is given is far off; rounding is not.
+    """
+    base = base_of(model)
+    if BRANCHES not in base.__dict__:
+        with evaluating(model):
+            try:
+                base.__dict__[BRANCHES] = _packed_as_plain(model)
+            except (RuntimeError, ValueError, TypeError, IndexError):  # it takes no such mask
+                base.__dict__[BRANCHES] = False
+    return bool(base.__dict__[BRANCHES])
+
+
+def _packed_as_plain(model: Any) -> bool:
+    sequences = [PROBE, (*PROBE[:3], *PROBE[1:5]), (*PROBE[:3], *reversed(PROBE[:5]))]
+    tree = TokenTree.build(sequences)
+    packed, plain = packed_hidden(model, tree).float(), plain_hidden(model, sequences).float()
+    ours = torch.cat([packed[torch.from_numpy(path)] for path in tree.paths])
+    own = torch.cat([plain[n, : len(path)] for n, path in enumerate(tree.paths)])
+    return not unlike(ours, own, decoder_of(model).dtype)
+
+
+def unlike(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    """Whether what was computed in `dtype` differs by more than rounding, and than what a router
+    chooses otherwise because of it."""
+    allowed = UNLIKE.get(dtype, UNLIKE_16)
+    return bool((one - other).float().norm() > allowed * other.float().norm())
 
 
 def masks(

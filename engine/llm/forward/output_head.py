@@ -39,6 +39,7 @@ class OutputHead:
         self._scale = getattr(config, "logit_scale", None) or 1.0
         self._scale /= getattr(config, "logits_scaling", None) or 1.0
         self._scale *= getattr(config, "lm_head_multiplier", None) or 1.0
+        self._scale /= getattr(config, "logits_mup_width_multiplier", None) or 1.0  # Inkling
         self.temperature = temperature
         self.words = None if words is None else torch.as_tensor(words, dtype=torch.long)
 

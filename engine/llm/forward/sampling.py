@@ -235,7 +235,9 @@ def _grow_plain(model: Any, prompt: Tokens, growth: _Growth) -> None:
             output = decoder(input_ids=ids.to(decoder.device))
         else:
             output = decoder(input_ids=new.to(decoder.device), use_cache=True, **{name: cache})
-            cache = getattr(output, name)
+            cache = getattr(output, name, None)
+            if cache is None:  # it keeps none, or does not give it back: all is read again
+                name = None
         growth.draw(output.last_hidden_state[:, -1], growth.alive)
         if growth.done:
             return

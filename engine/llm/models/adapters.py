@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,14 @@ def save_adapter(
     folder: Path,
     weights: Mapping[str, torch.Tensor] | None = None,
     algorithm: str = "",
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the adapters as a standard PEFT folder (safetensors): those in the model, or others
     (by the names of `adapter_weights`), without touching the ones being trained.
 
     `PeftModel.from_pretrained(base_model, folder)` loads it, anywhere that has the base model; how
     that one has to be loaded says the folder's README, and what `algorithm` trained the adapters.
+    `asked`: what the model is asked (`Task.asked`), kept beside them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     from safetensors.torch import save_file
@@ -40,10 +43,14 @@ def save_adapter(
     training, config.inference_mode = config.inference_mode, True
     config.save_pretrained(str(folder))
     config.inference_mode = training
-    (folder / adapter_card.FILE).write_text(adapter_card.card(_facts(loaded, algorithm)), "utf-8")
+    if asked:
+        told = json.dumps(dict(asked), indent=1, ensure_ascii=False)
+        (folder / adapter_card.PROMPTS).write_text(told + "\n", "utf-8")
+    facts = _facts(loaded, algorithm, str(asked["policy"]) if asked else "")
+    (folder / adapter_card.FILE).write_text(adapter_card.card(facts), "utf-8")
 
 
-def _facts(loaded: Loaded, algorithm: str) -> adapter_card.Facts:
+def _facts(loaded: Loaded, algorithm: str, policy: str) -> adapter_card.Facts:
     return adapter_card.Facts(
         name=loaded.name,
         base=loaded.base,
@@ -56,6 +63,11 @@ def _facts(loaded: Loaded, algorithm: str) -> adapter_card.Facts:
         alpha=loaded.lora.alpha,
         dropout=loaded.lora.dropout,
         algorithm=algorithm,
+        attention=loaded.attention,
+        adapted=loaded.adapted,
+        quantized=loaded.quantized,
+        fused=loaded.fused,
+        policy=policy,
     )
 
 

@@ -7,11 +7,13 @@ weights say enough.
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 from engine.core.errors import UserError
-from engine.llm.models.weights import check_weights
+from engine.llm.models.weights import check_weights, read_header
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Endings of weight files that can run code when they are read."""
@@ -114,6 +116,20 @@ def weight_files(folder: Path) -> list[Path]:
                 f"never read from elsewhere. {AGAIN}"
             )
     return [folder / part for part in parts] if all((folder / p).is_file() for p in parts) else []
+
+
+NOT_QUANTIZED = re.compile(r"embed|\bwte\b|\bwpe\b|head\b|norm|conv|router|gate\.weight", re.I)
+"""What matrices are called that are no linear layer's, or an output layer's."""
+
+
+def quantized_share(folder: Path) -> float | None:
+    """About which share of a model's weights `nf4` puts in 4 bits, by the headers of its files: the
+    matrices of its linear layers and experts. None where there are no files. Raises UserError."""
+    shapes = {n: s for file in weight_files(folder) for n, s in read_header(file).items()}
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    taken = [n for n, s in shapes.items() if len(s) in (2, 3) and not NOT_QUANTIZED.search(n)]
+    whole = sum(sizes.values())
+    return sum(sizes[name] for name in taken) / whole if whole else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve
 from engine.llm.models.device import DeviceSetting, Quantization
 from engine.llm.models.folder import read_config
+from engine.llm.models.targets import lora_targets
 from engine.llm.models.tokenizer import Limits, end_tokens, first_line, load_tokenizer
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ class Loaded:
 
     `model`: base frozen, adapters float32 and trainable, in training mode. `eos_ids`: every token
     that ends an answer, sorted. `limits`: what it can read. `reason`: why this device and dtype, in
-    words. `base`: what an adapter folder names as its base (a hub id, or the absolute path of a
-    folder).
+    words, and how much of it is quantized. `base`: what an adapter folder names as its base (a hub
+    id, or the absolute path of a folder). `attention`: by transformers' name. `adapted`: the names
+    of the layers that have adapters, each kind once. `quantized`: the share of the base's weights
+    in 4 or 8 bits; `fused`: what the names of experts that stand in one tensor and are among them
+    end in.
     """
 
     model: PeftModel
@@ -60,6 +64,10 @@ class Loaded:
     limits: Limits
     quantization: Quantization
     lora: LoraSettings
+    attention: str = "sdpa"
+    adapted: tuple[str, ...] = ()
+    quantized: float = 0.0
+    fused: tuple[str, ...] = ()
 
     def adapter_parameters(self) -> list[torch.nn.Parameter]:
         """The parameters that are trained, in a fixed order."""
@@ -89,7 +97,8 @@ def load_model(
     progress(f"Loading {name}", 0, 0)
     with _quiet_transformers():
         tokenizer = load_tokenizer(folder)
-        base = _load_base(folder, quantization, choice)
+        base, fused = _load_base(folder, quantization, choice)
+        share = quantized_share(base)
         base_name = source.location if source.kind == "hub" else str(folder)
         model = _with_adapters(base, lora, seed, base_name)
     holders = (base.generation_config, base.config)
@@ -100,7 +109,7 @@ def load_model(
         tokenizer=tokenizer,
         device=choice.device,
         dtype=choice.dtype,
-        reason=choice.reason,
+        reason=f"{choice.reason}. {_what_is_quantized(base, quantization, share)}",
         name=name,
         base=base_name,
         folder=folder,
@@ -109,29 +118,41 @@ def load_model(
         limits=_limits(name, base),
         quantization=quantization,
         lora=lora,
+        attention=str(base.config._attn_implementation),
+        adapted=tuple(sorted({n.rpartition(".")[2] for n in _targets(model)})),
+        quantized=share,
+        fused=tuple(fused),
     )
 
 
-def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice) -> Any:
-    """The frozen base model, quantized while it is read; safetensors only, no foreign code."""
+def _load_base(
+    folder: Path, quantization: Quantization, choice: devices.Choice
+) -> tuple[Any, list[str]]:
+    """The frozen base model, quantized while it is read; safetensors only, no foreign code. And
+    what the names of quantized experts that stand in one tensor end in.
+
+    Attention is `sdpa` where the architecture offers it, else its own (`eager`).
+    """
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
     quantized = _quantized_module() if quantization != "none" else None
     config = quantized.settings(quantization, choice.dtype) if quantized else None
+    reading = quantized.reading(quantization) if quantized else contextlib.nullcontext()
     try:
-        base, found = loader.from_pretrained(
-            folder,
-            dtype=choice.dtype,
-            quantization_config=config,
-            device_map={"": choice.device},
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are told below, in a sentence
-            output_loading_info=True,
-        )
+        with reading:
+            base, found = loader.from_pretrained(
+                folder,
+                dtype=choice.dtype,
+                quantization_config=config,
+                device_map={"": choice.device},
+                attn_implementation=None,  # whatever config.json names
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # they are told below, in a sentence
+                output_loading_info=True,
+            )
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # transformers raises whatever the part does that it stumbles in
@@ -141,14 +162,17 @@ def _load_base(folder: Path, quantization: Quantization, choice: devices.Choice)
             f"{first_line(error)}"
         ) from error
     _check_found(folder, found)
-    if quantized and not quantized.steady(base):
-        raise UserError(
-            f"{folder}: none of its layers could be quantized; set model.quantization to 'none'."
-        )
+    fused: list[str] = []
     if quantized:
+        layers, fused = quantized.steady(base), quantized.steady_experts(base)
+        if not layers and not fused:
+            raise UserError(
+                f"{folder}: none of its layers could be quantized; set model.quantization to "
+                "'none'."
+            )
         _leave_the_file(base)
     base.config.use_cache = True
-    return base.requires_grad_(False)
+    return base.requires_grad_(False), fused
 
 
 def _check_found(folder: Path, found: dict[str, Any]) -> None:
@@ -164,6 +188,38 @@ def _check_found(folder: Path, found: dict[str, Any]) -> None:
         key for key in found["unexpected_keys"] if re.match(r"(model\.)?layers\.\d+\.", key)
     ):
         raise UserError(f"{wrong}: it has no place for {len(left)}, such as {left[0]}. {mend}")
+
+
+def quantized_share(base: torch.nn.Module) -> float:
+    """The share of the weights of a loaded base model that stand in 4 or 8 bits, counted."""
+    whole = packed = 0
+    for weight in base.parameters():
+        state: Any = getattr(weight, "quant_state", None)  # of 4 bits: two weights a byte
+        size = weight.numel() if state is None else state.shape.numel()
+        whole += size
+        if state is not None or not weight.is_floating_point():
+            packed += size
+    return packed / max(whole, 1)
+
+
+def _what_is_quantized(base: Any, quantization: Quantization, share: float) -> str:
+    """How much of the base model is quantized, as a sentence."""
+    if quantization == "none":
+        return "No weights are quantized"
+    bits = 4 if quantization == "nf4" else 8
+    said = f"{share:.0%} of the model's weights are in {bits} bits ({quantization})"
+    if quantization == "int8" and (left := _floating_experts(base)):
+        said += f"; its experts, {left:.0%} of them, are not: model.quantization = 'nf4' takes them"
+    return said
+
+
+def _floating_experts(base: Any) -> float:
+    """The share of the weights that are experts in one tensor, and not quantized."""
+    from engine.llm.models import experts  # start-up time: bitsandbytes
+
+    left: int = sum(base.get_parameter(name).numel() for name in experts.fused(base))
+    whole: int = sum(weight.numel() for weight in base.parameters())
+    return left / whole
 
 
 def _limits(name: str, base: Any) -> Limits:
@@ -195,20 +251,33 @@ def _quantized_module() -> Any:
 
 
 def _with_adapters(base: Any, lora: LoraSettings, seed: int, base_name: str) -> PeftModel:
-    """LoRA on every linear layer but the output layer, in float32."""
+    """LoRA on every linear layer that can have it (`targets`), in float32."""
     from peft import LoraConfig, get_peft_model
 
+    _without_dropout(base)
+    targets = lora_targets(base)
+    if not targets:
+        raise UserError(
+            f"{base_name}: this model ({base.config.model_type}) has no linear layer that adapters "
+            "could be put on; choose another model."
+        )
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
-        target_modules="all-linear",
+        target_modules=targets,
         bias="none",
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=_cuda_devices(base)):
         torch.manual_seed(seed)
-        model: Any = get_peft_model(base, config)
+        try:
+            model: Any = get_peft_model(base, config)
+        except ValueError as error:  # PEFT knows architectures in which some layers cannot
+            raise UserError(
+                f"{base_name}: this model ({base.config.model_type}) cannot be given adapters: "
+                f"{first_line(error)} Choose another model."
+            ) from error
     written = model.peft_config["default"]
     written.base_model_name_or_path = base_name
     written.target_modules = sorted(written.target_modules)  # a set: no two files would be alike
@@ -216,6 +285,19 @@ def _with_adapters(base: Any, lora: LoraSettings, seed: int, base_name: str) -> 
         if parameter.requires_grad and parameter.dtype != ADAPTER_DTYPE:
             parameter.data = parameter.data.to(ADAPTER_DTYPE)
     return model.train()  # type: ignore[no-any-return]
+
+
+def _without_dropout(base: torch.nn.Module) -> None:
+    """Drop nothing in the frozen base: what is trained would not be what was sampled. GPT-2, OPT
+    and others still name the dropout they were pretrained with."""
+    for module in base.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and (name == "p" or "drop" in name):
+                setattr(module, name, 0.0)
+
+
+def _targets(model: Any) -> list[str]:
+    return list(model.peft_config["default"].target_modules)
 
 
 def _cuda_devices(base: Any) -> list[torch.device]:

@@ -14,6 +14,7 @@ layers always are in training mode. The adapters' dropout still follows the mode
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -84,6 +85,20 @@ def steady(model: torch.nn.Module) -> int:
             module.train()
             count += 1
     return count
+
+
+def reading(quantization: str) -> contextlib.AbstractContextManager[None]:
+    """Inside, a model is loaded: with NF4 its experts are quantized too, see `experts`."""
+    from engine.llm.models import experts  # start-up time: the process that checks needs none
+
+    return experts.quantized_while_read() if quantization == "nf4" else contextlib.nullcontext()
+
+
+def steady_experts(model: torch.nn.Module) -> list[str]:
+    """Make usable what `reading` has quantized besides layers; returns what the names end in."""
+    from engine.llm.models import experts  # start-up time: as above
+
+    return experts.wrap(model)
 
 
 def settings(quantization: str, dtype: torch.dtype) -> Any:

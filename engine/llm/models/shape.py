@@ -46,6 +46,11 @@ class Shape:
         """All weights."""
         return self.linear_parameters + self.embedding_parameters + self.small
 
+    @property
+    def quantized_share(self) -> float:
+        """The share of the weights that quantization takes: all linear layers but the output."""
+        return self.linear_parameters / self.parameters
+
     def lora_parameters(self, rank: int) -> int:
         """Weights of adapters of this rank on all linear layers (Hu et al. 2021, section 4.1)."""
         return rank * self.layers * sum(i + o for i, o in self.linears)

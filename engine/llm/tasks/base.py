@@ -243,6 +243,11 @@ class Task(ABC, Generic[B, O]):
         """How far a packed pass is from the model's own, for a few prompts; where nothing is
         packed, whether what the model says is finite."""
 
+    def asked(self) -> dict[str, Any]:
+        """What the model is asked, text and tokens, for those who use the adapters elsewhere: the
+        prompts of the first training maze, or all requests for text."""
+        return {}
+
     @abstractmethod
     def halve_micro_batches(self) -> None:
         """Take half of what one pass really holds, whatever the budget allows beyond it."""

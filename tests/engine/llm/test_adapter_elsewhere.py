@@ -26,8 +26,9 @@ from run_tools import run_here
 from engine import factory
 from engine.env.build_mdp import build_mdp
 from engine.llm.forward.cell_policy import CellPolicy
+from engine.llm.forward.completion_policy import CompletionPolicy
 from engine.llm.forward.prompts import NO_PROMPT, CellPrompts, cell_prompts
-from engine.llm.models.adapters import save_adapter
+from engine.llm.models.adapters import load_adapter, save_adapter
 from engine.llm.models.catalog import WHEEL
 from engine.llm.models.device import Quantization
 from engine.llm.models.loading import Loaded, LoraSettings, load_model
@@ -44,17 +45,24 @@ ELSEWHERE = """
 import json, os, sys
 
 for line in sys.stdin:
-    folder, program, prompts, words = json.loads(line)
+    folder, programs, prompts, words = json.loads(line)
     os.chdir(folder)
     names = {}
-    exec(program, names)
+    exec(programs[0], names)
     model, tokenizer, torch = (names[name] for name in ("model", "tokenizer", "torch"))
     assert not any(name.partition(".")[0] in ("engine", "tui") for name in sys.modules)
     assert tokenizer.eos_token_id is not None
     with torch.no_grad():
         logits = [model(torch.tensor([ids])).logits[0, -1, words] for ids in prompts]
-    print("told", json.dumps([row.softmax(-1).tolist() for row in logits]), flush=True)
+    for program in programs[1:]:
+        exec(program, names)
+    answer = [row.softmax(-1).tolist() for row in logits]
+    print("told", json.dumps([answer, names.get("policy"), names.get("answer")]), flush=True)
 """
+
+
+SAID: dict[str, list[float]] = {}
+"""What the README's own question was answered last: a policy, or the tokens of a route."""
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +84,13 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.P
 
 def program(adapter: Path) -> str:
     """The Python of the README."""
-    (found,) = re.findall(r"```python\n(.*?)```", (adapter / "README.md").read_text("utf-8"), re.S)
-    return str(found)
+    return programs(adapter)[0]
+
+
+def programs(adapter: Path) -> list[str]:
+    """All Python of the README: what loads, what asks where prompts are there, what merges."""
+    text = (adapter / "README.md").read_text("utf-8")
+    return [str(found) for found in re.findall(r"```python\n(.*?)```", text, re.S)]
 
 
 def asked_elsewhere(
@@ -85,16 +98,20 @@ def asked_elsewhere(
     adapter: Path,
     tokens: Sequence[Sequence[int]],
     words: Sequence[int],
+    merged: bool = True,
 ) -> np.ndarray:
-    """π [N, A] at prompts, as the README's program has it in another process."""
+    """π [N, A] at prompts, as the README's program has it in another process; what asks and merges
+    is run behind it."""
     assert process.stdin is not None and process.stdout is not None
     prompts = [list(map(int, row)) for row in tokens]
-    question = [str(adapter), program(adapter), prompts, list(map(int, words))]
+    question = [str(adapter), programs(adapter)[: None if merged else 1], prompts, list(words)]
     process.stdin.write(json.dumps(question) + "\n")
     process.stdin.flush()
     for line in process.stdout:  # the libraries say something too
         if line.startswith("told "):
-            return np.array(json.loads(line.removeprefix("told ")))
+            found, policy, answer = json.loads(line.removeprefix("told "))
+            SAID.update(policy=policy, answer=answer)
+            return np.array(found)
     raise AssertionError("the README's program failed: see the log at the end of these tests")
 
 
@@ -113,7 +130,11 @@ def prompts_of(loaded: Loaded) -> CellPrompts:
 
 
 def assert_the_same_elsewhere(
-    process: subprocess.Popen[str], loaded: Loaded, folder: Path, rows: Sequence[int]
+    process: subprocess.Popen[str],
+    loaded: Loaded,
+    folder: Path,
+    rows: Sequence[int],
+    merged: bool = True,
 ) -> None:
     """The folder's README leads to the same π at some prompts; the base alone says another."""
     prompts = prompts_of(loaded)
@@ -122,10 +143,23 @@ def assert_the_same_elsewhere(
     own = policy.log_probs(prompts, rows).exp().numpy()
     base = policy.reference_log_probs(prompts, rows).exp().numpy()
     found = asked_elsewhere(
-        process, folder, [prompts.tokens[row] for row in rows], prompts.action_tokens
+        process, folder, [prompts.tokens[row] for row in rows], prompts.action_tokens, merged
     )
     assert np.abs(own - base).max() > 100 * ALLOWED
     np.testing.assert_allclose(found, own, rtol=0, atol=ALLOWED)
+    if merged:
+        assert_merged(folder, prompts, own)
+
+
+def assert_merged(adapter: Path, prompts: CellPrompts, expected: np.ndarray) -> None:
+    """The README's last program wrote a model that needs neither PEFT nor bitsandbytes."""
+    from transformers import AutoModelForCausalLM
+
+    merged = AutoModelForCausalLM.from_pretrained(adapter / "merged")
+    assert not hasattr(merged.config, "quantization_config")
+    with torch.no_grad():
+        row = merged(torch.tensor([prompts.tokens[0]])).logits[0, -1, list(prompts.action_tokens)]
+    np.testing.assert_allclose(row.softmax(-1), expected[0], rtol=0, atol=ALLOWED)
 
 
 # ---------------------------------------------------------------- the same probabilities
@@ -149,10 +183,36 @@ def test_the_adapters_of_a_quantized_run(
     row = prompts.row[0]
     decided = row != NO_PROMPT
     np.testing.assert_allclose(world.policy[decided], found[row[decided]], rtol=0, atol=ALLOWED)
+    asked = json.loads((run_dir / "adapter" / "prompts.json").read_text("utf-8"))
+    assert [tuple(prompt["tokens"]) for prompt in asked["prompts"]] == list(prompts.tokens)
+    assert [prompt["text"] for prompt in asked["prompts"]] == list(prompts.texts)
+    np.testing.assert_allclose(SAID["policy"], found[0], rtol=0, atol=1e-6)
+    assert_merged(run_dir / "adapter", prompts, found)
+
+
+def test_a_route_is_asked_for_elsewhere(
+    tiny_model: Tiny, tmp_path: Path, elsewhere: subprocess.Popen[str]
+) -> None:
+    overrides = ["model.policy=route", "model.max_tokens=6", "budget.updates=1"]
+    made = preset(tiny_model("llama"), overrides=overrides)
+    run_dir = launch.create_run(made, "routes", runs_dir=tmp_path)
+    assert run_here(run_dir, factory.make_learner)
+    asked = json.loads((run_dir / "adapter" / "prompts.json").read_text("utf-8"))
+    asked_elsewhere(elsewhere, run_dir / "adapter", [asked["prompts"][0]["tokens"]], [0, 1])
+    lora = LoraSettings(made.model.lora.rank, made.model.lora.alpha)
+    loaded = load_model(str(tiny_model("llama")), made.model.quantization, "cpu", lora)
+    load_adapter(loaded, run_dir / "adapter")
+    prompt = asked["prompts"][0]["tokens"]
+    policy = CompletionPolicy(
+        loaded.model, loaded.tokenizer, max_tokens=6, words=asked["answer_tokens"]
+    )
+    written = policy.sample([prompt], 1, torch.Generator(), greedy=True)
+    assert SAID["answer"] == written.rows()[1]
 
 
 @pytest.mark.parametrize(
-    ("quantization", "architecture"), [("nf4", "gemma3"), ("int8", "qwen2"), ("none", "qwen3")]
+    ("quantization", "architecture"),
+    [("nf4", "gemma3"), ("nf4", "qwen3_moe"), ("int8", "qwen2"), ("none", "qwen3")],
 )
 def test_whatever_the_quantization(
     tiny_model: Tiny,
@@ -168,7 +228,9 @@ def test_whatever_the_quantization(
 def test_the_real_model(smollm: Path, tmp_path: Path, elsewhere: subprocess.Popen[str]) -> None:
     """Its layers are large enough for bitsandbytes' other layout, where the processor has it."""
     loaded = with_adapters(str(smollm), "nf4", 0.01)
-    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10))
+    assert_the_same_elsewhere(
+        elsewhere, loaded, tmp_path / "adapter", rows=(0, 4, 10), merged=False
+    )
 
 
 # ---------------------------------------------------------------- what it says

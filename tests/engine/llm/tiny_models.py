@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
-"""Names `build` knows."""
+"""Names `build` knows, besides `MIXTURE`."""
+MIXTURE = "qwen3_moe"
+"""Four experts a layer, all in one tensor."""
 
 WORDS = (" left", " down", " right", " up")
 """Single tokens of the tokenizer, in the order of the actions; so are the ten digits."""
@@ -118,6 +120,9 @@ def _model(architecture: str, vocabulary: int) -> Any:
         return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**shape))
     if architecture == "qwen3":  # norms on queries and keys
         return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
+    if architecture == MIXTURE:
+        shape |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+        return transformers.Qwen3MoeForCausalLM(transformers.Qwen3MoeConfig(**shape))
     if architecture == "gemma3":
         shape |= {
             "num_hidden_layers": 3,

@@ -9,6 +9,8 @@ Shapes: `W` worlds of the batch, `O` observations, `A` actions, `N` prompts (row
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from engine.learning.summary import summarise
 from engine.llm.algorithms.losses import TableBatch, kl_estimate, mpo_target
 from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.interruption import Interrupted, never
+from engine.llm.forward.prompts import NO_PROMPT
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
 from engine.llm.tasks.base import Measured, RunState, Task
@@ -67,6 +70,18 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
 
     def agreement(self) -> Agreement:
         return self.model.agreement()
+
+    def asked(self) -> dict[str, Any]:
+        prompts = self.model.prompts
+        rows = sorted(set(prompts.row[0].tolist()) - {NO_PROMPT})
+        return {
+            "policy": "action",
+            "answers": list(prompts.words),
+            "answer_tokens": list(prompts.action_tokens),
+            "prompts": [
+                {"text": prompts.texts[row], "tokens": list(prompts.tokens[row])} for row in rows
+            ],
+        }
 
     def halve_micro_batches(self) -> None:
         self.table = None

@@ -10,6 +10,8 @@ Shapes: `B` completions, `T` tokens of the longest one, `W` worlds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -129,6 +131,17 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
         if not self.policy.packed:
             return finite(self.policy.log_probs([prompt.tokens] * 2, written))
         return self.policy.agreement([prompt.tokens] * 2, written)
+
+    def asked(self) -> dict[str, Any]:
+        prompts = [self.writer.prompt(*ask) for ask in self.writer.all_asks([0])]
+        words = self.policy.head.words
+        return {
+            "policy": "route",
+            "answer_tokens": None if words is None else words.tolist(),
+            "end_tokens": list(self.policy.ends),
+            "max_tokens": self.policy.max_tokens,
+            "prompts": [{"text": p.text, "tokens": list(p.tokens)} for p in prompts],
+        }
 
     def halve_micro_batches(self) -> None:
         longest = max(len(self.writer.prompt(*ask).tokens) for ask in self.writer.all_asks([0]))

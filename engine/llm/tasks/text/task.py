@@ -15,6 +15,7 @@ Shapes: `B` completions in groups of `G`, `D` features.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -105,6 +106,15 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         if not self.policy.packed:
             return finite(self.policy.log_probs(asked, answers))
         return self.policy.agreement(asked, answers)
+
+    def asked(self) -> dict[str, Any]:
+        return {
+            "policy": "text",
+            "answer_tokens": None,
+            "end_tokens": list(self.policy.ends),
+            "max_tokens": self.policy.max_tokens,
+            "prompts": [{"text": r.text, "tokens": list(r.tokens)} for r in self.requests],
+        }
 
     def halve_micro_batches(self) -> None:
         longest = max(len(request.tokens) for request in self.requests)
