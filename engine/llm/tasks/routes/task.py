@@ -22,11 +22,12 @@ from engine.llm.forward.completion_policy import CompletionPolicy, move_words
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
+from engine.llm.passes import Extent
 from engine.llm.tasks.base import Measured, Objective, RunState, Task, not_finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     TokenTerms,
-    halve,
+    extent_of_batch,
     kl_penalty,
     log_probs_of,
     mask_of,
@@ -129,11 +130,14 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
             return not_finite(self.policy.log_probs([prompt.tokens] * 2, written))
         return self.policy.verify([prompt.tokens] * 2, written)
 
-    def halve_micro_batches(self) -> None:
-        longest = max(len(self.writer.prompt(*ask).tokens) for ask in self.writer.all_asks([0]))
-        held = longest + self.run.settings.episodes * self.policy.max_tokens
-        policies = [self.policy] if self.target is self.policy else [self.policy, self.target]
-        halve(policies, held if self.batch is None else self.batch.routes)
+    @property
+    def policies(self) -> list[CompletionPolicy]:
+        return [self.policy] if self.target is self.policy else [self.policy, self.target]
+
+    def extent(self, training: bool = False) -> Extent:
+        asks = self.writer.all_asks(range(self.per_update))
+        prompts = [self.writer.prompt(*ask).tokens for ask in asks]
+        return extent_of_batch(self.policy, prompts, self.batch, self.run.settings.episodes)
 
     # ------------------------------------------------------------ an update
 
@@ -189,7 +193,9 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
         values = torch.zeros(mask.shape)
         with evaluating(self.policy.model):
             for part in self.policy.split(prompts, written):
-                scores = self.policy.forward([prompts[b] for b in part], [written[b] for b in part])
+                asked, answers = [prompts[b] for b in part], [written[b] for b in part]
+                scores = self.policy.forward(asked, answers, keep_hidden=True)
+                assert scores.hidden is not None
                 values[part, : scores.mask.shape[1]] = self.value_head(scores.hidden).cpu()
                 self.run.give_way()
         return torch.where(mask, values, 0.0)
