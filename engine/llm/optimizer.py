@@ -96,7 +96,9 @@ class Optimizer:
             # Adam counts on the CPU; when it is fused, where it computes.
             fused = self.adam.param_groups[0]["fused"]
             return {"step": step.to(parameter.device) if fused else step, **parts}
-        moments = self.adam.state.get(parameter) or self._empty_moments(parameter)
+        moments = dict(self.adam.state[parameter])
+        if not moments:
+            moments = self._empty_moments(parameter)
         for part, value in parts.items():
             moments[part].copy_(value)  # into the pages that it has made for them
         return {**moments, "step": int(step)}
@@ -104,7 +106,7 @@ class Optimizer:
     def _empty_moments(self, parameter: torch.Tensor) -> dict[str, Any]:
         """The state bitsandbytes begins with, its tables of 256 values included."""
         self.adam.state.pop(parameter, None)
-        place = list(self.parameters.values()).index(parameter)
+        place = next(n for n, one in enumerate(self.parameters.values()) if one is parameter)
         group = self.adam.param_groups[0]
         self.adam.init_state(group, parameter, 0, place)
         return self.adam.state.pop(parameter)

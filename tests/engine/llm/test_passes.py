@@ -25,8 +25,9 @@ from engine.llm.models.memory import Pass
 
 Tiny = Callable[[str], Path]
 
+
 BIG = ["maze.map='''\nSFFF\nFFFF\nFFFF\nFFFG\n'''", "maze.max_steps=12"]
-"""Sixteen cells: passes that can be halved several times."""
+"""Sixteen cells: passes that can be halved."""
 
 
 def cells(folder: Path, *more: str) -> LlmLearner:
@@ -49,7 +50,6 @@ class Card:
 
     def __init__(self, made: LlmLearner, limit: int) -> None:
         self.limit, self.held = limit, [0]
-        self.names = {"cells": "prompts"}
         for policy in made.task.policies:
             self._watch(policy)
 
@@ -83,30 +83,27 @@ def weights(made: LlmLearner) -> dict[str, torch.Tensor]:
 # ---------------------------------------------------------------- memory ends
 
 
-@pytest.mark.parametrize(("kind", "limits"), [("cells", (180, 120)), ("routes", (110, 90))])
+@pytest.mark.parametrize(
+    ("kind", "limit", "times"),
+    [("cells", 150, 2), ("texts", 100, 2), ("texts", 40, 3), ("texts", 29, 4)],
+)
 def test_passes_are_halved_as_often_as_it_takes(
-    tiny_model: Tiny, kind: str, limits: tuple[int, ...]
+    tiny_model: Tiny, kind: str, limit: int, times: int
 ) -> None:
+    """First they keep less, since smaller ones would be slower: these are small."""
     more = ["algorithm.epochs=2", "algorithm.learning_rate=0.001"]
-    whole = TASKS[kind](tiny_model("llama"), *more)
+    whole, made = (TASKS[kind](tiny_model("llama"), *more) for _ in range(2))
     train(whole, 2)
-    whole_card = Card(whole, 10**6)
-    expected = train(whole, 1)
-    shrunk = []
-    for limit in limits:
-        made = TASKS[kind](tiny_model("llama"), *more)
-        train(made, 2)
-        card = Card(made, limit)
-        assert limit < max(whole_card.held)
-        events = train(made, 1)
-        assert made.run.clock == 3 and max(card.held) <= limit
-        shrunk.append(len(told(events)))
-        assert "gradient checkpointing" in told(events)[0]  # before smaller passes, on small ones
-        assert f"at most {made.task.policies[0].token_budget:,} tokens" in told(events)[-1]
-        assert metrics(events, "loss") == pytest.approx(metrics(expected, "loss"), abs=1e-4)
-        for name, weight in weights(made).items():
-            torch.testing.assert_close(weight, weights(whole)[name], rtol=1e-3, atol=1e-4)
-    assert 2 <= shrunk[0] <= shrunk[1]
+    train(made, 2)
+    ample, card = Card(whole, 10**6), Card(made, limit)
+    expected, events = train(whole, 1), train(made, 1)
+    assert made.run.clock == 3 and max(card.held) <= limit < max(ample.held)
+    assert len(told(events)) == times
+    assert "with gradient checkpointing" in told(events)[0]
+    assert f"at most {made.task.policies[0].token_budget:,} tokens" in told(events)[-1]
+    assert metrics(events, "loss") == pytest.approx(metrics(expected, "loss"), abs=1e-4)
+    for name, weight in weights(made).items():
+        torch.testing.assert_close(weight, weights(whole)[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", TASKS)
@@ -129,13 +126,13 @@ def test_with_one_sequence_a_pass_it_gives_up_and_says_what_helps(
             np.testing.assert_array_equal(value, before[name])
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", ["cells", "texts"])
 def test_a_run_resumed_after_memory_ended_cuts_its_batches_alike(
     tiny_model: Tiny, kind: str
 ) -> None:
     made = TASKS[kind](tiny_model("llama"))
     train(made, 1)
-    card = Card(made, 110)
+    card = Card(made, made.task.extent().longest + 2)
     assert told(train(made, 1))
     saved = made.state()
     resumed = TASKS[kind](tiny_model("llama"))
@@ -194,33 +191,34 @@ def test_passes_shrink_while_that_costs_no_speed_then_keep_less_then_shrink_agai
     assert fixed == (512, True)
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", ["cells", "texts"])
 def test_where_memory_would_not_do_a_cpu_keeps_less_and_says_the_same(
     tiny_model: Tiny, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rich = TASKS[kind](tiny_model("llama"))
-    monkeypatch.setattr(passes, "free_memory", lambda device: 2_000_000)
+    monkeypatch.setattr(passes, "free_memory", lambda device: 1_000_000)
     poor = TASKS[kind](tiny_model("llama"))
     assert not rich.passes.checkpointing and poor.passes.checkpointing
     assert rich.task.policies[0].token_budget == poor.task.policies[0].token_budget == 512
     expected, events = train(rich, 3), train(poor, 3)
     notes = [e.text for e in events if isinstance(e, Note) and "free for the passes" in e.text]
-    assert len(notes) == 1 and "2 MB" in notes[0] and "gradient checkpointing" in notes[0]
+    assert len(notes) == 1 and "1 MB" in notes[0] and "gradient checkpointing" in notes[0]
     updates = [[e for e in told if isinstance(e, Update)] for told in (expected, events)]
     assert reproducible(updates[0]) == reproducible(updates[1])  # type: ignore[arg-type]
     for name, weight in weights(rich).items():
         assert torch.equal(weight, weights(poor)[name])
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", ["cells", "texts"])
 def test_chosen_once_whatever_is_free_when_the_run_is_resumed(
     tiny_model: Tiny, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "FOLLOWS_MEMORY", ("cuda", "cpu"))
-    monkeypatch.setattr(passes, "free_memory", lambda device: 3_600_000)
+    monkeypatch.setattr(memory, "activation_bytes", lambda shape, tokens, *more: tokens * 10**6)
+    monkeypatch.setattr(passes, "free_memory", lambda device: 150 * 10**6)
     whole = TASKS[kind](tiny_model("llama"))
     budget = whole.task.policies[0].token_budget
-    assert 64 <= budget < 512
+    assert (budget, whole.passes.checkpointing) == (128, True)
     train(whole, 2)
     saved = whole.state()
     monkeypatch.undo()

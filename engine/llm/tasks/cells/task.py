@@ -78,6 +78,7 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
 
     def forget_passes(self) -> None:
         self.table = None
+        self.model.forget_reference()
 
     # ------------------------------------------------------------ an update
 
