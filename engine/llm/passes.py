@@ -199,7 +199,7 @@ class Passes:
         set_checkpointing(self.loaded.model, one.checkpointing)
 
 
-BUDGETS = ("token_budget", "cache_budget")
+BUDGETS = ("token_budget", "cache_budget", "merges")
 
 
 def _checkpointed(on: bool) -> str:

@@ -85,7 +85,7 @@ def weights(made: LlmLearner) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("kind", "limit", "times"),
-    [("cells", 150, 2), ("texts", 100, 2), ("texts", 40, 3), ("texts", 29, 4)],
+    [("cells", 150, 2), ("texts", 40, 3), ("texts", 29, 4)],
 )
 def test_passes_are_halved_as_often_as_it_takes(
     tiny_model: Tiny, kind: str, limit: int, times: int
