@@ -27,7 +27,7 @@ from engine.llm.models.catalog import resolve, shape_of
 from engine.llm.models.shape import Shape
 
 RUNS = """
-import json, os, sys
+import json, os, sys, traceback
 import torch
 torch.set_num_threads(1)
 import bitsandbytes, peft, transformers.models.llama.modeling_llama
@@ -61,18 +61,18 @@ for overrides in json.loads(sys.argv[1]):
     if not child:
         try:
             run(overrides)
-        finally:
-            sys.stderr.flush()
-            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
     os.waitpid(child, 0)
 """
 SHORT = [
-    "maze.train={count = 3, size = 4, per_update = 3}",
-    "maze.test={count = 1, size = 3, seed = 1}",
+    "maze.train={count = 2, size = 4, per_update = 2}",
+    "maze.test={count = 1, size = 4, seed = 1}",
     "budget.updates=1",
     "model.device=cpu",
 ]
-"""One update, the first of the warm start, in passes of nearly 512 tokens."""
+"""One update, the first of the warm start, in one pass."""
 
 
 @pytest.mark.slow
@@ -89,11 +89,11 @@ def test_a_run_takes_what_was_said(smollm: Path, tmp_path: Path) -> None:
         [f"model.name={wide}", "model.quantization=none", on],
     ]
     runs = json.dumps([[*SHORT, *one] for one in configurations])
-    done = subprocess.run([sys.executable, "-c", RUNS, runs], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", RUNS, runs], capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == 3, done.stderr
     for line, one in zip(done.stdout.splitlines(), configurations, strict=True):
         peak, said, tokens = json.loads(line)
-        assert 400 < tokens <= 512
+        assert 250 < tokens <= 512
         assert said == pytest.approx(peak, rel=memory.TOLERANCE), (said / peak, one)
 
 
