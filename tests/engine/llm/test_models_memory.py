@@ -89,7 +89,9 @@ def test_a_run_takes_what_was_said(smollm: Path, tmp_path: Path) -> None:
         [f"model.name={wide}", "model.quantization=none", on],
     ]
     runs = json.dumps([[*SHORT, *one] for one in configurations])
-    done = subprocess.run([sys.executable, "-c", RUNS, runs], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS, runs], capture_output=True, text=True, check=False
+    )
     assert done.stdout.count("\n") == 3, done.stderr
     for line, one in zip(done.stdout.splitlines(), configurations, strict=True):
         peak, said, tokens = json.loads(line)

@@ -272,7 +272,9 @@ VALUES: dict[str, Value] = {
     ),
     "packed-pass": of_preset(token_budget),
     "micro-batch": of_preset(token_budget),
-    "gradient-checkpointing": of_preset(lambda p: f"{p.model.gradient_checkpointing} in the preset"),
+    "gradient-checkpointing": of_preset(
+        lambda p: f"{p.model.gradient_checkpointing} in the preset"
+    ),
     "adam-8bit": of_preset(optimizer),
     "tokens-per-second": of_llm(either(curve("tokens_per_second", "{}"), listed(*SECONDS))),
     "warm-start": of_llm(either(of_preset(warm_start), curve("warmup_loss", "loss {}"))),
