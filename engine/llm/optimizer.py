@@ -109,7 +109,8 @@ class Optimizer:
         place = next(n for n, one in enumerate(self.parameters.values()) if one is parameter)
         group = self.adam.param_groups[0]
         self.adam.init_state(group, parameter, 0, place)
-        return self.adam.state.pop(parameter)
+        made: dict[str, Any] = self.adam.state.pop(parameter)
+        return made
 
 
 class Optimizers:

@@ -314,3 +314,23 @@ def test_unpacked_weights_compute_the_same_and_leave_no_trace(tiny_model: TinyMo
     torch.testing.assert_close(found, packed, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(again, packed, rtol=0, atol=0)
     assert all(m.plain is None for m in loaded.model.modules() if hasattr(m, "unpack"))
+
+
+@pytest.mark.parametrize(
+    ("where", "dtype", "in_tf32"),
+    [
+        ("cuda", torch.bfloat16, True),
+        ("cuda", torch.float32, False),  # nothing is to be rounded
+        ("cpu", torch.bfloat16, False),
+        ("cpu", torch.float32, False),
+    ],
+)
+def test_products_are_rounded_only_where_their_factors_were(
+    where: str, dtype: torch.dtype, in_tf32: bool
+) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        device.set_float32_products(device.Choice(torch.device(where), dtype, ""))
+        assert torch.backends.cuda.matmul.allow_tf32 == in_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
