@@ -208,12 +208,12 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_no_result(
     train(other, 1)
     forward, calls = CompletionPolicy.forward, []
 
-    def failing(self: CompletionPolicy, prompts: Any, written: Any) -> Any:
+    def failing(self: CompletionPolicy, prompts: Any, written: Any, *more: Any) -> Any:
         if self is made.task.policy:
             calls.append(len(prompts))
             if len(calls) == 3:  # in the second pass: the adapters have moved already
                 raise torch.cuda.OutOfMemoryError("no more")
-        return forward(self, prompts, written)
+        return forward(self, prompts, written, *more)
 
     monkeypatch.setattr(CompletionPolicy, "forward", failing)
     events = train(made, 1)
@@ -226,7 +226,7 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_no_result(
         made.advance(1)
 
 
-def failing_always(self: CompletionPolicy, prompts: Any, written: Any) -> Any:
+def failing_always(self: CompletionPolicy, prompts: Any, written: Any, *more: Any) -> Any:
     raise torch.cuda.OutOfMemoryError("no more")
 
 
