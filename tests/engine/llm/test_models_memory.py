@@ -76,6 +76,7 @@ SHORT = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three runs, on a machine that may be busy
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_a_run_takes_what_was_said(smollm: Path, tmp_path: Path) -> None:
     wide = tiny_models.build("llama", tmp_path, shape={
