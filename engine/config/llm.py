@@ -17,6 +17,7 @@ RolloutCorrection = Literal["none", "token", "sequence"]
 TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
 """Most tokens of one forward pass by default. What is fastest depends on the device: attention over
 long rows costs a CPU more than it saves."""
+OptimizerName = Literal["adam", "adam-8bit"]
 Decay = Annotated[
     float,
     Meta(
@@ -79,11 +80,19 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             Meta(
                 ge=64,
                 description="most tokens of one forward pass: less needs less memory and changes "
-                "no result (default 512 on a CPU, 8192 on a GPU)",
+                "no result (default 512 on a CPU; 8192 on a GPU, or as many as its memory holds)",
             ),
         ]
         | None
     ) = None
+    gradient_checkpointing: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="compute each layer again in the backward pass instead of keeping what it "
+            "computed: far less memory, about a third more time, no other result (auto: where "
+            "memory would not do)"
+        ),
+    ] = "auto"
     max_tokens: Annotated[
         int, Meta(ge=1, le=4096, description="route and text policies: most tokens of a completion")
     ] = 24
@@ -206,6 +215,13 @@ class LlmSettings(AlgorithmSettings, frozen=True, kw_only=True):
     rollout_cap: Annotated[
         float, Meta(gt=0.0, description="C: largest weight of rollout_correction")
     ] = 2.0
+    optimizer: Annotated[
+        OptimizerName,
+        Meta(
+            description="adam, or adam-8bit: bitsandbytes' Adam, whose moments take 2 bytes an "
+            "adapter weight instead of 8 and can be moved out of a full GPU"
+        ),
+    ] = "adam"
     max_grad_norm: Annotated[
         float, Meta(gt=0.0, description="gradients longer than this are shortened to it")
     ] = 1.0

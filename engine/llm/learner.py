@@ -36,6 +36,7 @@ from engine.llm.memory_guard import MemoryGuard
 from engine.llm.models import adapters, loading
 from engine.llm.models.memory_use import gpu_memory_limit, memory_metrics
 from engine.llm.optimizer import Optimizers
+from engine.llm.passes import Passes
 from engine.llm.preparation import prepare
 from engine.llm.state import from_json, to_json, weights_under
 from engine.llm.tasks.base import AnyTask, Objective, PartFigures, RunState
@@ -72,7 +73,8 @@ class LlmLearner:
         self.task = task(self.run)
         self.diagnosis = Diagnosis(preset, algorithm, self.run.optimum, self.task.rules)
         self.evaluator = Evaluator(self.run, self.task, self.diagnosis)
-        self.memory = MemoryGuard(self.task.halve_micro_batches, lambda: self.run.clock)
+        self.passes = Passes(preset.model, self.task)
+        self.memory = MemoryGuard(self.passes, lambda: self.run.clock)
         self.yielded = False
         self.notify: Callable[[str], None] = lambda text: None
         self.loaded: loading.Loaded | None = None
@@ -91,9 +93,11 @@ class LlmLearner:
         if self.loaded is None:
             self.loaded, self.optimizers = prepare(self.run, self.task, self.notify)
             self.evaluator.loaded = self.loaded
+            self.passes.choose(self.loaded)
             self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
         if self._pending_state is not None:
             self.optimizers.load(self._pending_state)
+            self.passes.load(self._pending_state)
             self._pending_state = None
 
     @property
@@ -149,6 +153,8 @@ class LlmLearner:
         if self.run.test is not None:
             events += self.run.test.events()
         events.append(Note(step=0, level="info", text=self.model.reason, term="device"))
+        if self.passes.note is not None:
+            events.append(Note(step=0, level="info", text=self.passes.note, term="micro-batch"))
         self.task.begin()
         return self._shown([*events, *self._guarded(self.initial_report)])
 
@@ -358,6 +364,7 @@ class LlmLearner:
             "rng": to_json(run.rng.bit_generator.state),
             "diagnosis": self.diagnosis.save(),
             **self.optimizers.state(),
+            **self.passes.state(),
             **self.evaluator.state(),
             **{f"frozen.{name}": weight.numpy() for name, weight in run.reference.items()},
             **({"worlds": run.train.save()} if run.train.from_steps else {}),

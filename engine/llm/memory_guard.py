@@ -1,4 +1,4 @@
-"""A GPU whose memory ends: the step is repeated once, with micro-batches half as large."""
+"""A GPU whose memory ends: the step is repeated with smaller passes, as often as that helps."""
 
 from __future__ import annotations
 
@@ -8,41 +8,34 @@ import torch
 
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent, Note
+from engine.llm.passes import Passes
 
 
 class MemoryGuard:
-    """Runs the steps of a learner. `halve` halves its micro-batches, `clock` counts its updates."""
+    """Runs the steps of a learner. `clock` counts its updates."""
 
-    def __init__(self, halve: Callable[[], None], clock: Callable[[], int]) -> None:
-        self.halve, self.clock = halve, clock
-        self.halved = False
+    def __init__(self, passes: Passes, clock: Callable[[], int]) -> None:
+        self.passes, self.clock = passes, clock
 
     def run(self, step: Callable[[], list[AnyEvent]]) -> list[AnyEvent]:
         """The events of a step that has undone what it did when it raises.
 
-        Raises UserError when memory ends again, with micro-batches of half the size.
+        Raises UserError when memory ends although a pass holds as little as it can.
         """
-        try:
-            return step()
-        except torch.cuda.OutOfMemoryError as error:
-            note = self._make_room(error)
-        try:
-            return [note, *step()]
-        except torch.cuda.OutOfMemoryError as error:
-            raise self._too_large(error) from error
-
-    def _make_room(self, error: BaseException) -> Note:
-        torch.cuda.empty_cache()
-        if self.halved:
-            raise self._too_large(error) from error
-        self.halved = True
-        self.halve()
-        text = "The GPU ran out of memory: micro-batches are half as large from here on."
-        return Note(step=self.clock(), level="warning", text=text, term="micro-batch")
-
-    def _too_large(self, error: BaseException) -> UserError:
-        return UserError(
-            f"The GPU ran out of memory after update {self.clock()}, even with micro-batches of "
-            "half the size; lower model.token_budget, algorithm.episodes or model.lora.rank, or "
-            f"set model.quantization to 'nf4'. The last checkpoint is kept. ({error})"
-        )
+        notes: list[AnyEvent] = []
+        while True:
+            try:
+                return [*notes, *step()]
+            except torch.cuda.OutOfMemoryError as error:
+                said = str(error)
+            # Out here the error is gone, and with it the tensors in the frames of its traceback.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            smaller = self.passes.shrink()
+            if smaller is None:
+                raise UserError(
+                    f"The GPU ran out of memory after update {self.clock()} with "
+                    f"{self.passes.remedy()} The last checkpoint is kept. ({said})"
+                )
+            text = f"The GPU ran out of memory: {smaller} from here on."
+            notes.append(Note(step=self.clock(), level="warning", text=text, term="micro-batch"))

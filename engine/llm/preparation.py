@@ -46,7 +46,7 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
         value_head = None
         if run.algorithm.has_critic:
             value_head = ValueHead(loaded.model, loaded.device)
-        optimizers = Optimizers(loaded.model, value_head)
+        optimizers = Optimizers(loaded.model, value_head, run.settings.optimizer)
         task.ready(loaded, value_head)
         _verify(model.name, task)
     except torch.cuda.OutOfMemoryError as error:

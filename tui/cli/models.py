@@ -37,6 +37,7 @@ def models(ctx: typer.Context) -> None:
 def list_models(as_json: Json = False) -> None:
     """List the models with an alias: what is here, what each costs, what can be trained here."""
     # start-up time
+    from engine.config.llm import TOKEN_BUDGET
     from engine.llm.models import catalog, memory
 
     require_llm_extra()
@@ -70,8 +71,10 @@ def list_models(as_json: Json = False) -> None:
     say()
     say(
         f"nf4, int8, none: memory to train with that quantization {place}, adapters of rank "
-        f"{memory.RANK}, at most {memory.TOKENS:,} tokens a pass; {memory.words(machine.room)} "
-        "are free. 4-bit: the share of the weights that nf4 puts in 4 bits."
+        f"{memory.RANK}, in the passes a run would choose: at most "
+        f"{TOKEN_BUDGET[machine.where]:,} tokens, less or with gradient checkpointing where "
+        f"memory asks for it; {memory.words(machine.room)} are free. 4-bit: the share of the "
+        "weights that nf4 puts in 4 bits."
     )
     say("Also: any Hugging Face id (owner/name) or local folder with safetensors weights.")
     say(f"`icemaze models get NAME` fetches one; {catalog.DEFAULT} needs no hub.")
@@ -100,12 +103,21 @@ def _describe(known: Known, machine: Machine) -> dict[str, Any]:
 
 
 def _costs(shape: Shape, machine: Machine) -> dict[str, dict[str, int]]:
-    """Bytes at each quantization: the weights alone, and all that training takes."""
+    """Bytes at each quantization: the weights alone, and all that training takes in the passes that
+    a run would choose here."""
     # start-up time
     from engine.llm.models import memory
 
-    costs = {way: memory.estimate(shape, way, machine.where) for way in memory.QUANTIZATIONS}
-    return {way: {"weights": cost.base, "total": cost.total} for way, cost in costs.items()}
+    ways = {way: memory.training(shape, way, machine) for way in memory.QUANTIZATIONS}
+    return {
+        name: {
+            "weights": way.cost.base,
+            "total": way.cost.total,
+            "tokens": way.passes.tokens,
+            "gradient_checkpointing": way.passes.checkpointing,
+        }
+        for name, way in ways.items()
+    }
 
 
 @app.command("get")

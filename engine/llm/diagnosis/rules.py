@@ -314,6 +314,8 @@ def memory_note(view: UpdateView, name: str) -> Note:
     where = "GPU memory" if name.startswith("gpu") else "memory"
     smaller = f"Set model.token_budget to {max(64, budget // 2)} (it is {budget}), which does not "
     smaller += "change the result"
+    if view.preset.model.gradient_checkpointing != "on":
+        smaller += ", nor does model.gradient_checkpointing = 'on'"
     if view.preset.model.quantization != "nf4":
         smaller += ", or model.quantization to 'nf4'"
     return _note(

@@ -44,8 +44,8 @@ class CompletionScores(NamedTuple):
 
     log_probs: Tensor  # [B, T] log π(token | all before), float32
     entropy: Tensor  # [B, T] of the distribution each token was drawn from
-    hidden: Tensor  # [B, T, H] hidden state each token was predicted from: a value head reads it
     mask: Tensor  # [B, T] where there is a token
+    hidden: Tensor | None = None  # [B, T, H] hidden state each token was predicted from, if kept
 
 
 def move_words(prompt: RoutePrompt, ends: Sequence[int]) -> tuple[int, ...]:
@@ -115,17 +115,24 @@ class CompletionPolicy:
 
         `prompts` [B] holds the prompt of each completion, here and below.
         """
-        sequences = _inputs(prompts, completions)
+        sequences = inputs(prompts, completions)
         if self.packed:
             return list(split_by_budget(sequences, self.token_budget))
         return padded_groups([len(sequence) for sequence in sequences], self.token_budget)
 
-    def forward(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> CompletionScores:
+    def forward(
+        self,
+        prompts: Sequence[Tokens],
+        completions: Sequence[Tokens],
+        keep_hidden: bool = False,
+    ) -> CompletionScores:
         """Scores in one pass, with gradients where they are enabled.
 
-        Raises ValueError for an empty completion, or a token outside `words`.
+        `keep_hidden` for who reads the hidden states, such as a value head: padded they are as
+        large as the model's own, or many times as large. Raises ValueError for an empty completion,
+        or a token outside `words`.
         """
-        sequences = _inputs(prompts, completions)
+        sequences = inputs(prompts, completions)
         lengths = np.array([len(completion) for completion in completions])
         mask = np.arange(lengths.max()) < lengths[:, None]  # [B, T]
         row, place = np.nonzero(mask)
@@ -145,11 +152,15 @@ class CompletionPolicy:
         word = self._columns(completions).to(device)
         log_probs, entropies = self.head.choices(states, chosen, word)
         at = torch.from_numpy(row).to(device), torch.from_numpy(place).to(device)
+        hidden = None
+        if keep_hidden:
+            padded_shape = (*mask.shape, states.shape[1])
+            hidden = states.new_zeros(padded_shape).index_put(at, states[chosen])
         return CompletionScores(
             log_probs.new_zeros(mask.shape).index_put(at, log_probs),
             log_probs.new_zeros(mask.shape).index_put(at, entropies[chosen]),
-            states.new_zeros((*mask.shape, states.shape[1])).index_put(at, states[chosen]),
             torch.from_numpy(mask).to(device),
+            hidden,
         )
 
     def _columns(self, completions: Sequence[Tokens]) -> Tensor:
@@ -209,7 +220,7 @@ class CompletionPolicy:
         ]
 
 
-def _inputs(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[list[int]]:
+def inputs(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[list[int]]:
     """What the model reads: prompt and completion, but not the last token: it predicts nothing."""
     if any(len(completion) == 0 for completion in completions):
         raise ValueError("a completion has no tokens")

@@ -61,10 +61,12 @@ class OutputHead:
             raw = torch.nn.functional.linear(hidden.float(), layer.weight[words].float(), bias)
         else:  # an output layer of another kind: all rows, then those asked for
             raw = layer(hidden)[..., words.to(hidden.device)]
-        raw = raw.float() * self._scale
+        raw = raw.float()
+        if self._scale != 1:  # a product with 1 would be a copy
+            raw = raw * self._scale
         if self._softcap is not None:
             raw = torch.tanh(raw / self._softcap) * self._softcap
-        return cast(Tensor, raw / self.temperature)
+        return cast(Tensor, raw if self.temperature == 1 else raw / self.temperature)
 
     def choices(self, hidden: Tensor, position: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities [M] of words chosen at positions [M] of `hidden`, entropies [P].

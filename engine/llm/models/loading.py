@@ -91,6 +91,7 @@ def load_model(
     """
     lora = lora or LoraSettings()
     choice = devices.choose(device)
+    devices.set_float32_products(choice)
     devices.check_quantization(quantization, choice.device)
     source = resolve(name, base_folder)
     folder = fetch.fetch(source, progress)

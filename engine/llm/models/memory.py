@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from engine.config.llm import TOKEN_BUDGET
 from engine.llm.models.shape import Shape
 
 Where = Literal["cpu", "cuda"]
@@ -25,22 +27,39 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 (Dettmers et al. 2023, section 3): 0.516."""
 LORA_BYTES = 16
 """Per adapter parameter in float32: weight, gradient and Adam's two moments."""
-LIBRARIES = {"cpu": 400 << 20, "cuda": 800 << 20}
+LIBRARIES = {"cpu": 430 << 20, "cuda": 800 << 20}
 """Python with torch and transformers, or a CUDA context with its workspaces."""
-TOLERANCE = 0.2
-"""How far an estimate for a CPU may be from the peak of a run, as a part of that."""
+TOLERANCE = 0.15
+"""How far an estimate may be from the peak of a run, as a part of that."""
+FOLLOWS_MEMORY: tuple[Where, ...] = ("cuda",)
+"""Where the default number of tokens a pass follows free memory. On a CPU a preset gives the same
+digits whatever else runs there; only checkpointing, which changes none, follows memory."""
+HEAP, HEAP_CHECKPOINTING = 2.35, 1.05
+"""Bytes by which a CPU's heap grows for each byte that is kept, and that would be kept without
+checkpointing, see `activation_bytes`."""
+PASSING = 4
+"""Bytes per token and number of the MLP's width that pass through a GPU's memory besides."""
 SCATTERED = 0.5
 """The part of a CPU's unpacked weights that is never found again, see `_scattered`."""
 LARGEST_ON_HEAP = 32 << 20
 """Bytes from which on glibc gives a tensor pages of its own, and takes them back at once."""
-RANK, TOKENS = 16, 512
-"""What tables assume: rank 16, passes of at most 512 tokens (an 8×8 maze is one)."""
+RANK = 16
+"""The rank that tables assume."""
+FULL_SPEED = {"cpu": 512, "cuda": 2048}
+"""Tokens from which on a larger pass is hardly faster, so that smaller passes are tried before
+gradient checkpointing, which costs a third more arithmetic. On a GPU by the roofline: a pass of n
+tokens does n operations for each byte of a 16-bit weight that it reads, and GPUs can do 100 to 300
+in the time of reading one."""
+SMALLEST = 64
+"""Tokens of the smallest pass that is chosen beforehand."""
+COMING_BYTES = 12
+"""Per adapter parameter that the first update adds to the weights: gradient, Adam's moments."""
 
 CPU_SECONDS = 2.0 / (190 * 134_515_008)
 """Seconds of a forward and backward pass per token and parameter on one thread of a 2-core server,
 measured with SmolLM2-135M at 190 tokens (float32 and NF4 alike)."""
 SLOW_SECONDS = 15.0
-"""A pass of `TOKENS` on a CPU that takes longer than this is called slow."""
+"""A pass of `TOKEN_BUDGET` on a CPU that takes longer than this is called slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +87,19 @@ def estimate(
     quantization: str,
     where: Where = "cpu",
     rank: int = RANK,
-    tokens: int = TOKENS,
+    tokens: int | None = None,
+    checkpointing: bool = False,
 ) -> Estimate:
-    """What LoRA training costs with at most `tokens` tokens in a pass.
+    """What LoRA training costs with at most `tokens` tokens in a pass (default: as many as a run
+    takes there).
 
     On CPUs the total is the peak of what the process holds (resident memory), within `TOLERANCE`.
-    Measured: SmolLM2-135M and four other shapes (four architectures, 8 and 16 layers), quantized
-    and not, 256 and 512 tokens a pass, torch 2.13 on Linux, one thread. Runs of two updates
-    end a little below the estimate, runs of twelve up to an eighth above it, for the heap grows at
-    first. On GPUs nothing was measured.
+    Measured: SmolLM2-135M and two random models (8 layers of width 512, 24 of 256), quantized or
+    not, 256 and 512 tokens a pass, with and without checkpointing, two or three updates, torch 2.13
+    on Linux, one thread; a longer run's heap grows a little further.
+
+    On GPUs `model + activations` is the peak of what torch allocates. Its activations were counted
+    tensor by tensor in bfloat16 passes on a CPU (`test_passes`); on a GPU nothing was measured.
 
     Not counted: pages of the weights' file while it is read. They show as resident, in a large
     model for more than all the rest, but the system takes them back when it needs room.
@@ -84,7 +107,8 @@ def estimate(
     number = NUMBER_BYTES[where]
     linear = {"nf4": NF4_BYTES, "int8": 1.0, "none": float(number)}[quantization]
     rest = shape.embedding_parameters + shape.small
-    activations = activation_bytes(shape, tokens, where)
+    tokens = TOKEN_BUDGET[where] if tokens is None else tokens
+    activations = activation_bytes(shape, tokens, where, checkpointing, rank)
     if where == "cpu" and quantization != "none":
         activations += _scattered(shape)
     return Estimate(
@@ -95,24 +119,47 @@ def estimate(
     )
 
 
-def activation_bytes(shape: Shape, tokens: int, where: Where = "cpu") -> int:
-    """What a pass takes without checkpointing: what its backward pass needs, and on CPUs as much
-    again.
+def activation_bytes(
+    shape: Shape,
+    tokens: int,
+    where: Where = "cpu",
+    checkpointing: bool = False,
+    rank: int = RANK,
+) -> int:
+    """What a forward and backward pass takes besides weights, gradients and optimizer.
 
-    Kept for one block: about 10 vectors of the model's width (norms, attention's inputs and
-    outputs, residuals) and 5 of the MLP's; on GPUs the float32 adapters keep float32 copies of
-    their inputs (6 and 1). On a CPU the gaps that temporary vectors leave on the heap between those
-    kept are mostly not used again (giving each vector pages of its own saves two fifths and costs
-    60 % more time). Fitted: about 7 vectors of the model's width, 7 of the queries' and 9 of the
-    MLP's. Full-vocabulary logits are never made for more than a chunk.
+    Without checkpointing all that every layer computes with and needs again; with it the input of
+    every layer, and one layer at a time. Full-vocabulary logits are never made for more than a
+    chunk.
+
+    On a CPU the gaps that temporary vectors leave on the heap between those kept are mostly not
+    used again (giving each vector pages of its own saves two fifths and costs 60 % more time):
+    `HEAP` is fitted to whole runs. With checkpointing the same gaps remain without what was between
+    them, so that there it saves about half.
     """
+    kept = _kept(shape, where, rank)
+    inputs = shape.hidden * NUMBER_BYTES[where]
+    mask = tokens * NUMBER_BYTES[where]
     if where == "cpu":
-        queries = shape.heads * shape.head_dim
-        numbers = 7 * (shape.hidden + queries) + 9 * shape.intermediate
-        return tokens * shape.layers * numbers * NUMBER_BYTES["cpu"]
-    kept = (10 * shape.hidden + 5 * shape.intermediate) * NUMBER_BYTES["cuda"]
-    kept += 4 * (6 * shape.hidden + shape.intermediate)
-    return tokens * shape.layers * kept
+        grown = HEAP_CHECKPOINTING if checkpointing else HEAP
+        return round(tokens * shape.layers * (grown * kept + inputs * checkpointing))
+    layers = shape.layers * inputs + kept if checkpointing else shape.layers * kept
+    return tokens * (layers + PASSING * shape.intermediate + mask)
+
+
+def _kept(shape: Shape, where: Where, rank: int) -> int:
+    """Bytes per token that one layer keeps for its backward pass.
+
+    h, q, m: the widths of the model, of all queries, of the MLP. In 16 bits a layer keeps in
+    float32 the inputs of two norms (8h) and the adapters' own copies of their inputs (20h, 4q, 4m);
+    queries, keys and values of all heads and attention's output (8q), the norms of queries and
+    keys, if any (4q); gate, its SiLU and up (6m); and what goes through the seven adapters. In
+    float32 there are no copies, and everything else is twice as large.
+    """
+    h, q, m = shape.hidden, shape.heads * shape.head_dim, shape.intermediate
+    if where == "cuda":
+        return 28 * h + 16 * q + 10 * m + 28 * rank
+    return 16 * (h + q + m) + 28 * rank
 
 
 def _scattered(shape: Shape) -> int:
@@ -120,6 +167,42 @@ def _scattered(shape: Shape) -> int:
     unpacked = [4 * i * o for i, o in shape.linears]
     small = sum(size for size in unpacked if size < LARGEST_ON_HEAP)
     return round(SCATTERED * shape.layers * small)
+
+
+class Pass(NamedTuple):
+    """What a forward and backward pass may hold."""
+
+    tokens: int
+    checkpointing: bool
+
+
+def smaller(one: Pass, where: Where, may_checkpoint: bool) -> Pass:
+    """The next smaller kind of pass: half the tokens while that costs no speed, then gradient
+    checkpointing, then half the tokens again."""
+    if may_checkpoint and not one.checkpointing and one.tokens // 2 < FULL_SPEED[where]:
+        return one._replace(checkpointing=True)
+    return one._replace(tokens=max(1, one.tokens // 2))
+
+
+def fitting(
+    first: Pass,
+    fits: Callable[[Pass], bool],
+    where: Where,
+    may_checkpoint: bool = True,
+    may_shrink: bool = True,
+) -> Pass:
+    """The first kind of pass that fits, from `first` on; the smallest where none does.
+
+    Where passes may not shrink, they have checkpointing or not.
+    """
+    one = first
+    while not fits(one):
+        if not may_shrink:
+            return one._replace(checkpointing=one.checkpointing or may_checkpoint)
+        if one.tokens // 2 < SMALLEST and (one.checkpointing or not may_checkpoint):
+            return one
+        one = smaller(one, where, may_checkpoint)
+    return one
 
 
 # ---------------------------------------------------------------- this machine
@@ -152,6 +235,31 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """How a run would train a model on a machine with one quantization, and what that takes."""
+
+    quantization: str
+    passes: Pass
+    cost: Estimate
+    fits: bool
+
+
+def training(shape: Shape, quantization: str, machine: Machine) -> Training:
+    """The passes that a run with default settings would choose there (adapters of `RANK`)."""
+    where = machine.where
+
+    def cost(one: Pass) -> Estimate:
+        return estimate(shape, quantization, where, RANK, one.tokens, one.checkpointing)
+
+    def fits(one: Pass) -> bool:
+        return cost(one).total <= machine.room
+
+    usual = Pass(TOKEN_BUDGET[where], False)
+    chosen = fitting(usual, fits, where, may_shrink=where in FOLLOWS_MEMORY)
+    return Training(quantization, chosen, cost(chosen), fits(chosen))
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a model can be trained here, with which quantization (the most exact that fits),
     and why in words."""
@@ -162,24 +270,36 @@ class Verdict:
 
 
 def verdict(shape: Shape | None, machine: Machine) -> Verdict:
-    """Whether this machine can train the model (adapters of `RANK`, passes of `TOKENS`)."""
+    """Whether this machine can train the model (adapters of `RANK`), in which passes."""
     if shape is None:
         return Verdict(False, "", "unknown: its size cannot be read before it is here")
     place = "on the GPU" if machine.gpus else "on the CPU"
-    for quantization in reversed(QUANTIZATIONS):
-        if estimate(shape, quantization, machine.where).total <= machine.room:
-            slow = cpu_seconds(shape) if machine.where == "cpu" else 0.0
-            text = f"yes, {place}" + (f" with {quantization}" if quantization != "none" else "")
-            if slow > SLOW_SECONDS:
-                text += f", but slowly: about {slow:.0f} s a pass of {TOKENS} tokens"
-            return Verdict(True, quantization, text)
-    needed = estimate(shape, "nf4", machine.where).total
+    ways = [training(shape, quantization, machine) for quantization in reversed(QUANTIZATIONS)]
+    ways.sort(key=lambda way: way.passes.checkpointing)  # stable: the most exact first
+    for way in ways:
+        if way.fits:
+            text = f"yes, {place}" + (
+                f" with {way.quantization}" if way.quantization != "none" else ""
+            )
+            return Verdict(True, way.quantization, text + _ways(shape, way.passes, machine.where))
+    needed = min(way.cost.total for way in ways)
     return Verdict(
         False, "", f"no: needs {words(needed)} with nf4, {words(machine.room)} free {place}"
     )
 
 
-def cpu_seconds(shape: Shape, tokens: int = TOKENS) -> float:
+def _ways(shape: Shape, passes: Pass, where: Where) -> str:
+    """What is not as usual about these passes, in words."""
+    text = f", {passes.tokens:,} tokens a pass" if passes.tokens < TOKEN_BUDGET[where] else ""
+    if passes.checkpointing:
+        text += ", with gradient checkpointing"
+    slow = cpu_seconds(shape) if where == "cpu" else 0.0
+    if slow > SLOW_SECONDS:
+        text += f", but slowly: about {slow:.0f} s a pass of {TOKEN_BUDGET['cpu']} tokens"
+    return text
+
+
+def cpu_seconds(shape: Shape, tokens: int = TOKEN_BUDGET["cpu"]) -> float:
     """Roughly how long a forward and backward pass takes on one CPU thread."""
     return CPU_SECONDS * shape.parameters * tokens
 

@@ -32,6 +32,7 @@ from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.interruption import Interrupted, give_way, never
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
+from engine.llm.passes import Budgeted, Extent
 from engine.llm.worlds import Split, WorldSet
 
 
@@ -248,9 +249,18 @@ class Task(ABC, Generic[B, O]):
         prompts of the first training maze, or all requests for text."""
         return {}
 
+    @property
     @abstractmethod
-    def halve_micro_batches(self) -> None:
-        """Take half of what one pass really holds, whatever the budget allows beyond it."""
+    def policies(self) -> Sequence[Budgeted]:
+        """All policies that make passes."""
+
+    @abstractmethod
+    def extent(self, training: bool = False) -> Extent:
+        """Tokens of the sequences that go through the model, or the most they can have; with
+        `training`, of those that an update learns from."""
+
+    def forget_passes(self) -> None:
+        """Drop what was computed in passes of another size."""
 
     # ------------------------------------------------------------ an update
 

@@ -26,9 +26,10 @@ from engine.llm.algorithms.losses import (
     value_loss,
 )
 from engine.llm.algorithms.rollout_correction import mismatch_metrics, truncated_weights
-from engine.llm.forward.completion_policy import CompletionPolicy, CompletionScores
-from engine.llm.forward.packing import Tokens, TokenTree
+from engine.llm.forward.completion_policy import CompletionPolicy, CompletionScores, inputs
+from engine.llm.forward.packing import Tokens
 from engine.llm.forward.value_head import ValueHead
+from engine.llm.passes import Extent, extent_of
 from engine.llm.tasks.base import Batch, Objective, PartFigures, PartLoss, RunState
 
 
@@ -167,7 +168,8 @@ class CompletionObjective(Objective[C]):
         return self.policy.split(self.prompts, self.written)
 
     def loss(self, part: Sequence[int]) -> PartLoss:
-        scores = self.forward(part)
+        critic = self.run.algorithm.critic(self.run.settings)
+        scores = self.forward(part, keep_hidden=critic is not None)
         at, longest = list(part), scores.mask.shape[1]
         terms, mask = self.terms, self.mask[at, :longest]
 
@@ -194,8 +196,7 @@ class CompletionObjective(Objective[C]):
         )
         self.run.tokens += 3 * sum(len(self.written[b]) for b in part)
         of_values = None
-        critic = self.run.algorithm.critic(self.run.settings)
-        if critic is not None and self.value_head is not None:
+        if critic is not None and self.value_head is not None and scores.hidden is not None:
             values_old, targets = cut(terms.values_old), cut(terms.targets)
             assert values_old is not None and targets is not None
             # The head reads the hidden states and does not change them: see `algorithms.ppo`.
@@ -219,9 +220,10 @@ class CompletionObjective(Objective[C]):
         away = log_p_old - self.log_p_sampler[at, : mask.shape[1]]
         return truncated_weights(away, mask, settings.rollout_correction, settings.rollout_cap)
 
-    def forward(self, part: Sequence[int]) -> CompletionScores:
+    def forward(self, part: Sequence[int], keep_hidden: bool = False) -> CompletionScores:
         """What the model says of some completions."""
-        return self.policy.forward([self.prompts[b] for b in part], [self.written[b] for b in part])
+        prompts, written = [self.prompts[b] for b in part], [self.written[b] for b in part]
+        return self.policy.forward(prompts, written, keep_hidden)
 
     def metrics(self, figures: list[PartFigures], gradient_norm: float) -> dict[str, float]:
         found = {
@@ -251,14 +253,17 @@ class CompletionObjective(Objective[C]):
         return float((away.exp() - away - 1.0).sum() / mask.sum())
 
 
-def halve(policies: Sequence[CompletionPolicy], completions: Sequence[Completion] | int) -> None:
-    """Halve what one pass of some policies may hold, from what it really holds: these completions,
-    or so many tokens."""
-    if isinstance(completions, int):
-        held = completions
-    else:
-        held = len(TokenTree.build([[*c.prompt.tokens, *c.tokens] for c in completions]))
-    half = max(64, min(policies[0].token_budget, held) // 2)
-    for policy in policies:
-        policy.token_budget = half
-        policy.cache_budget //= 2
+def extent_of_batch(
+    policy: CompletionPolicy, prompts: Sequence[Tokens], batch: CompletionBatch | None, rows: int
+) -> Extent:
+    """See `Task.extent`: of the completions in `batch`, or the most that `rows` completions of some
+    of these prompts can have."""
+    if batch is not None:
+        asked, written = split_of(batch.completions)
+        return extent_of(inputs(asked, written), policy.packed)
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths) + policy.max_tokens - 1  # the last token predicts nothing
+    together = rows * longest
+    if policy.packed:
+        together = min(together, sum(lengths) + rows * (policy.max_tokens - 1))
+    return Extent(min(lengths), longest, together)

@@ -308,37 +308,6 @@ class FullGpu:
         return self.forward(*args, **kwargs)  # type: ignore[arg-type]
 
 
-def test_out_of_memory_is_tried_once_more_with_smaller_micro_batches(tiny_model: Tiny) -> None:
-    made, other = (learner(tiny_model("llama"), more="epochs = 2") for _ in range(2))
-    assert isinstance(made.task, CellsTask) and isinstance(other.task, CellsTask)
-    train(made, 1)
-    train(other, 1)
-    whole = len(made.task.policy.split(made.task.model.prompts))
-    FullGpu(made, times=1)
-    events = made.advance(1)
-    notes = [e for e in events if isinstance(e, Note)]
-    assert "out of memory" in notes[0].text and notes[0].level == "warning"
-    assert len(made.task.policy.split(made.task.model.prompts)) > whole and made.run.clock == 2
-    other.advance(1)
-    theirs = weights(other)
-    for name, weight in weights(made).items():
-        torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-5)
-
-
-def test_out_of_memory_twice_names_the_settings_to_change(tiny_model: Tiny) -> None:
-    made = learner(tiny_model("llama"), more="epochs = 2")
-    assert isinstance(made.task, CellsTask)
-    train(made, 1)
-    before = made.state()
-    FullGpu(made, times=10)
-    with pytest.raises(UserError, match=r"model\.token_budget") as told:
-        made.advance(1)
-    assert "nf4" in str(told.value) and made.run.clock == 1
-    for name, value in made.state().items():
-        if name.startswith("policy."):
-            np.testing.assert_array_equal(value, before[name])
-
-
 @pytest.mark.parametrize("moment", ["first", "set", "last"])
 def test_out_of_memory_while_looking_loses_and_repeats_nothing(
     tiny_model: Tiny, moment: str
@@ -354,15 +323,15 @@ def test_out_of_memory_while_looking_loses_and_repeats_nothing(
     if moment == "last":
         FullGpu(made, times=1)
     events += made.conclude()
-    assert ["memory" in e.text for e in events if isinstance(e, Note)].count(True) == 1
+    assert ["out of memory" in e.text for e in events if isinstance(e, Note)].count(True) == 1
     theirs = [*other.begin(), *other.advance(2), *other.conclude()]
     for name in ("gradient_norm", "online_return"):
         assert metrics(events, name) == pytest.approx(metrics(theirs, name), rel=1e-3)
     for kind in (Evaluation, Group, Episode):
         found = [[e.step for e in told if isinstance(e, kind)] for told in (events, theirs)]
         assert found[0] == found[1]
-    made.task.policy.forward = FullGpu(made, times=10)  # type: ignore[method-assign]
-    with pytest.raises(UserError, match=r"model\.token_budget"):
+    FullGpu(made, times=100)
+    with pytest.raises(UserError, match="ran out of memory"):
         made.conclude()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.llm import TOKEN_BUDGET
 from engine.core.errors import UserError
 from engine.llm.models import catalog, memory
 
@@ -163,13 +164,38 @@ def test_verdicts_follow_the_room() -> None:
     for way in memory.QUANTIZATIONS:
         verdict = memory.verdict(shape, memory.Machine(needed[way]))
         assert verdict.can and verdict.quantization == way
-    refused = memory.verdict(shape, memory.Machine(needed["nf4"] - 1))
-    assert not refused.can and refused.text.startswith("no: needs 2.2 GB with nf4")
+    kept = memory.verdict(shape, memory.Machine(needed["nf4"] - 1))
+    assert kept.can and kept.text.endswith("with gradient checkpointing")
+    least = memory.estimate(shape, "nf4", checkpointing=True).total
+    assert memory.verdict(shape, memory.Machine(least)).can
+    refused = memory.verdict(shape, memory.Machine(least - 1))
+    needs = f"no: needs {memory.words(least)} with nf4"
+    assert not refused.can and refused.text.startswith(needs)
     on_gpu = memory.verdict(shape, memory.Machine(0, (memory.Gpu("H100", 80 << 30),)))
     assert on_gpu.can and "on the GPU" in on_gpu.text
     big = catalog.KNOWN[-1].shape
     assert "slowly" in memory.verdict(big, memory.Machine(1 << 40)).text
     assert "unknown" in memory.verdict(None, memory.Machine(1 << 40)).text
+
+
+def test_a_gpu_is_told_the_passes_that_a_run_takes_there() -> None:
+    """Not those of a CPU, which need an eighth of the memory."""
+    shapes = {known.alias: known.shape for known in catalog.KNOWN}
+    small, large = shapes["qwen3-0.6b"], shapes["qwen3-4b"]
+    for shape, tokens_of_a_cpu in ((small, 512), (large, 512)):
+        usual = memory.estimate(shape, "nf4", "cuda")
+        assert usual == memory.estimate(shape, "nf4", "cuda", tokens=TOKEN_BUDGET["cuda"])
+        cpu_like = memory.estimate(shape, "nf4", "cuda", tokens=tokens_of_a_cpu)
+        assert usual.activations > 16 * cpu_like.activations > 0
+    chosen = {}
+    for room in (80, 24, 8):
+        machine = memory.Machine(0, (memory.Gpu("card", room << 30),))
+        way = memory.training(large, "nf4", machine)
+        assert way.fits and way.cost.total <= room << 30
+        chosen[room] = way.passes
+    assert chosen == {80: (8192, False), 24: (2048, False), 8: (2048, True)}
+    told = memory.verdict(large, machine).text
+    assert told.endswith(", 2,048 tokens a pass, with gradient checkpointing")
 
 
 def test_free_memory_is_asked_of_the_system() -> None:

@@ -112,27 +112,6 @@ def test_the_same_of_the_real_model(smollm: Path, quantization: device.Quantizat
     assert held - adapter == pytest.approx(estimate.base, rel=0.02)
 
 
-def test_the_estimate_of_activations_covers_what_autograd_keeps(smollm: Path) -> None:
-    """A CPU's heap takes about as much again, see `test_models_memory`."""
-    loaded = load_model(str(smollm), "none", "cpu")
-    weights = {p.untyped_storage().data_ptr() for p in loaded.model.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    ids = torch.randint(100, 40_000, (1, 190), generator=torch.Generator().manual_seed(0))
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    shape = shape_of(resolve("smollm2-135m"))
-    assert shape is not None and output.logits.requires_grad
-    estimate = memory.activation_bytes(shape, 190)
-    assert 1.5 * sum(kept.values()) < estimate < 2.5 * sum(kept.values())
-
-
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_quantized_weights_leave_the_file(
     tiny_model: TinyModel, quantization: device.Quantization
@@ -348,3 +327,23 @@ def test_unpacked_weights_compute_the_same_and_leave_no_trace(tiny_model: TinyMo
     torch.testing.assert_close(found, packed, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(again, packed, rtol=0, atol=0)
     assert all(m.plain is None for m in loaded.model.modules() if hasattr(m, "unpack"))
+
+
+@pytest.mark.parametrize(
+    ("where", "dtype", "in_tf32"),
+    [
+        ("cuda", torch.bfloat16, True),
+        ("cuda", torch.float32, False),  # nothing is to be rounded
+        ("cpu", torch.bfloat16, False),
+        ("cpu", torch.float32, False),
+    ],
+)
+def test_products_are_rounded_only_where_their_factors_were(
+    where: str, dtype: torch.dtype, in_tf32: bool
+) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        device.set_float32_products(device.Choice(torch.device(where), dtype, ""))
+        assert torch.backends.cuda.matmul.allow_tf32 == in_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

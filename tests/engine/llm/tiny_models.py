@@ -40,18 +40,20 @@ CORPUS = (
 )
 
 
-def build(architecture: str, folder: Path, seed: int = 0) -> Path:
+def build(
+    architecture: str, folder: Path, seed: int = 0, shape: dict[str, Any] | None = None
+) -> Path:
     """Write a tiny random model of one of `ARCHITECTURES` into `folder` and return the folder.
 
-    Two or three layers, width 64, four heads of 16, about 350 tokens; the same seed gives the same
-    weights.
+    Two or three layers, width 64, four heads of 16, about 350 tokens, or what `shape` says instead
+    in the words of `config.json`; the same seed gives the same weights.
     """
     import torch
 
     tokenizer = build_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _model(architecture, len(tokenizer))
+        model = _model(architecture, len(tokenizer), shape or {})
         _shake(model)
     model.generation_config = _sampling_defaults(tokenizer)
     model.save_pretrained(folder)
@@ -95,7 +97,7 @@ def build_tokenizer() -> Any:
     return fast
 
 
-def _model(architecture: str, vocabulary: int) -> Any:
+def _model(architecture: str, vocabulary: int, other: dict[str, Any]) -> Any:
     """A randomly initialised causal language model."""
     import transformers
 
@@ -112,6 +114,7 @@ def _model(architecture: str, vocabulary: int) -> Any:
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": None,
+        **other,
     }
     if architecture == "llama":
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))

@@ -132,6 +132,12 @@ def token_budget(preset: LlmPreset) -> str:
     return f"at most {budget:,} tokens at once"
 
 
+def optimizer(preset: LlmPreset) -> str:
+    assert isinstance(preset.algorithm, LlmSettings)
+    mine = preset.algorithm.optimizer
+    return "used in this run" if mine == "adam-8bit" else f"not in this run, which uses {mine}"
+
+
 def token_probability(snapshot: Snapshot) -> str | None:
     step = learned_step(snapshot)
     if step is None or math.isnan(step.log_prob):
@@ -276,6 +282,10 @@ VALUES: dict[str, Value] = {
     ),
     "packed-pass": of_preset(token_budget),
     "micro-batch": of_preset(token_budget),
+    "gradient-checkpointing": of_preset(
+        lambda p: f"{p.model.gradient_checkpointing} in the preset"
+    ),
+    "adam-8bit": of_preset(optimizer),
     "tokens-per-second": of_llm(either(curve("tokens_per_second", "{}"), listed(*SECONDS))),
     "warm-start": of_llm(either(of_preset(warm_start), curve("warmup_loss", "loss {}"))),
     "verifiable-reward": of_plans(reward_weights),

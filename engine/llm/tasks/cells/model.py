@@ -19,6 +19,7 @@ from engine.llm.forward.prompts import NO_PROMPT, CellPrompts, cell_prompts
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import adapters
 from engine.llm.models.loading import Loaded
+from engine.llm.passes import Extent, extent_of
 from engine.llm.tasks.base import RunState, finite
 from engine.llm.tasks.cells.policy_table import PolicyTable, at_observations
 from engine.llm.worlds import WorldSet
@@ -77,10 +78,13 @@ class CellModel:
             return finite(self.policy.log_probs(self.prompts, rows))
         return self.policy.agreement(self.prompts, rows)
 
-    def halve_micro_batches(self) -> None:
-        """See `Task.halve_micro_batches`."""
-        held = len({token for row in self.prompts.tokens for token in enumerate(row)})
-        self.policy.token_budget = max(64, min(self.policy.token_budget, held) // 2)
+    def extent(self, worlds: Sequence[int] | None = None) -> Extent:
+        """See `Task.extent`: of the prompts of some training worlds, or of all mazes."""
+        tokens = self.prompts.tokens
+        if worlds is not None:
+            rows = np.unique(self.prompts.row[list(worlds)])
+            tokens = tuple(tokens[row] for row in rows if row != NO_PROMPT)
+        return extent_of(tokens, self.policy.packed)
 
     def table_of(
         self,

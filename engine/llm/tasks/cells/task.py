@@ -22,10 +22,12 @@ from engine.learning.learner import State
 from engine.learning.summary import summarise
 from engine.llm.algorithms.losses import TableBatch, kl_estimate, mpo_target
 from engine.llm.forward.agreement import Agreement
+from engine.llm.forward.cell_policy import CellPolicy
 from engine.llm.forward.interruption import Interrupted, never
 from engine.llm.forward.prompts import NO_PROMPT
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
+from engine.llm.passes import Extent
 from engine.llm.tasks.base import Measured, RunState, Task
 from engine.llm.tasks.cells.batch import RolloutBatch, collect
 from engine.llm.tasks.cells.events import episode_event, group_events, policy_event
@@ -83,9 +85,16 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
             ],
         }
 
-    def halve_micro_batches(self) -> None:
+    @property
+    def policies(self) -> list[CellPolicy]:
+        return [self.policy]
+
+    def extent(self, training: bool = False) -> Extent:
+        return self.model.extent(self.next_worlds if training else None)
+
+    def forget_passes(self) -> None:
         self.table = None
-        self.model.halve_micro_batches()
+        self.model.forget_reference()
 
     # ------------------------------------------------------------ an update
 

@@ -25,12 +25,13 @@ from engine.llm.forward.completion_policy import CompletionPolicy, move_words
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
+from engine.llm.passes import Extent
 from engine.llm.tasks.base import Measured, Objective, RunState, Task, finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     Reference,
     TokenTerms,
-    halve,
+    extent_of_batch,
     kl_penalty,
     mask_of,
     split_of,
@@ -143,11 +144,14 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
             "prompts": [{"text": p.text, "tokens": list(p.tokens)} for p in prompts],
         }
 
-    def halve_micro_batches(self) -> None:
-        longest = max(len(self.writer.prompt(*ask).tokens) for ask in self.writer.all_asks([0]))
-        held = longest + self.run.settings.episodes * self.policy.max_tokens
-        policies = [self.policy] if self.target is self.policy else [self.policy, self.target]
-        halve(policies, held if self.batch is None else self.batch.routes)
+    @property
+    def policies(self) -> list[CompletionPolicy]:
+        return [self.policy] if self.target is self.policy else [self.policy, self.target]
+
+    def extent(self, training: bool = False) -> Extent:
+        asks = self.writer.all_asks(range(self.per_update))
+        prompts = [self.writer.prompt(*ask).tokens for ask in asks]
+        return extent_of_batch(self.policy, prompts, self.batch, self.run.settings.episodes)
 
     # ------------------------------------------------------------ an update
 
@@ -206,10 +210,12 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
         log_p, values = torch.zeros(mask.shape), torch.zeros(mask.shape)
         with evaluating(self.policy.model):
             for part in self.policy.split(prompts, written):
-                scores = self.policy.forward([prompts[b] for b in part], [written[b] for b in part])
+                asked, answers = [prompts[b] for b in part], [written[b] for b in part]
+                scores = self.policy.forward(asked, answers, keep_hidden=bool(self.value_head))
                 longest = scores.mask.shape[1]
                 log_p[part, :longest] = scores.log_probs.cpu()
                 if self.value_head is not None:
+                    assert scores.hidden is not None
                     values[part, :longest] = self.value_head(scores.hidden).cpu()
                 self.run.give_way()
         return log_p, torch.where(mask, values, 0.0)

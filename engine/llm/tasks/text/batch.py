@@ -111,7 +111,9 @@ def describe(
     with evaluating(policy.model), adapter_off(policy.model):
         for part in policy.split(prompts, completions):
             give_way(interrupted)
-            scores = policy.forward([prompts[b] for b in part], [completions[b] for b in part])
+            asked, answers = [prompts[b] for b in part], [completions[b] for b in part]
+            scores = policy.forward(asked, answers, keep_hidden=True)
+            assert scores.hidden is not None
             log_p[part, : scores.log_probs.shape[1]] = scores.log_probs.cpu()
             for row, b in enumerate(part):
                 hidden[b] = scores.hidden[row, : len(completions[b])].float().mean(0).cpu()

@@ -31,11 +31,12 @@ from engine.llm.forward.completion_policy import CompletionPolicy
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models.loading import Loaded
+from engine.llm.passes import Extent
 from engine.llm.tasks.base import RunState, Task, finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     TokenTerms,
-    halve,
+    extent_of_batch,
     kl_penalty,
     mask_of,
     split_of,
@@ -116,10 +117,13 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
             "prompts": [{"text": r.text, "tokens": list(r.tokens)} for r in self.requests],
         }
 
-    def halve_micro_batches(self) -> None:
-        longest = max(len(request.tokens) for request in self.requests)
-        held = longest + self.run.settings.episodes * self.policy.max_tokens
-        halve([self.policy], held if self.batch is None else self.batch.completions)
+    @property
+    def policies(self) -> list[CompletionPolicy]:
+        return [self.policy]
+
+    def extent(self, training: bool = False) -> Extent:
+        prompts = [request.tokens for request in self.requests]
+        return extent_of_batch(self.policy, prompts, self.batch, self.run.settings.episodes)
 
     # ------------------------------------------------------------ an update
 
