@@ -8,6 +8,8 @@ import sys
 
 import torch
 
+from engine.llm.models.memory import available_memory
+
 GIB = 2**30
 
 
@@ -18,6 +20,14 @@ def memory_metrics(device: torch.device) -> dict[str, float]:
     if device.type == "cuda":
         used["gpu_memory_gib"] = torch.cuda.max_memory_allocated(device) / GIB
     return used
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors can still take there: what the system has, and what torch holds unused."""
+    if device.type != "cuda":
+        return available_memory()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 def gpu_memory_limit(device: torch.device) -> float:
