@@ -31,6 +31,7 @@ from engine.learning.tuning import tuned_settings
 from engine.llm.algorithms.base import LlmAlgorithm
 from engine.llm.diagnosis.monitor import Diagnosis
 from engine.llm.evaluator import Evaluator
+from engine.llm.forward.cache_budget import kept, recall
 from engine.llm.forward.interruption import Interrupted, PutOffError
 from engine.llm.memory_guard import MemoryGuard
 from engine.llm.models import adapters, loading
@@ -94,6 +95,7 @@ class LlmLearner:
             self.diagnosis.limits["gpu_memory_gib"] = gpu_memory_limit(self.loaded.device)
         if self._pending_state is not None:
             self.optimizers.load(self._pending_state)
+            recall(self.task.policies, self._pending_state)
             self._pending_state = None
 
     @property
@@ -361,6 +363,7 @@ class LlmLearner:
             **self.evaluator.state(),
             **{f"frozen.{name}": weight.numpy() for name, weight in run.reference.items()},
             **({"worlds": run.train.save()} if run.train.from_steps else {}),
+            **kept(self.task.policies),
             **self.task.state(),
         }
 

@@ -7,8 +7,12 @@ checkpoints, and takes the same when it goes on, however much memory is free by 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
+from engine.learning.learner import State
 from engine.llm.forward.attention import decoder_of, text_config
 from engine.llm.forward.merged import merged_bytes
 from engine.llm.models.memory_use import free_memory
@@ -40,8 +44,8 @@ def cache_token_bytes(model: Any) -> int:
     keys = number("num_key_value_heads") or heads
     width = number("head_dim") or number("hidden_size", "n_embd") // heads
     both = 2 * keys * width
-    if latent := number("v_head_dim"):  # DeepSeek's: keys have another width than values
-        both = heads * (number("qk_nope_head_dim") + number("qk_rope_head_dim") + latent)
+    if latent := number("kv_lora_rank"):  # DeepSeek's: what keys and values are made of
+        both = latent + number("qk_rope_head_dim")
     item = decoder_of(model).dtype.itemsize
     return max(1, number("num_hidden_layers", "n_layer") * both * item)
 
@@ -53,3 +57,24 @@ def measured(model: Any) -> SamplingMemory:
     merging = 0 < needed <= MERGED_SHARE * free
     left = free - needed if merging else free
     return SamplingMemory(max(1, int(SHARE * left) // cache_token_bytes(model)), merging)
+
+
+class Sampler(Protocol):
+    """A policy that samples."""
+
+    cache_budget: int
+    merges: bool
+
+
+def kept(policies: Sequence[Sampler]) -> State:
+    """What a run needs to sample as it did, for its checkpoint."""
+    numbers = [(policy.cache_budget, policy.merges) for policy in policies]
+    return {"sampling": np.array(numbers, np.int64)} if numbers else {}
+
+
+def recall(policies: Sequence[Sampler], state: State) -> None:
+    """Sample as the run did. Checkpoints of older versions say nothing of it: then what was
+    measured now stays."""
+    if "sampling" in state:
+        for policy, (tokens, merges) in zip(policies, state["sampling"].tolist(), strict=True):
+            policy.cache_budget, policy.merges = tokens, bool(merges)

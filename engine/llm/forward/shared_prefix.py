@@ -44,9 +44,12 @@ class UnsharedError(Exception):
 
 
 def can_share(model: Any) -> bool:
-    """Whether the model takes its attention from transformers' table of functions."""
+    """Whether the model takes its attention from transformers' table of functions, with the keys
+    that are in its cache (DeepSeek keeps only what they are made of)."""
+    config = text_config(model)
     supported = getattr(decoder_of(model), "_supports_attention_backend", False)
-    return bool(supported) and text_config(model)._attn_implementation in MASKABLE
+    supported = supported and not getattr(config, "kv_lora_rank", None)
+    return bool(supported) and config._attn_implementation in MASKABLE
 
 
 class Rows:

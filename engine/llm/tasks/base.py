@@ -241,6 +241,11 @@ class Task(ABC, Generic[B, O]):
         """The largest |Δ log π| between a packed pass and the model's own, for a few prompts; 0
         where nothing is packed, NaN where what the model says is not finite."""
 
+    @property
+    def policies(self) -> Sequence[Any]:
+        """The policies that sample from the model."""
+        return ()
+
     @abstractmethod
     def halve_micro_batches(self) -> None:
         """Take half of what one pass really holds, whatever the budget allows beyond it."""

@@ -212,4 +212,4 @@ def halve(policies: Sequence[CompletionPolicy], completions: Sequence[Completion
     half = max(64, min(policies[0].token_budget, held) // 2)
     for policy in policies:
         policy.token_budget = half
-        policy.cache_budget //= 2
+        policy.cache_budget = max(1, min(policy.cache_budget, held) // 2)

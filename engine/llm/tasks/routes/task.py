@@ -129,11 +129,14 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
             return not_finite(self.policy.log_probs([prompt.tokens] * 2, written))
         return self.policy.verify([prompt.tokens] * 2, written)
 
+    @property
+    def policies(self) -> list[CompletionPolicy]:
+        return [self.policy] if self.target is self.policy else [self.policy, self.target]
+
     def halve_micro_batches(self) -> None:
         longest = max(len(self.writer.prompt(*ask).tokens) for ask in self.writer.all_asks([0]))
         held = longest + self.run.settings.episodes * self.policy.max_tokens
-        policies = [self.policy] if self.target is self.policy else [self.policy, self.target]
-        halve(policies, held if self.batch is None else self.batch.routes)
+        halve(self.policies, held if self.batch is None else self.batch.routes)
 
     # ------------------------------------------------------------ an update
 

@@ -98,10 +98,14 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
             return not_finite(self.policy.log_probs(asked, answers))
         return self.policy.verify(asked, answers)
 
+    @property
+    def policies(self) -> list[CompletionPolicy]:
+        return [self.policy]
+
     def halve_micro_batches(self) -> None:
         longest = max(len(request.tokens) for request in self.requests)
         held = longest + self.run.settings.episodes * self.policy.max_tokens
-        halve([self.policy], held if self.batch is None else self.batch.completions)
+        halve(self.policies, held if self.batch is None else self.batch.completions)
 
     # ------------------------------------------------------------ an update
 
