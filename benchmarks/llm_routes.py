@@ -32,9 +32,9 @@ from engine.llm.tasks.routes.rewards import parse_moves, reward_route, walk
 from engine.llm.tasks.streams import stream
 
 BAR = 3.0
-GROUP, MAX_TOKENS = 16, 24
+GROUP = 16
 ROUTES = [
-    "model.policy=route", "model.words=any", f"model.max_tokens={MAX_TOKENS}",
+    "model.policy=route", "model.words=any",
     f"algorithm.episodes={GROUP}", f"algorithm.group_size={GROUP}",
 ]  # fmt: skip
 OURS, TRL = "Ice Maze", "TRL GRPOTrainer"
@@ -81,9 +81,9 @@ def our_gradient(learner: LlmLearner, completions: list[list[int]]) -> dict[str,
         log_p_old=scores.log_probs.detach(),
         advantages=torch.from_numpy(grpo_advantages([rewards])[0]).to(scores.log_probs),
         mask=scores.mask,
-        weights=torch.from_numpy(learner.algorithm.normaliser(lengths, MAX_TOKENS)).to(
-            scores.log_probs
-        ),
+        weights=torch.from_numpy(
+            learner.algorithm.normaliser(lengths, learner.preset.model.max_tokens)
+        ).to(scores.log_probs),
     )
     loss = learner.algorithm.token_loss(batch, learner.run.settings, entropy=0.0).loss
     loss.backward()  # type: ignore[no-untyped-call]
@@ -112,7 +112,8 @@ def trl_trainer(learner: LlmLearner, loaded: loading.Loaded, steps: int, folder:
     config = trl.GRPOConfig(
         output_dir=folder, max_steps=steps, use_cpu=loaded.device.type == "cpu",
         per_device_train_batch_size=GROUP, num_generations=GROUP, gradient_accumulation_steps=1,
-        max_completion_length=MAX_TOKENS, temperature=1.0, loss_type="grpo", beta=0.0,
+        max_completion_length=learner.preset.model.max_tokens,
+        temperature=1.0, loss_type="grpo", beta=0.0,
         epsilon=0.2, learning_rate=learner.run.learning_rate, lr_scheduler_type="constant",
         weight_decay=0.0,
         max_grad_norm=learner.run.settings.max_grad_norm, gradient_checkpointing=False,
@@ -133,9 +134,10 @@ def trl_trainer(learner: LlmLearner, loaded: loading.Loaded, steps: int, folder:
     return trainer
 
 
-def routes(rounds: int, quantization: str) -> bool:
+def routes(rounds: int, quantization: str, max_tokens: int) -> bool:
     """Seconds per update of a policy that writes routes: after each of TRL's comes one of ours."""
-    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *ROUTES])
+    length = f"model.max_tokens={max_tokens}"
+    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *ROUTES, length])
     from transformers import TrainerCallback
 
     warnings.simplefilter("ignore", FutureWarning)  # TRL's way of calling transformers
@@ -178,7 +180,9 @@ def routes(rounds: int, quantization: str) -> bool:
             batch = our_update(learner, state.global_step)
             noted(OURS, [len(route.tokens) for route in batch.routes])
 
-    print(f"\nroutes: an update of {GROUP} completions of at most {MAX_TOKENS} tokens")
+    print(
+        f"\nroutes: an update of {GROUP} completions of at most {max_tokens} tokens, {quantization}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer = trl_trainer(learner, theirs, rounds + 1, folder)
         put_back()

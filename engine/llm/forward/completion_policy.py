@@ -60,8 +60,8 @@ class CompletionPolicy:
     `words` restricts completions to some token ids (`move_words`), in sampling and in training
     alike; it must hold one that ends a completion. `token_budget` bounds the packed tokens of one
     forward pass, `cache_budget` those in the cache while sampling, and `merges` says whether
-    adapters are merged meanwhile; what is not given follows from free memory (module `cache_budget`).
-    `note` says why a model is not packed, None where it is.
+    adapters are merged meanwhile; without `memory` both follow from what is free. `note` says why
+    a model is not packed, None where it is.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from engine.llm.forward.attention import decoder_of
 
 
 def mergeable(model: Any) -> list[Any]:
-    """The adapted linear layers whose weights can be had as floats; none but in float32 on a CPU."""
+    """The adapted linear layers whose weights can be had as floats: in float32 on a CPU."""
     decoder = decoder_of(model)
     if decoder.device.type != "cpu" or decoder.dtype != torch.float32:
         return []
