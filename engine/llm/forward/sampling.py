@@ -198,7 +198,11 @@ class _Growth:
 
     def _chosen(self, hidden: Tensor, chance: Tensor, likeliest: bool) -> Tensor:
         """[2, F, n] float64 columns and their log π, for `chance` [F, n]; NaN takes the likeliest.
-        One tensor, for one way to the CPU."""
+        One tensor, for one way to the CPU.
+
+        In float64, where the order in which a GPU adds up moves nothing that a random number could
+        fall on.
+        """
         log_pi = torch.log_softmax(self.head.logits(hidden), dim=-1)  # [F, V]
         cumulative = log_pi.double().exp_().cumsum(-1)
         wanted = chance.nan_to_num(0.0) * cumulative[:, -1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,22 @@ def test_other_kinds_of_attention_are_sampled_right(kind):
     assert (policy.packed and can_share(model)) is shares
     agrees(policy, [prompt.tokens for prompt in prompts_of(tokenizer)])
     assert decoder_of(model).config._attn_implementation == attention  # what it was
+
+
+def test_in_bfloat16_rows_are_as_near_to_float32_as_a_plain_pass():
+    model, tokenizer = other("a window in all layers"), build_tokenizer()
+    short = copy.deepcopy(model).to(torch.bfloat16)
+    prompts = [prompt.tokens for prompt in prompts_of(tokenizer)]
+    policy = CompletionPolicy(short, tokenizer, max_tokens=12)
+    exact = CompletionPolicy(model, tokenizer, max_tokens=12)
+    assert not policy.merges  # a merged weight would be rounded
+    drawn = policy.sample(prompts, 8, seeded())
+    ours, plain = [], []
+    for prompt, row, log_probs in zip(drawn.prompt, drawn.rows(), drawn.log_probs, strict=True):
+        truth = exact._naive(prompts[int(prompt)], row)
+        ours.append((log_probs[: len(row)] - truth).abs())
+        plain.append((policy._naive(prompts[int(prompt)], row) - truth).abs())
+    assert torch.cat(ours).mean() <= 1.5 * torch.cat(plain).mean()
 
 
 def test_a_model_that_changes_keys_behind_its_cache_is_sampled_plainly(monkeypatch):
