@@ -7,6 +7,7 @@ is one product: in float32 the same up to the order of a sum.
 
 Only in float32 on a CPU. In bfloat16 a merged weight would be rounded to 8 bits of precision, and
 what the adapter adds is mostly smaller than that; on a GPU memory is what quantization is for.
+Quantized layers without an adapter are unpacked meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,12 +23,25 @@ from torch import Tensor
 from engine.llm.forward.attention import decoder_of
 
 
-def mergeable(model: Any) -> list[Any]:
-    """The adapted linear layers whose weights can be had as floats: in float32 on a CPU."""
+class Layers(NamedTuple):
+    """The layers of a model for which something can be done; none but on a CPU."""
+
+    adapted: list[Any]
+    """Adapted linear layers whose weights can be had as floats."""
+    packed: list[Any]
+    """Other quantized layers."""
+
+
+def layers_of(model: Any) -> Layers:
+    """Those of a model."""
     decoder = decoder_of(model)
-    if decoder.device.type != "cpu" or decoder.dtype != torch.float32:
-        return []
-    return [module for module in model.modules() if _is_plain(module)]
+    if decoder.device.type != "cpu":
+        return Layers([], [])
+    modules = list(model.modules())
+    exact = decoder.dtype == torch.float32
+    adapted = [module for module in modules if exact and _is_plain(module)]
+    done = {id(layer.base_layer) for layer in adapted}
+    return Layers(adapted, [m for m in modules if hasattr(m, "unpack") and id(m) not in done])
 
 
 def _is_plain(module: Any) -> bool:
@@ -42,24 +56,29 @@ def _is_plain(module: Any) -> bool:
 
 
 def merged_bytes(model: Any) -> int:
-    """What merged weights take besides the model's own, in bytes."""
-    bases = [layer.base_layer for layer in mergeable(model)]
-    return sum(4 * base.in_features * base.out_features for base in bases)
+    """What merged and unpacked weights take besides the model's own, in bytes."""
+    layers = layers_of(model)
+    all_of_them = [layer.base_layer for layer in layers.adapted] + layers.packed
+    return sum(4 * layer.in_features * layer.out_features for layer in all_of_them)
 
 
 @contextmanager
 def merged(model: Any) -> Iterator[None]:
     """Inside, every adapted layer computes with one weight. The model's own are not touched, so
     behind it each is bit for bit what it was."""
-    layers = mergeable(model)
+    layers = layers_of(model)
     try:
-        for layer in layers:
+        for layer in layers.adapted:
             weight, bias = _weight(layer), layer.base_layer.bias
             layer.forward = partial(_linear, weight, bias)
+        for layer in layers.packed:
+            layer.unpack()
         yield
     finally:
-        for layer in layers:
+        for layer in layers.adapted:
             layer.__dict__.pop("forward", None)
+        for layer in layers.packed:
+            layer.pack()
 
 
 def _weight(layer: Any) -> Tensor:

@@ -351,3 +351,16 @@ def test_merged_weights_compute_the_same_and_leave_no_trace(
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
     assert torch.equal(fixed, together)  # what is switched off behind it is in the weights already
     assert torch.equal(again, apart)
+
+
+def test_quantized_layers_without_an_adapter_are_unpacked_meanwhile(tiny_model: TinyModel) -> None:
+    model = load_model(str(tiny_model("llama")), "nf4", "cpu").model.unload()
+    layers = [m for m in model.modules() if hasattr(m, "unpack")]
+    ids = torch.tensor([[1, 2, 3, 4, 5]])
+    with torch.no_grad():
+        packed = model(input_ids=ids).logits
+        with merged(model):
+            assert layers and all(layer.plain is not None for layer in layers)
+            found = model(input_ids=ids).logits
+    torch.testing.assert_close(found, packed, rtol=1e-5, atol=1e-5)
+    assert all(layer.plain is None for layer in layers)
