@@ -46,7 +46,7 @@ def cache_token_bytes(model: Any) -> int:
     both = 2 * keys * width
     if latent := number("kv_lora_rank"):  # DeepSeek's: what keys and values are made of
         both = latent + number("qk_rope_head_dim")
-    item = decoder_of(model).dtype.itemsize
+    item = int(decoder_of(model).dtype.itemsize)
     return max(1, number("num_hidden_layers", "n_layer") * both * item)
 
 

@@ -84,6 +84,7 @@ def merged(model: Any) -> Iterator[None]:
 def _weight(layer: Any) -> Tensor:
     """[out, in] W + s·B·A of the adapters that are on, in a tensor of its own."""
     base = layer.base_layer
+    weight: Tensor
     if hasattr(base, "unpack"):
         base.unpack()
         weight = base.plain.float()
