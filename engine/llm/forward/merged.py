@@ -94,7 +94,7 @@ def _weight(layer: Any) -> Tensor:
     if not layer.disable_adapters:
         for name in layer.active_adapters:
             if name in layer.lora_A:
-                weight += layer.get_delta_weight(name).detach()
+                weight.add_(layer.get_delta_weight(name).detach())
     return weight
 
 
