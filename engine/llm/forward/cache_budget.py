@@ -20,6 +20,9 @@ from engine.llm.models.memory_use import free_memory
 SHARE = 0.5
 """The part of free memory that a cache may take. The rest is for the masks, logits and hidden
 states of a step, for the first moments of Adam, and for whoever else is on this machine."""
+MOST = 2**18
+"""No more tokens, and a power of two: two runs on one machine are to get the same, although what
+is free there changes all the time."""
 MERGED_SHARE = 0.25
 """The part of it that merged weights may take."""
 
@@ -56,7 +59,8 @@ def measured(model: Any) -> SamplingMemory:
     needed = merged_bytes(model)
     merging = 0 < needed <= MERGED_SHARE * free
     left = free - needed if merging else free
-    return SamplingMemory(max(1, int(SHARE * left) // cache_token_bytes(model)), merging)
+    fitting = max(1, int(SHARE * left) // cache_token_bytes(model))
+    return SamplingMemory(min(MOST, 1 << (fitting.bit_length() - 1)), merging)
 
 
 class Sampler(Protocol):
