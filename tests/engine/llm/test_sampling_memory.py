@@ -125,9 +125,9 @@ def test_the_budget_follows_free_memory(monkeypatch):
         for name, layer in model.named_modules()
         if name.endswith("base_layer")
     )
-    assert weights // token == 288
-    assert with_free(2 * weights) == (256, False)  # half of it is 288 tokens
-    assert with_free(5 * weights) == (512, True)  # half of what merged weights leave is 576
+    assert weights == 576 * token
+    assert with_free(2 * weights) == (512, False)  # half of it is 576 tokens
+    assert with_free(5 * weights) == (1024, True)  # half of what merged weights leave is 1152
     assert with_free(10**6 * weights) == (cache_budget.MOST, True)
     assert with_free(0) == (1, False)  # one row by itself is always tried
     policy = CompletionPolicy(model, tokenizer)
