@@ -3,9 +3,10 @@
 One process, alternating, the same model and settings, adapters put back after every measurement so
 that each does the same work; before anything is timed it is checked that all compute the same.
 
-plan    One GRPO update of 16 completions of at most 24 tokens, any token allowed: Ice Maze (one
-        prefill, shared cache, packed training pass) against TRL's GRPOTrainer. TRL is given float32
-        adapters and no gradient checkpointing, as Ice Maze has them; neither is its default.
+route   One GRPO update of 16 completions of at most 24 tokens (or --tokens), any token allowed: Ice
+        Maze (prompt read once, packed training pass) against TRL's GRPOTrainer. TRL is given
+        float32 adapters and no gradient checkpointing, as Ice Maze has them; neither is its
+        default. Four rows: --tokens 24 and 128, --quantization nf4 and none.
 action  64 episodes on the 4x4 lake without slip and one GRPO update of them: packed; each state
         once, padded; one padded batch over the distinct states per step, and one to train on; and
         as TRL's environment rollouts do it: per step and episode the prompt with all that was said
@@ -16,7 +17,8 @@ action  64 episodes on the 4x4 lake without slip and one GRPO update of them: pa
 solve   Updates, and seconds after loading, until the exact success on this lake is 0.95, with the
         preset `llm-grpo-maze` as it is shipped; the median of three seeds.
 
-    python benchmarks/llm.py [--only plan|action|solve] [--rounds 3] [--quantization nf4|none]
+    python benchmarks/llm.py [--only route|action|solve] [--rounds 3] [--quantization nf4|none]
+        [--tokens 24]
 
 Tokens are those the model is fed, padding included, three times where gradients follow (a backward
 pass costs about two forward passes). Exits 1 when a bar is missed.
@@ -81,7 +83,10 @@ def main() -> int:
     parser.add_argument(
         "--episodes", type=int, default=4, help="measured per step and episode, of 64"
     )
+    parser.add_argument("--tokens", type=int, default=24, help="most of a route's completion")
     wanted = parser.parse_args()
+    if wanted.tokens < 1:
+        parser.error("--tokens must be at least 1")
     if wanted.rounds < 1 or not 1 <= wanted.episodes <= 64:
         parser.error("--rounds must be at least 1, and --episodes 1 to 64")
     if wanted.only in (None, "route") and importlib.util.find_spec("trl") is None:
@@ -100,7 +105,7 @@ def main() -> int:
     held = True
     try:
         if wanted.only in (None, "route"):
-            held &= routes(wanted.rounds, wanted.quantization)
+            held &= routes(wanted.rounds, wanted.quantization, wanted.tokens)
         if wanted.only in (None, "action"):
             held &= action(wanted.rounds, wanted.quantization, wanted.episodes)
         if wanted.only in (None, "solve"):

@@ -33,9 +33,9 @@ from engine.llm.tasks.routes.rewards import parse_moves, reward_route, walk
 from engine.llm.tasks.streams import stream
 
 BAR = 3.0
-GROUP, MAX_TOKENS = 16, 24
+GROUP = 16
 ROUTES = [
-    "model.policy=route", "model.words=any", f"model.max_tokens={MAX_TOKENS}",
+    "model.policy=route", "model.words=any",
     f"algorithm.episodes={GROUP}", f"algorithm.group_size={GROUP}",
 ]  # fmt: skip
 OURS, TRL = "Ice Maze", "TRL GRPOTrainer"
@@ -88,9 +88,9 @@ def our_gradient(
         log_p_old=scores.log_probs.detach(),
         advantages=torch.from_numpy(grpo_advantages([rewards])[0]).to(scores.log_probs),
         mask=scores.mask,
-        weights=torch.from_numpy(learner.algorithm.normaliser(lengths, MAX_TOKENS)).to(
-            scores.log_probs
-        ),
+        weights=torch.from_numpy(
+            learner.algorithm.normaliser(lengths, learner.preset.model.max_tokens)
+        ).to(scores.log_probs),
     )
     loss = learner.algorithm.token_loss(batch, learner.run.settings, entropy=0.0).loss
     loss.backward()  # type: ignore[no-untyped-call]
@@ -121,7 +121,8 @@ def trl_trainer(
     config = trl.GRPOConfig(
         output_dir=folder, max_steps=steps, use_cpu=loaded.device.type == "cpu",
         per_device_train_batch_size=GROUP, num_generations=GROUP, gradient_accumulation_steps=1,
-        max_completion_length=MAX_TOKENS, temperature=1.0, loss_type="grpo", beta=0.0,
+        max_completion_length=learner.preset.model.max_tokens,
+        temperature=1.0, loss_type="grpo", beta=0.0,
         epsilon=0.2, learning_rate=learner.run.learning_rate, lr_scheduler_type="constant",
         weight_decay=0.0,
         max_grad_norm=learner.run.settings.max_grad_norm, gradient_checkpointing=False,
@@ -142,14 +143,15 @@ def trl_trainer(
     return trainer
 
 
-def routes(rounds: int, quantization: str) -> bool:
+def routes(rounds: int, quantization: str, max_tokens: int) -> bool:
     """An update of a policy that writes routes, and one of TRL's; whether the bar is held."""
-    return report(measure(rounds, quantization), {TRL: BAR})
+    return report(measure(rounds, quantization, max_tokens), {TRL: BAR})
 
 
 def measure(
     rounds: int,
     quantization: str,
+    max_tokens: int,
     more: Sequence[str] = (),
     judge: Judge = reward_of,
     checked: Callable[[str, float, loading.Loaded, float], None] = check,
@@ -159,7 +161,8 @@ def measure(
     `more` overrides of the preset; `judge` pays what TRL's side writes; `checked` is told how far
     the two gradients are apart.
     """
-    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *ROUTES, *more])
+    length = f"model.max_tokens={max_tokens}"
+    learner: LlmLearner = learner_of(quantization, [*AS_AGREED, *ROUTES, length, *more])
     from transformers import TrainerCallback
 
     warnings.simplefilter("ignore", FutureWarning)  # TRL's way of calling transformers
@@ -202,7 +205,9 @@ def measure(
             batch = our_update(learner, state.global_step)
             noted(OURS, [len(route.tokens) for route in batch.routes])
 
-    print(f"\nroutes: an update of {GROUP} completions of at most {MAX_TOKENS} tokens")
+    print(
+        f"\nroutes: an update of {GROUP} completions of at most {max_tokens} tokens, {quantization}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer = trl_trainer(learner, theirs, rounds + 1, folder, judge)
         put_back()

@@ -11,7 +11,7 @@ Shapes: `Q` querying tokens, `K` tokens looked at.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,6 @@ from torch import Tensor
 from engine.llm.forward.packing import Tokens, TokenTree
 from engine.llm.models.architecture import base_of as base_of
 from engine.llm.models.architecture import decoder_of as decoder_of
-from engine.llm.models.memory import available_memory
 
 Masks = Tensor | dict[str, Tensor]
 
@@ -53,26 +52,6 @@ def evaluating(model: Any) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-
-
-@contextmanager
-def unpacked(model: Any) -> Iterator[None]:
-    """Inside, 4-bit weights on a CPU stand unpacked, where that takes little of the free memory.
-
-    For sampling, where every token would unpack all of them anew. On a GPU that costs little, and
-    memory is what quantization is for.
-    """
-    layers = [module for module in model.modules() if hasattr(module, "unpack")]
-    needed = sum(4 * layer.in_features * layer.out_features for layer in layers)
-    if decoder_of(model).device.type != "cpu" or needed > available_memory() // 4:
-        layers = []
-    try:
-        for layer in layers:
-            layer.unpack()
-        yield
-    finally:
-        for layer in layers:
-            layer.pack()
 
 
 @contextmanager
@@ -166,16 +145,26 @@ def masks(
     `visible` [Q, K] says which tokens are on the path (the token itself included); the positions
     [Q] and [K] are depths. A dict by layer type for models with two kinds of layers.
     """
+    kind = {"dtype": decoder_of(model).dtype, "device": decoder_of(model).device}
+
+    def near(window: int) -> Tensor:
+        close = query_position[:, None] - key_position[None, :] < window
+        return _additive(visible & close, **kind)
+
+    return by_layer(model, _additive(visible, **kind), near)
+
+
+def by_layer(model: Any, everything: Tensor, near: Callable[[int], Tensor]) -> Masks:
+    """The masks of a pass, given the one of a layer that sees everything and, for a layer that sees
+    the last so many positions, a function that makes it."""
     config = text_config(model)
     window = getattr(config, "sliding_window", None)
     layers = set(getattr(config, "layer_types", None) or ())
-    kind = {"dtype": decoder_of(model).dtype, "device": decoder_of(model).device}
     if window is None or layers == {FULL}:
-        return _additive(visible, **kind)
-    near = visible & (query_position[:, None] - key_position[None, :] < window)
+        return everything
     if len(layers) < 2:  # all layers have the window, whether the configuration lists them or not
-        return _additive(near, **kind)
-    return {FULL: _additive(visible, **kind), SLIDING: _additive(near, **kind)}
+        return near(window)
+    return {FULL: everything, SLIDING: near(window)}
 
 
 def _additive(visible: NDArray[np.bool_], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -27,6 +27,7 @@ from engine.llm.forward.attention import (
     plain_hidden,
     why_not_packed,
 )
+from engine.llm.forward.cache_budget import SamplingMemory, measured
 from engine.llm.forward.output_head import OutputHead
 from engine.llm.forward.packing import (
     DEFAULT_TOKEN_BUDGET,
@@ -36,7 +37,7 @@ from engine.llm.forward.packing import (
     split_by_budget,
 )
 from engine.llm.forward.prompts import RoutePrompt
-from engine.llm.forward.sampling import DEFAULT_CACHE_BUDGET, Completions, end_tokens, sample
+from engine.llm.forward.sampling import Completions, end_tokens, sample
 
 
 class CompletionScores(NamedTuple):
@@ -59,8 +60,9 @@ class CompletionPolicy:
 
     `words` restricts completions to some token ids (`move_words`), in sampling and in training
     alike; it must hold one that ends a completion. `token_budget` bounds the packed tokens of one
-    forward pass, `cache_budget` those in the cache while sampling. `note` says why a model is not
-    packed, None where it is.
+    forward pass, `cache_budget` those in the cache while sampling, and `merges` says whether
+    adapters are merged meanwhile; without `memory` both follow from what is free. `note` says why
+    a model is not packed, None where it is.
     """
 
     def __init__(
@@ -72,14 +74,14 @@ class CompletionPolicy:
         max_tokens: int = 32,
         words: Sequence[int] | None = None,
         token_budget: int = DEFAULT_TOKEN_BUDGET,
-        cache_budget: int = DEFAULT_CACHE_BUDGET,
+        memory: SamplingMemory | None = None,
         packed: bool = True,
     ) -> None:
         self.model = model
         self.ends = end_tokens(model, tokenizer)
         self.max_tokens = max_tokens
         self.token_budget = token_budget
-        self.cache_budget = cache_budget
+        self.cache_budget, self.merges = memory or measured(model)
         self.head = OutputHead(model, temperature, words)
         if words is not None and not set(words) & set(self.ends):
             raise ValueError("words has no token that ends a completion")
@@ -105,8 +107,8 @@ class CompletionPolicy:
             ends=self.ends,
             max_tokens=self.max_tokens,
             generator=generator,
+            memory=SamplingMemory(self.cache_budget, self.merges),
             packed=self.packed,
-            cache_budget=self.cache_budget,
             greedy=greedy,
         )
 

@@ -24,6 +24,7 @@ import numpy as np
 from engine.core.arrays import Bools, Index
 
 Tokens = Sequence[int]
+Children = dict[tuple[int, int], int]  # the nodes of a tree by node before and token
 
 ROOT = -1  # the parent of a first token
 # Longer rows share more but every token is compared with every other: on a CPU, four mazes of 4x4
@@ -93,19 +94,19 @@ def split_by_budget(sequences: Sequence[Tokens], budget: int) -> Iterator[list[i
     """
     group: list[int] = []
     size = 0
-    children: dict[tuple[int, int], int] = {}
+    children: Children = {}
     for n, sequence in enumerate(sequences):
-        new = _new_tokens(sequence, children)
+        new = new_tokens(sequence, children)
         if group and size + new > budget:
             yield group
             group, size, children = [], 0, {}
-        size += _insert(sequence, children)
+        size += insert(sequence, children)
         group.append(n)
     if group:
         yield group
 
 
-def _new_tokens(sequence: Tokens, children: dict[tuple[int, int], int]) -> int:
+def new_tokens(sequence: Tokens, children: Children) -> int:
     """How many tokens a sequence would add to a tree."""
     node = ROOT
     for place, token in enumerate(sequence):
@@ -116,7 +117,7 @@ def _new_tokens(sequence: Tokens, children: dict[tuple[int, int], int]) -> int:
     return 0
 
 
-def _insert(sequence: Tokens, children: dict[tuple[int, int], int]) -> int:
+def insert(sequence: Tokens, children: Children) -> int:
     """Add a sequence to a tree; the number of tokens that were new."""
     before, node = len(children), ROOT
     for token in sequence:

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import tiny_models
 import torch
 
 from engine.core.errors import UserError
-from engine.llm.forward.attention import adapter_off, unpacked
+from engine.llm.forward.attention import adapter_off
+from engine.llm.forward.merged import merged
 from engine.llm.models import device, memory
 from engine.llm.models.adapters import adapter_weights, load_adapter, save_adapter
 from engine.llm.models.catalog import resolve, shape_of
@@ -179,6 +181,7 @@ def test_the_reference_is_the_base(tiny_model: TinyModel) -> None:
 LOAD_WITH_PEFT = """
 import json, sys, torch
 from pathlib import Path
+from typing import Literal
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 folder = Path(sys.argv[1])
@@ -314,19 +317,45 @@ def test_a_broken_model_is_a_sentence(
         load_model(str(folder), "none", "cpu")
 
 
-def test_unpacked_weights_compute_the_same_and_leave_no_trace(tiny_model: TinyModel) -> None:
-    loaded = load_model(str(tiny_model("llama")), "nf4", "cpu")
+@pytest.mark.parametrize("quantization", ["nf4", "none"])
+def test_merged_weights_compute_the_same_and_leave_no_trace(
+    tiny_model: TinyModel, quantization: Literal["nf4", "none"]
+) -> None:
+    loaded = load_model(str(tiny_model("llama")), quantization, "cpu")
+    for name, parameter in loaded.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    ids = torch.tensor([[1, 2, 3, 4, 5]])
+
+    def logits() -> torch.Tensor:
+        found: torch.Tensor = loaded.model(input_ids=ids).logits
+        return found
+
+    with torch.no_grad():
+        apart = logits()
+        with merged(loaded.model):
+            together = logits()
+            with adapter_off(loaded.model):
+                fixed = logits()
+        again = logits()
+        with adapter_off(loaded.model):
+            assert (logits() - apart).abs().max() > 0.1  # the adapters matter
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+    assert torch.equal(fixed, together)  # what is switched off behind it is in the weights already
+    assert torch.equal(again, apart)
+
+
+def test_quantized_layers_without_an_adapter_are_unpacked_meanwhile(tiny_model: TinyModel) -> None:
+    model = load_model(str(tiny_model("llama")), "nf4", "cpu").model.unload()
+    layers = [m for m in model.modules() if hasattr(m, "unpack")]
     ids = torch.tensor([[1, 2, 3, 4, 5]])
     with torch.no_grad():
-        packed = loaded.model(input_ids=ids).logits
-        with unpacked(loaded.model):
-            plain = [m.plain for m in loaded.model.modules() if hasattr(m, "unpack")]
-            found = loaded.model(input_ids=ids).logits
-        again = loaded.model(input_ids=ids).logits
-    assert plain and all(weight is not None for weight in plain)
+        packed = model(input_ids=ids).logits
+        with merged(model):
+            assert layers and all(layer.plain is not None for layer in layers)
+            found = model(input_ids=ids).logits
     torch.testing.assert_close(found, packed, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(again, packed, rtol=0, atol=0)
-    assert all(m.plain is None for m in loaded.model.modules() if hasattr(m, "unpack"))
+    assert all(layer.plain is None for layer in layers)
 
 
 @pytest.mark.parametrize(

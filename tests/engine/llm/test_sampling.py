@@ -8,10 +8,13 @@ from policy_tools import MAPS, naive_next, recurrent, tiny, worlds
 from tiny_models import ARCHITECTURES
 
 from engine.llm.forward.attention import decoder_of
+from engine.llm.forward.cache_budget import SamplingMemory
 from engine.llm.forward.completion_policy import CompletionPolicy, move_words
 from engine.llm.forward.output_head import OutputHead
 from engine.llm.forward.prompts import route_prompt
 from engine.llm.forward.sampling import end_tokens, sample
+
+ROOM = SamplingMemory(cache_tokens=4096, merged=True)
 
 
 def prompts_of(tokenizer, maps=MAPS):
@@ -75,17 +78,12 @@ def test_a_rows_neighbours_do_not_matter(setting):
 
 def test_tokens_in_the_cache_are_not_run_again(setting, monkeypatch):
     policy, prompts = setting
-    read, forward = [], decoder_of(policy.model).forward
-
-    def counted(*args, **how):
-        read.append(how["input_ids"].shape[1])
-        return forward(*args, **how)
-
-    counted.__signature__ = inspect.signature(forward)
-    monkeypatch.setattr(decoder_of(policy.model), "forward", counted)
+    read = counting(policy, monkeypatch)
     policy.packed = False
     drawn = policy.sample(prompts[:1], 5, seeded(2))
-    assert read == [len(prompts[0])] + [1] * (int(drawn.lengths.max()) - 1)
+    assert read[0] == (1, len(prompts[0]))  # once, whoever reads it
+    unfinished = [int((drawn.lengths > t).sum()) for t in range(1, int(drawn.lengths.max()))]
+    assert read[1:] == [(n, 1) for n in unfinished]
 
 
 def test_the_generator_decides(setting):
@@ -114,7 +112,9 @@ def test_every_end_token_ends():
     assert set(ends) == {tokenizer.eos_token_id, tokenizer.pad_token_id}  # both are named
     prompt = prompts_of(tokenizer, MAPS[:1])[0].tokens
     head = OutputHead(model, 1.0, [*ends, 40])
-    drawn = sample(model, [prompt], 64, head=head, ends=ends, max_tokens=5, generator=seeded())
+    drawn = sample(
+        model, [prompt], 64, head=head, ends=ends, max_tokens=5, generator=seeded(), memory=ROOM
+    )
     last = {row[-1] for row in drawn.rows()}
     assert set(ends) <= last <= {*ends, 40}
 
@@ -141,23 +141,28 @@ def test_the_models_sampling_defaults_are_not_used():
     assert len(set(drawn.tokens[:, 0].tolist())) > 50
 
 
+def counting(policy, monkeypatch):
+    """The shapes of all that its decoder reads from here on."""
+    read, decoder = [], decoder_of(policy.model)
+    forward = decoder.forward
+
+    def counted(*args, **how):
+        read.append(tuple(how["input_ids"].shape))
+        return forward(*args, **how)
+
+    counted.__signature__ = inspect.signature(forward)
+    monkeypatch.setattr(decoder, "forward", counted)
+    return read
+
+
 def test_one_row_of_work_for_rows_that_say_the_same(monkeypatch):
     """A sure policy: 16 rows cost one token a step."""
-    from engine.llm.forward import sampling
-
     model, tokenizer = tiny("llama")
     prompt = prompts_of(tokenizer, MAPS[:1])[0].tokens
-    steps = []
-    step = sampling._step
-
-    def counted(model, tokens, *rest):
-        steps.append(len(tokens))
-        return step(model, tokens, *rest)
-
-    monkeypatch.setattr(sampling, "_step", counted)
     policy = CompletionPolicy(model, tokenizer, temperature=1e-4, max_tokens=6)
+    read = counting(policy, monkeypatch)
     policy.sample([prompt], 16, seeded())
-    assert steps[0] == len(prompt) and set(steps[1:]) == {1}
+    assert read[0] == (1, len(prompt)) and set(read[1:]) == {(1, 1)}
 
 
 def test_a_recurrent_model_is_sampled_plainly():
