@@ -55,6 +55,8 @@ LEAST = 0.4
 PATIENT = 240
 """Seconds that each step of a dry run may take: no more than one or two on a quiet machine."""
 QUANTIZATIONS = ("nf4", "none")
+LENGTHS = (24, 128)
+"""Tokens of a completion, in updates against TRL."""
 IMPORTED = (
     "peft", "bitsandbytes", "transformers.models.llama.modeling_llama",
     "transformers.models.qwen3.modeling_qwen3", "datasets", "trl.trainer.grpo_trainer",
@@ -74,7 +76,16 @@ def plan(scale: Scale) -> list[Step]:
             for name in (ACTION, ROUTE)
             for quantization in QUANTIZATIONS
         ),
-        *(Step(f"against TRL, {given[1]}", gpu_steps.against_trl, given, 75) for given in some),
+        *(
+            Step(
+                f"against TRL, {given[1]}, {length} tokens",
+                gpu_steps.against_trl,
+                (*given, length),
+                75,
+            )
+            for length in LENGTHS[: 1 if scale.tiny else None]
+            for given in some
+        ),
         Step("an out-of-memory", gpu_recovery.out_of_memory, (scale, "none"), 60),
         *(Step(f"resume, {given[1]}", gpu_recovery.resume, given, 60) for given in some),
         *(

@@ -133,7 +133,14 @@ def memory_of(learner: LlmLearner, tokens: int) -> tuple[dict[str, float], str]:
     where = "cuda" if loaded.device.type == "cuda" else "cpu"
     shape = catalog.shape_of(catalog.resolve(loaded.name))
     assert shape is not None
-    found = memory.estimate(shape, loaded.quantization, where, loaded.lora.rank, tokens)
+    found = memory.estimate(
+        shape,
+        loaded.quantization,
+        where,
+        loaded.lora.rank,
+        tokens,
+        checkpointing=learner.passes.checkpointing,
+    )
     if where == "cuda":
         peak = torch.cuda.max_memory_allocated(loaded.device) / GIB
         reserved = torch.cuda.max_memory_reserved(loaded.device) / GIB

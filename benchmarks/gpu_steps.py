@@ -214,15 +214,16 @@ def long_pass(learner: LlmLearner, scale: Scale, alias: str, model: str) -> Row:
     )
 
 
-def against_trl(scale: Scale, quantization: str) -> Iterator[Row]:
+def against_trl(scale: Scale, quantization: str, max_tokens: int) -> Iterator[Row]:
     """Seconds of one update, ours and TRL's taking turns; see `llm_routes`."""
-    from llm_routes import GROUP, MAX_TOKENS, OURS, TRL, measure, reward_of
+    from llm_routes import GROUP, OURS, TRL, measure, reward_of
 
     model = model_for(DEFAULT, scale.scratch, scale.tiny)
     gaps: list[float] = []
     costs = measure(
         1 if scale.tiny else 3,
         quantization,
+        max_tokens,
         [f"model.name={model}"],
         # What a model that knows nothing writes is no route, and all of it would be paid alike.
         reward_of if model == DEFAULT else _evenness,
@@ -234,7 +235,7 @@ def against_trl(scale: Scale, quantization: str) -> Iterator[Row]:
     )
     figures = {"ours": ours, "trl": theirs, "ratio": ratio, "gradient_gap": gaps[0]}
     what = (
-        f"an update of {GROUP} completions of at most {MAX_TOKENS} tokens against TRL's "
+        f"an update of {GROUP} completions of at most {max_tokens} tokens against TRL's "
         f"GRPOTrainer: {label(DEFAULT, model)}, {quantization}"
     )
     text = f"{ours:.3f} s against {theirs:.3f}: **{ratio:.2f} times**"

@@ -142,7 +142,7 @@ class Stack(Parametrization):  # type: ignore[misc]
         self.made = 0  # where the floats lie that the forward pass reads
 
     in_features = 1
-    """With `out_features` what `unpacked` asks of a layer: how many weights it has."""
+    """With `out_features` what `merged_bytes` asks of a layer: how many weights it has."""
 
     @property
     def out_features(self) -> int:

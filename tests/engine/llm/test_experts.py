@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 import torch
 
-from engine.llm.forward.attention import unpacked
+from engine.llm.forward.merged import merged
 from engine.llm.models import experts
 from engine.llm.models.loading import Loaded, LoraSettings, load_model, quantized_share
 from engine.llm.models.targets import ROUTER
@@ -122,7 +122,7 @@ def test_experts_stand_unpacked_while_sampling(folder: str) -> None:
     loaded.model.eval()
     with torch.no_grad():
         packed = loaded.model(input_ids=IDS).logits
-        with unpacked(loaded.model):
+        with merged(loaded.model):
             stacks = [m for m in loaded.model.modules() if isinstance(m, experts.Stack)]
             assert len(stacks) == 4 and all(stack.plain is not None for stack in stacks)
             torch.testing.assert_close(loaded.model(input_ids=IDS).logits, packed)
