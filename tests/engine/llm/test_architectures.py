@@ -56,7 +56,7 @@ def with_adapters(kind: str) -> Any:
 
 def train_cells(model: Any) -> None:
     policy = CellPolicy(model)
-    assert policy.verify(PROMPTS) < TOLERANCE
+    assert policy.agreement(PROMPTS).error < TOLERANCE
     one_step(model, lambda: policy.forward(PROMPTS).log_probs)
 
 
@@ -64,7 +64,7 @@ def train_routes(model: Any) -> None:
     policy = CompletionPolicy(model, TOKENIZER, max_tokens=2)
     drawn = policy.sample([TOKENS[0]], 2, torch.Generator().manual_seed(0))
     rows, prompts = drawn.rows(), [TOKENS[0]] * 2
-    assert policy.verify(prompts, rows) < TOLERANCE
+    assert policy.agreement(prompts, rows).error < TOLERANCE
     one_step(model, lambda: policy.forward(prompts, rows).log_probs)
 
 
