@@ -34,7 +34,7 @@ from engine.llm.evaluator import Evaluator
 from engine.llm.forward.interruption import Interrupted, PutOffError
 from engine.llm.memory_guard import MemoryGuard
 from engine.llm.models import adapters, loading
-from engine.llm.models.memory_use import gpu_memory_limit, memory_metrics
+from engine.llm.models.memory_use import gpu_memory_limit, is_out_of_memory, memory_metrics
 from engine.llm.optimizer import Optimizers
 from engine.llm.passes import Passes
 from engine.llm.preparation import prepare
@@ -239,7 +239,9 @@ class LlmLearner:
         weights = self.optimizers.state() if self.run.settings.epochs > 1 else {}
         try:
             yield
-        except (PutOffError, torch.cuda.OutOfMemoryError):
+        except (PutOffError, RuntimeError) as error:
+            if not (isinstance(error, PutOffError) or is_out_of_memory(error)):
+                raise
             self.optimizers.zero()
             if weights:
                 self.optimizers.load(weights)
@@ -333,15 +335,21 @@ class LlmLearner:
     def edit(self, rows: list[str]) -> list[AnyEvent]:
         self.task.check_edit()
         train = self.run.train = self.run.train.edited(rows, self.run.clock)
-        return self._shown([train.event(len(train) - 1), *self._change_map()])
+        self._change_map()
+        return self._shown([train.event(len(train) - 1), *self.memory.run(self._first_look)])
 
-    def _change_map(self) -> list[AnyEvent]:
+    def _first_look(self) -> list[AnyEvent]:
+        """What the policy does on a map that it has not seen. It can be repeated."""
+        self.task.refresh()
+        return self.task.initial_events()
+
+    def _change_map(self) -> None:
         """Another map holds from here on: what was best on the last one is no measure for it."""
         if self.run.settings.kl_reference == "last_map":
             self.run.reference = adapters.copied_adapter(self.model.model)
         self.evaluator.forget()
         self.diagnosis.new_map()
-        return self.task.map_changed()
+        self.task.map_changed()
 
     def prefer(self, pair: int, choice: str) -> list[AnyEvent]:
         """Take an answer about a pair. Raises UserError."""

@@ -8,6 +8,7 @@ import torch
 
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent, Note
+from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.passes import Passes
 
 
@@ -26,7 +27,9 @@ class MemoryGuard:
         while True:
             try:
                 return [*notes, *step()]
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 said = str(error)
             # Out here the error is gone, and with it the tensors in the frames of its traceback.
             if torch.cuda.is_available():

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-
 from engine.core.errors import UserError
 from engine.llm.forward.agreement import Agreement
 from engine.llm.forward.packing import TOLERANCE
@@ -14,6 +12,7 @@ from engine.llm.forward.probe import check_computes
 from engine.llm.forward.value_head import ValueHead
 from engine.llm.models import loading
 from engine.llm.models.memory import words
+from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.models.tokenizer import first_line
 from engine.llm.optimizer import Optimizers
 from engine.llm.tasks.base import AnyTask, RunState
@@ -49,7 +48,9 @@ def prepare(run: RunState, task: AnyTask, notify: Callable[[str], None]) -> Prep
         optimizers = Optimizers(loaded.model, value_head, run.settings.optimizer)
         task.ready(loaded, value_head)
         _verify(model.name, task)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"The GPU's memory does not hold {model.name} ({model.quantization}); expected "
             "a smaller model.name, model.quantization = 'nf4' or model.device = 'cpu'. "
@@ -63,11 +64,16 @@ def _verify(name: str, task: AnyTask) -> None:
     model says."""
     try:
         found = task.agreement()
-    except torch.cuda.OutOfMemoryError:
-        raise
     except Exception as failed:  # a configuration that fits the weights, and itself does not
+        if is_out_of_memory(failed):
+            raise
+        if "CUDA" in (said := first_line(failed)):  # no kernels for this GPU, a driver that fails
+            raise UserError(
+                f"{name}: the GPU cannot compute this model: {said} Set model.device to 'cpu', or "
+                "see what `icemaze doctor` finds."
+            ) from failed
         raise UserError(
-            f"{name}: the model cannot be computed: {first_line(failed)} Its config.json does not "
+            f"{name}: the model cannot be computed: {said} Its config.json does not "
             "describe a model that works; choose another model."
         ) from failed
     if not found.finite:

@@ -21,6 +21,7 @@ from engine.llm.forward.prompts import cell_prompts, deciding_states, route_prom
 from engine.llm.forward.sampling import end_tokens
 from engine.llm.models import adapters, loading
 from engine.llm.models.loading import Loaded
+from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.models.tokenizer import first_line
 from engine.llm.tasks.cells.policy_table import at_observations
 from engine.llm.tasks.routes.figures import MOST_MAZES, figures_of
@@ -45,7 +46,10 @@ def reply(question: Question, progress: Callable[[str], None]) -> Answer:
         loaded = loading.load_model(model.name, model.quantization, model.device, lora)
         adapters.load_adapter(loaded, question.adapter)
         return _answer(loaded, question, progress)
-    except torch.cuda.OutOfMemoryError as error:  # often a run trains on the same GPU
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        # Often a run trains on the same GPU.
         raise UserError(
             f"The GPU's free memory does not hold {model.name} ({model.quantization}) for an "
             "evaluation. Wait until nothing else uses the GPU (`nvidia-smi`), or put "

@@ -84,7 +84,9 @@ class OutputHead:
             mine = order[bounds[i] : bounds[i + 1]]
             arguments = (hidden[first : first + size], position[mine] - first, word[mine])
             if torch.is_grad_enabled() and n_positions > size:
-                chunk = checkpoint(self._choices, *arguments, use_reentrant=False)
+                chunk = checkpoint(
+                    self._choices, *arguments, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 chunk = self._choices(*arguments)
             log_probs.append(chunk[0])

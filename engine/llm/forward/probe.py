@@ -15,6 +15,7 @@ from engine.core.errors import UserError
 from engine.llm.forward.attention import PROBE, base_of, decoder_of, evaluating, unlike
 from engine.llm.forward.output_head import OutputHead
 from engine.llm.models.architecture import AHEAD, HEAD, OWN_CALL, PADDING
+from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.models.tokenizer import first_line
 
 
@@ -23,9 +24,9 @@ def check_computes(name: str, model: Any) -> None:
     try:
         with evaluating(model):
             problem = _problem(model)
-    except torch.cuda.OutOfMemoryError:
-        raise
     except Exception as error:  # a model raises whatever the part does that it stumbles in
+        if is_out_of_memory(error):
+            raise
         problem = f"{OWN_CALL} ({first_line(error).rstrip('.')})"
     if problem:
         kind = base_of(model).config.model_type

@@ -13,6 +13,7 @@ import torch
 from engine.core.errors import UserError
 from engine.llm.models import adapter_card
 from engine.llm.models.loading import Loaded
+from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.models.tokenizer import first_line
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def load_adapter(loaded: Loaded, folder: Path) -> None:
     try:
         weights = load_file(file, device=str(loaded.device))
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{file}: cannot be read as an adapter ({first_line(error)}).") from error
     own = adapter_weights(loaded.model)
     found = {name: tuple(weight.shape) for name, weight in weights.items()}

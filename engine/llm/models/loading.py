@@ -18,6 +18,7 @@ from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve
 from engine.llm.models.device import DeviceSetting, Quantization
 from engine.llm.models.folder import read_config
+from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.models.targets import lora_targets
 from engine.llm.models.tokenizer import Limits, end_tokens, first_line, load_tokenizer
 
@@ -154,9 +155,9 @@ def _load_base(
                 ignore_mismatched_sizes=True,  # they are told below, in a sentence
                 output_loading_info=True,
             )
-    except torch.cuda.OutOfMemoryError:
-        raise
     except Exception as error:  # transformers raises whatever the part does that it stumbles in
+        if is_out_of_memory(error):
+            raise
         kind = str(read_config(folder).get("model_type", "unknown"))[:40]
         raise UserError(
             f"{folder}: this model ({kind}) cannot be loaded as a causal language model: "

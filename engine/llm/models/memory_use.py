@@ -11,6 +11,11 @@ import torch
 from engine.llm.models.memory import available_memory
 
 GIB = 2**30
+OUT_OF_MEMORY = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 def memory_metrics(device: torch.device) -> dict[str, float]:
@@ -28,6 +33,15 @@ def free_memory(device: torch.device) -> int:
         return available_memory()
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's memory ended. Torch has an exception for that; what libraries allocate behind
+    its back (the workspace of cuBLAS, bitsandbytes) ends in a RuntimeError that only says so."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def gpu_memory_limit(device: torch.device) -> float:

@@ -350,9 +350,8 @@ class Task(ABC, Generic[B, O]):
                 "and a new map would bring observations the run has not numbered."
             )
 
-    def map_changed(self) -> list[AnyEvent]:
+    def map_changed(self) -> None:
         """Another map holds from here on; there may be one world more."""
-        return []
 
     def reload_worlds(self) -> None:
         """Make anew what depends on the training worlds, after those of a checkpoint came."""

@@ -294,17 +294,23 @@ def test_it_says_where_it_computes(tiny_model: Tiny) -> None:
     assert any("CPU" in text or "GPU" in text for text in notes)
 
 
+OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("CUDA out of memory")
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+"""What is said when cuBLAS finds no room for its workspace."""
+
+
 class FullGpu:
     """Stands in for a model's forward pass on a GPU that is full, the first so many times."""
 
-    def __init__(self, made: LlmLearner, times: int) -> None:
+    def __init__(self, made: LlmLearner, times: int, said: str = "") -> None:
+        self.said = said
         self.forward, self.times = made.task.policy.forward, times
         made.task.policy.forward = self  # type: ignore[assignment]
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         self.times -= 1
         if self.times >= 0:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError(self.said) if self.said else OUT_OF_MEMORY
         return self.forward(*args, **kwargs)  # type: ignore[arg-type]
 
 
@@ -333,6 +339,28 @@ def test_out_of_memory_while_looking_loses_and_repeats_nothing(
     FullGpu(made, times=100)
     with pytest.raises(UserError, match="ran out of memory"):
         made.conclude()
+
+
+def test_out_of_memory_at_an_edit_loses_and_repeats_nothing(tiny_model: Tiny) -> None:
+    made, other = (learner(tiny_model("llama")) for _ in range(2))
+    train(made, 1), train(other, 1)
+    rows = ["SF", "HG"]
+    FullGpu(made, times=1, said=CUBLAS)
+    events = made.edit(rows)
+    assert [type(e) for e in events if not isinstance(e, Note)] == [
+        type(e) for e in other.edit(rows)
+    ]
+    assert sum("out of memory" in e.text for e in events if isinstance(e, Note)) == 1
+    assert len(made.run.train) == len(other.run.train) == 2
+    metrics_of_both = [metrics(one.advance(1), "gradient_norm") for one in (made, other)]
+    assert metrics_of_both[0] == pytest.approx(metrics_of_both[1], rel=1e-3)
+
+
+def test_what_is_no_lack_of_memory_is_not_taken_for_it(tiny_model: Tiny) -> None:
+    made = learner(tiny_model("llama"))
+    FullGpu(made, times=1, said="CUDA error: device-side assert triggered")
+    with pytest.raises(RuntimeError, match="device-side"):
+        made.begin()
 
 
 def test_dropout_resumes_too_and_never_plays(tiny_model: Tiny) -> None:

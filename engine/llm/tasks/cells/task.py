@@ -294,15 +294,13 @@ class CellsTask(Task[RolloutBatch, CellObjective]):
 
     # ------------------------------------------------------------ changing and saving
 
-    def map_changed(self) -> list[AnyEvent]:
+    def map_changed(self) -> None:
         if len(self.run.train) == len(self.estimates.total):  # a map that was planned
             self.model.forget_reference()
-            return []
+            return
         self.estimates = self.estimates.extended(len(self.run.train))
         self.model.write_prompts()
         self.choose_worlds()
-        self.refresh()
-        return self.initial_events()
 
     def reload_worlds(self) -> None:
         self.model.write_prompts()

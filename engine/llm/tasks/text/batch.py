@@ -116,10 +116,10 @@ def describe(
             assert scores.hidden is not None
             log_p[part, : scores.log_probs.shape[1]] = scores.log_probs.cpu()
             for row, b in enumerate(part):
-                hidden[b] = scores.hidden[row, : len(completions[b])].float().mean(0).cpu()
+                hidden[b] = scores.hidden[row, : len(completions[b])].float().mean(0)
     texts = [one.text for one in written]
     named = readable(texts, [w.prompt.asked for w in written], [w.cut_off for w in written])
-    pooled = torch.stack(hidden).double().numpy()
+    pooled = torch.stack(hidden).cpu().double().numpy()
     return Described(np.concatenate([named, pooled], axis=1), log_p)
 
 
