@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -209,3 +210,35 @@ def test_sizes_in_words() -> None:
         "2.1 GB",
         "128 GB",
     ]
+
+
+DRIVER = """#!/bin/sh
+echo "0, GPU-aa, NVIDIA A100, 1000"
+echo "1, GPU-bb, NVIDIA A100, 1000"
+echo "2, GPU-cc, NVIDIA H100, [N/A]"
+echo "3, GPU-dd, NVIDIA H100, 70000"
+"""
+
+
+@pytest.mark.parametrize(
+    ("allowed", "free"),
+    [
+        (None, [1000, 1000, 70000]),
+        ("3,0", [70000, 1000]),
+        ("GPU-bb", [1000]),
+        ("2", []),
+        ("", []),
+        ("-1", []),
+    ],
+)
+def test_gpus_are_those_that_cuda_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: str | None, free: list[int]
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text(DRIVER)
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert [gpu.free >> 20 for gpu in memory.this_machine().gpus] == free
