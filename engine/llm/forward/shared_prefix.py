@@ -190,10 +190,11 @@ def attend(
     """[F, 1, Q, D] attention of one token a row over the prompts and what the row has said.
 
     `query` [F, Q, 1, D], `attention_mask` [F, 1, 1, P + t]. `softcap` bounds scores (Gemma 2),
-    `s_aux` [Q] are scores of nothing at all (gpt-oss). Raises UnsharedError.
+    `s_aux` [Q] are scores of nothing at all (gpt-oss). Raises UnsharedError, for masks that differ
+    from head to head too (Doge).
     """
     layer: _Layer | None = getattr(key, "icemaze_layer", None)
-    if layer is None or position_bias is not None:
+    if layer is None or position_bias is not None or attention_mask.shape[1] != 1:
         raise UnsharedError(type(module).__name__)
     n_rows, n_heads, _one, width = query.shape
     n_keys, n_shared = layer.shared_keys.shape[:2]

@@ -160,7 +160,7 @@ NF4 = """\
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype={dtype},
+        bnb_4bit_compute_dtype={dtype},{floats}
     ),
 """
 INT8 = """\
@@ -209,6 +209,9 @@ class Facts:
     """The share of the weights that is quantized, counted."""
     fused: tuple[str, ...] = ()
     """What the names of quantized experts that stand in one tensor end in."""
+    floats: tuple[str, ...] = ()
+    """What the names of linear layers that are not quantized end in, where transformers has to be
+    told."""
     policy: str = ""
     """What the prompts beside the adapters ask for, if there are any."""
 
@@ -284,7 +287,8 @@ def snippet(facts: Facts) -> str:
         config_import=", BitsAndBytesConfig" if layer else "",
         base=json.dumps(facts.base, ensure_ascii=False),
     )
-    config = {"nf4": NF4.format(dtype=dtype), "int8": INT8}.get(quantization, "")
+    floats = f"\n        llm_int8_skip_modules={list(facts.floats)!r}," if facts.floats else ""
+    config = {"nf4": NF4.format(dtype=dtype, floats=floats), "int8": INT8}.get(quantization, "")
     experts = EXPERTS.format(endings=repr(facts.fused)) if facts.fused else ""
     load = LOAD.format(
         dtype=dtype,

@@ -68,6 +68,7 @@ def _facts(loaded: Loaded, algorithm: str, policy: str) -> adapter_card.Facts:
         adapted=loaded.adapted,
         quantized=loaded.quantized,
         fused=loaded.fused,
+        floats=loaded.floats,
         policy=policy,
     )
 

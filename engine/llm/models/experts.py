@@ -63,6 +63,21 @@ def fused(model: Any) -> list[str]:
     return [name for name, _ in model.named_parameters() if is_fused(model, name)]
 
 
+def read_as_matrices(model: Any) -> list[str]:
+    """What the names of the layers end in that a Mamba mixer reads as a matrix, and not through the
+    layer: they cannot be quantized."""
+    mixers = [(name, m) for name, m in model.named_modules() if is_state_space(m)]
+    parts = [(name.rpartition(".")[2], own) for name, m in mixers for own, _ in m.named_children()]
+    return sorted({f"{mixer}.{own}" for mixer, own in parts if own != "in_proj"})
+
+
+def left_as_floats(model: Any) -> tuple[str, ...]:
+    """What whoever quantizes a model like this one must tell transformers to leave alone: nothing
+    but where a mixer reads its layers as matrices."""
+    mixers = read_as_matrices(model)
+    return tuple(sorted(model.hf_quantizer.modules_to_not_convert)) if mixers else ()
+
+
 # ---------------------------------------------------------------- while the model is read
 
 
@@ -101,15 +116,9 @@ class _QuantizerOfAll(Quantizer):  # type: ignore[misc]
         return _QuantizeAll(self)
 
     def get_modules_to_not_convert(self, model: Any, *arguments: Any, **named: Any) -> list[str]:
-        """Besides the output layer: what a Mamba mixer reads as a matrix, not through its layer."""
+        """Besides the output layer those of `read_as_matrices`."""
         kept = list(super().get_modules_to_not_convert(model, *arguments, **named))
-        mixers = [(n, m) for n, m in model.named_modules() if is_state_space(m)]
-        return kept + [
-            f"{name}.{own}"
-            for name, mixer in mixers
-            for own, _ in mixer.named_children()
-            if own != "in_proj"
-        ]
+        return kept + read_as_matrices(model)
 
 
 @contextlib.contextmanager

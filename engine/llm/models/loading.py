@@ -49,7 +49,7 @@ class Loaded:
     id, or the absolute path of a folder). `attention`: by transformers' name. `adapted`: the names
     of the layers that have adapters, each kind once. `quantized`: the share of the base's weights
     in 4 or 8 bits; `fused`: what the names of experts that stand in one tensor and are among them
-    end in.
+    end in; `floats`: what those of layers end in that stay floating point although they are linear.
     """
 
     model: PeftModel
@@ -69,6 +69,7 @@ class Loaded:
     adapted: tuple[str, ...] = ()
     quantized: float = 0.0
     fused: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
 
     def adapter_parameters(self) -> list[torch.nn.Parameter]:
         """The parameters that are trained, in a fixed order."""
@@ -124,6 +125,7 @@ def load_model(
         adapted=tuple(sorted({n.rpartition(".")[2] for n in _targets(model)})),
         quantized=share,
         fused=tuple(fused),
+        floats=_floats(base, quantization),
     )
 
 
@@ -213,6 +215,14 @@ def _what_is_quantized(base: Any, quantization: Quantization, share: float) -> s
     if quantization == "int8" and (left := _floating_experts(base)):
         said += f"; its experts, {left:.0%} of them, are not: model.quantization = 'nf4' takes them"
     return said
+
+
+def _floats(base: Any, quantization: Quantization) -> tuple[str, ...]:
+    if quantization != "nf4":
+        return ()
+    from engine.llm.models import experts  # start-up time: bitsandbytes
+
+    return experts.left_as_floats(base)
 
 
 def _floating_experts(base: Any) -> float:

@@ -18,6 +18,8 @@ import pytest
 import torch
 from learner_tools import preset
 from policy_tools import MAPS, worlds
+from tiny_architectures import tiny_base
+from tiny_models import build_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests of all runs share
 
@@ -222,6 +224,19 @@ def test_whatever_the_quantization(
     architecture: str,
 ) -> None:
     loaded = with_adapters(str(tiny_model(architecture)), quantization, 0.1)
+    assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 3, 10))
+
+
+def test_layers_that_stay_floats(tmp_path: Path, elsewhere: subprocess.Popen[str]) -> None:
+    """A Mamba mixer reads its layers as matrices; whoever loads the base in 4 bits must be told."""
+    tokenizer, base = build_tokenizer(), tiny_base("mamba")
+    base.resize_token_embeddings(len(tokenizer))
+    with torch.no_grad():
+        base.get_input_embeddings().weight.normal_(generator=torch.Generator().manual_seed(0))
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    loaded = with_adapters(str(tmp_path / "base"), "nf4", 1.0)
+    assert "lm_head" in loaded.floats and "mixer.x_proj" in loaded.floats
     assert_the_same_elsewhere(elsewhere, loaded, tmp_path / "adapter", rows=(0, 3, 10))
 
 

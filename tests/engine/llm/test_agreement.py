@@ -84,6 +84,8 @@ def test_a_wrong_mask_or_position_is_refused_in_every_format(
     tiny_model: Tiny, kind: str, what: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computing_in(dtype, monkeypatch)
+    for policy in ("cell_policy", "completion_policy"):  # the first look at a model says it packs
+        monkeypatch.setattr(f"engine.llm.forward.{policy}.why_not_packed", lambda model: None)
     if what == "mask":
         monkeypatch.setattr(TokenTree, "ancestors", neighbours)
     else:
@@ -91,6 +93,15 @@ def test_a_wrong_mask_or_position_is_refused_in_every_format(
     message = r"by up to [\d.e-]+ in log π, computed in float32 \(allowed 0.0001\).*another model"
     with pytest.raises(UserError, match=message):
         KINDS[kind](tiny_model("llama"), "none")
+
+
+def test_what_does_not_pack_at_the_first_look_is_computed_plainly(
+    tiny_model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenTree, "ancestors", neighbours)
+    made = KINDS["routes"](tiny_model("llama"), "none")
+    policy: Any = made.task.policies[0]
+    assert not policy.packed and policy.note
 
 
 def test_what_is_wrong_in_16_bits_only_is_refused_too(

@@ -153,7 +153,7 @@ def test_a_resumed_run_samples_as_it_did_however_much_memory_is_free(tiny_model,
     assert [(p.cache_budget, p.merges) for p in resumed.task.policies] != fresh
     train(resumed, 2)
     same_state(whole, resumed)
-    del saved["sampling"]  # as runs of older versions: they go on with what there is
+    del saved["passes"]  # as runs of older versions: they go on with what there is
     older = with_free(10**9)
     older.load(saved)
     assert [(p.cache_budget, p.merges) for p in older.task.policies] == fresh
