@@ -52,12 +52,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what nobody marked, before `-m` chooses."""
+    """Mark what nobody marked, before `-m` chooses; and put first what takes longest, so that no
+    test process waits for another at the end."""
     for item in items:
         if NEEDS_TORCH in item.path.parents:
             item.add_marker("llm")
         if not any(item.get_closest_marker(name) for name in ("slow", "llm")):
             item.add_marker("fast")
+    items.sort(key=lambda item: item.get_closest_marker("llm") is None)
 
 
 def pytest_collection_finish() -> None:

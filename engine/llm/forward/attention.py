@@ -30,7 +30,10 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 MASKABLE = ("sdpa", "eager")
 PROBE = (5, 9, 7, 11, 6, 8, 10)  # tokens that every vocabulary has
 BRANCHES = "_icemaze_branches"  # what `branches` found, kept with the model
-UNLIKE = {torch.float32: 1e-4}  # what differs by more than this part is another, not rounded
+UNLIKE = {torch.float32: 2e-3}
+"""What differs by more than this part is another, not rounded. Of SmolLM2 in 4 bits, whose hidden
+states have outliers, 2e-4 is rounding; wrong masks and positions made 9e-3 and more of 60 tiny
+models."""
 UNLIKE_16 = 0.1  # the same for numbers of 16 bits
 
 
