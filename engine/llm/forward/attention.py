@@ -32,8 +32,8 @@ PROBE = (5, 9, 7, 11, 6, 8, 10)  # tokens that every vocabulary has
 BRANCHES = "_icemaze_branches"  # what `branches` found, kept with the model
 UNLIKE = {torch.float32: 2e-3}
 """What differs by more than this part is another, not rounded. Of SmolLM2 in 4 bits, whose hidden
-states have outliers, 2e-4 is rounding; wrong masks and positions made 9e-3 and more of 60 tiny
-models."""
+states have outliers, 2e-4 is rounding; wrong masks and positions make 9e-3 or more of the tiny
+models in `docs/architectures.md` (but for one that has no positions)."""
 UNLIKE_16 = 0.1  # the same for numbers of 16 bits
 
 
