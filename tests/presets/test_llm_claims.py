@@ -13,7 +13,7 @@ from claim_tools import run
 from engine import presets
 from engine.presets.claims import judge
 
-pytestmark = pytest.mark.llm
+pytestmark = [pytest.mark.llm, pytest.mark.timeout(900)]  # a minute, on a machine with room
 
 OTHER_SEED = 5
 
