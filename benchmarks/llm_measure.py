@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from engine import factory, presets
-from engine.llm.forward.attention import decoder_of
 from engine.llm.models import loading
+from engine.llm.models.architecture import decoder_of
 
 PRESET = "llm-grpo-maze"
 AS_AGREED = [

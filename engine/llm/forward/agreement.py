@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from engine.llm.forward.attention import decoder_of
 from engine.llm.forward.packing import TOLERANCE
+from engine.llm.models.architecture import decoder_of
 
 ROUNDING = 4.0
 """How many times the model's own rounding error, on average over the tokens compared, a packed pass

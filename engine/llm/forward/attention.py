@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.llm.forward.packing import Tokens, TokenTree
-from engine.llm.models.architecture import base_of as base_of
-from engine.llm.models.architecture import decoder_of as decoder_of
+from engine.llm.models.architecture import base_of, decoder_of
 
 Masks = Tensor | dict[str, Tensor]
 
@@ -73,7 +72,7 @@ def why_not_packed(model: Any) -> str | None:
     """Why a tree cannot be packed for this model, in words for a note; None where it can.
 
     First what the configuration and the signature say is asked, never a list of names; then, once,
-    the model itself (`branches`). What slips through is what the policies' `verify` is for.
+    the model itself (`branches`). What slips through is what the policies' `agreement` is for.
     """
     reason = _told_not_packed(model)
     if reason is None and not branches(model):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from engine.llm.forward.attention import decoder_of, text_config
+from engine.llm.forward.attention import text_config
 from engine.llm.forward.merged import merged_bytes
+from engine.llm.models.architecture import decoder_of
 from engine.llm.models.memory_use import free_memory
 
 SHARE = 0.5

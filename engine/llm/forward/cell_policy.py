@@ -18,8 +18,6 @@ from torch import Tensor
 from engine.llm.forward.agreement import Agreement, agreement
 from engine.llm.forward.attention import (
     adapter_off,
-    base_of,
-    decoder_of,
     evaluating,
     packed_hidden,
     plain_hidden,
@@ -34,6 +32,7 @@ from engine.llm.forward.packing import (
     split_by_budget,
 )
 from engine.llm.forward.prompts import CellPrompts
+from engine.llm.models.architecture import base_of, decoder_of
 
 
 class CellScores(NamedTuple):

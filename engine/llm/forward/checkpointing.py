@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from engine.core.errors import UserError
-from engine.llm.forward.attention import base_of
+from engine.llm.models.architecture import base_of
 
 
 def can_checkpoint(model: Any) -> bool:

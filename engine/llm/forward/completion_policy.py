@@ -20,8 +20,6 @@ from torch import Tensor
 from engine.llm.forward.agreement import Agreement, agreement
 from engine.llm.forward.attention import (
     adapter_off,
-    base_of,
-    decoder_of,
     evaluating,
     packed_hidden,
     plain_hidden,
@@ -38,6 +36,7 @@ from engine.llm.forward.packing import (
 )
 from engine.llm.forward.prompts import RoutePrompt
 from engine.llm.forward.sampling import Completions, end_tokens, sample
+from engine.llm.models.architecture import base_of, decoder_of
 
 
 class CompletionScores(NamedTuple):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from engine.llm.forward.attention import decoder_of
+from engine.llm.models.architecture import decoder_of
 
 
 class Layers(NamedTuple):

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from engine.llm.forward.attention import base_of, text_config
+from engine.llm.forward.attention import text_config
+from engine.llm.models.architecture import base_of
 
 CHUNK_BYTES = 64 * 2**20  # logits of one chunk, in float32
 

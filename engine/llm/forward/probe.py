@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from engine.core.errors import UserError
-from engine.llm.forward.attention import PROBE, base_of, decoder_of, evaluating, unlike
+from engine.llm.forward.attention import PROBE, evaluating, unlike
 from engine.llm.forward.output_head import OutputHead
-from engine.llm.models.architecture import AHEAD, HEAD, OWN_CALL, PADDING
+from engine.llm.models.architecture import AHEAD, HEAD, OWN_CALL, PADDING, base_of, decoder_of
 from engine.llm.models.memory_use import is_out_of_memory
 from engine.llm.models.tokenizer import first_line
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from engine.core.arrays import Bools, Index
-from engine.llm.forward.attention import base_of, decoder_of, evaluating, masks
+from engine.llm.forward.attention import evaluating, masks
 from engine.llm.forward.cache_budget import SamplingMemory
 from engine.llm.forward.merged import merged
 from engine.llm.forward.output_head import CHUNK_BYTES, OutputHead
@@ -41,6 +41,7 @@ from engine.llm.forward.shared_prefix import (
     can_share,
 )
 from engine.llm.models import tokenizer as tokenizers
+from engine.llm.models.architecture import base_of, decoder_of
 
 PROMPT_TOKENS = 2048
 """Most tokens of different prompts that rows stand behind together: each row is compared with all

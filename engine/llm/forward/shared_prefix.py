@@ -15,6 +15,7 @@ Shapes: `R` rows at most, `F` rows now, `P` tokens of the prompts, `T` tokens a 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,15 +27,9 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from engine.core.arrays import Index
-from engine.llm.forward.attention import (
-    MASKABLE,
-    Masks,
-    base_of,
-    by_layer,
-    decoder_of,
-    text_config,
-)
+from engine.llm.forward.attention import MASKABLE, Masks, by_layer, text_config
 from engine.llm.forward.packing import TokenTree
+from engine.llm.models.architecture import base_of, decoder_of
 
 NAME = "icemaze_shared_prefix"
 
@@ -245,7 +240,5 @@ def attending(model: Any) -> Iterator[None]:
 def cache_parameter(decoder: Any) -> str | None:
     """What a decoder calls its cache, given and returned (transformers renamed it in 5.24); None
     for one that takes none."""
-    import inspect
-
     known = inspect.signature(decoder.forward).parameters
     return next((name for name in ("cache", "past_key_values") if name in known), None)

@@ -26,7 +26,7 @@ from torch.nn.utils import parametrize
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.quantizers import auto, quantizer_bnb_4bit
 
-from engine.llm.models.targets import is_state_space
+from engine.llm.models.targets import read_as_matrices
 
 functional: Any = bitsandbytes.functional
 Parametrization: Any = bnb_parametrize.Bnb4bitParametrization
@@ -61,21 +61,6 @@ def is_fused(model: Any, name: str) -> bool:
 def fused(model: Any) -> list[str]:
     """The names of all parameters that hold the matrices of several experts."""
     return [name for name, _ in model.named_parameters() if is_fused(model, name)]
-
-
-def read_as_matrices(model: Any) -> list[str]:
-    """What the names of the layers end in that a Mamba mixer reads as a matrix, and not through the
-    layer: they cannot be quantized."""
-    mixers = [(name, m) for name, m in model.named_modules() if is_state_space(m)]
-    parts = [(name.rpartition(".")[2], own) for name, m in mixers for own, _ in m.named_children()]
-    return sorted({f"{mixer}.{own}" for mixer, own in parts if own != "in_proj"})
-
-
-def left_as_floats(model: Any) -> tuple[str, ...]:
-    """What whoever quantizes a model like this one must tell transformers to leave alone: nothing
-    but where a mixer reads its layers as matrices."""
-    mixers = read_as_matrices(model)
-    return tuple(sorted(model.hf_quantizer.modules_to_not_convert)) if mixers else ()
 
 
 # ---------------------------------------------------------------- while the model is read

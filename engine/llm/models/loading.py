@@ -19,7 +19,7 @@ from engine.llm.models.catalog import resolve
 from engine.llm.models.device import DeviceSetting, Quantization
 from engine.llm.models.folder import read_config
 from engine.llm.models.memory_use import is_out_of_memory
-from engine.llm.models.targets import lora_targets
+from engine.llm.models.targets import lora_targets, read_as_matrices
 from engine.llm.models.tokenizer import Limits, end_tokens, first_line, load_tokenizer
 
 if TYPE_CHECKING:
@@ -218,11 +218,11 @@ def _what_is_quantized(base: Any, quantization: Quantization, share: float) -> s
 
 
 def _floats(base: Any, quantization: Quantization) -> tuple[str, ...]:
-    if quantization != "nf4":
+    """What transformers has to be told to leave alone when it quantizes such a model: nothing but
+    where a mixer reads its layers as matrices."""
+    if quantization != "nf4" or not read_as_matrices(base):
         return ()
-    from engine.llm.models import experts  # start-up time: bitsandbytes
-
-    return experts.left_as_floats(base)
+    return tuple(sorted(base.hf_quantizer.modules_to_not_convert))
 
 
 def _floating_experts(base: Any) -> float:

@@ -344,22 +344,27 @@ def _all_memory() -> int:
 def _gpus() -> list[Gpu]:
     """What NVIDIA's driver knows about the GPUs that CUDA may use, in CUDA's order. One of which it
     does not say how much is free (a part of a card, MIG) is left out."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return []
-    query = [command, "--query-gpu=index,uuid,name,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
     known = dict[str, Gpu]()  # by number, and by the name that no other GPU has
-    for line in done.stdout.splitlines():
+    for line in driver_says("index,uuid,name,memory.free", "csv,noheader,nounits"):
         match [part.strip() for part in line.split(",", 3)]:
             case [index, uuid, name, free] if free.isdecimal():
                 known[index] = known[uuid] = Gpu(name, int(free) << 20)
     numbers = ",".join(key for key in known if key.isdecimal())
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES", numbers).split(",")
     return [known[one.strip()] for one in allowed if one.strip() in known]
+
+
+def driver_says(fields: str, style: str = "csv,noheader") -> list[str]:
+    """What NVIDIA's driver knows of these properties, a line for each GPU; nothing without one."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    query = [command, f"--query-gpu={fields}", f"--format={style}"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.strip().splitlines()
 
 
 def words(size: float) -> str:

@@ -43,7 +43,7 @@ def lora_targets(base: Any) -> list[str]:
     linear = {n: layer for n, layer in _linear_layers(base).items() if n.startswith(within)}
     output = base.get_output_embeddings()
     mixture = has_experts(base)
-    mixers = [name for name, module in base.named_modules() if is_state_space(module)]
+    matrices = tuple(f".{ending}" for ending in read_as_matrices(base))
     redirected = {leaf for leaf in {_leaf(name) for name in linear} if _redirected(base, leaf)}
     return sorted(
         name
@@ -51,7 +51,7 @@ def lora_targets(base: Any) -> list[str]:
         if layer is not output
         and not (mixture and ROUTER.search(name))
         and not UNUSED.search(name)
-        and not any(name.startswith(f"{m}.") and _leaf(name) != "in_proj" for m in mixers)
+        and not name.endswith(matrices)
         and _leaf(name) not in redirected
     )
 
@@ -86,6 +86,14 @@ def _multiplies(layer: Any, transposed: type) -> bool:
             return torch.allclose(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
     except (RuntimeError, TypeError):  # it takes or gives something else
         return False
+
+
+def read_as_matrices(base: Any) -> list[str]:
+    """What the names of the layers end in that a Mamba mixer reads as a matrix, and not through the
+    layer: all but its input projection. They can neither be adapted nor quantized."""
+    mixers = [(_leaf(name), m) for name, m in base.named_modules() if is_state_space(m)]
+    parts = {f"{mixer}.{own}" for mixer, m in mixers for own, _ in m.named_children()}
+    return sorted(part for part in parts if _leaf(part) != "in_proj")
 
 
 def is_state_space(module: torch.nn.Module) -> bool:

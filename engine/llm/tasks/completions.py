@@ -8,9 +8,9 @@ itself computes: no step has been made by then, and sampler and training pass di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -128,7 +128,7 @@ class CompletionObjective(Objective[C]):
 
     batch: C
     log_p_old: Tensor
-    """[B, T] log π before the first step, by the training pass; NaN in rows not seen yet."""
+    """[B, T] log π before the first step, by the training pass; NaN where none has been yet."""
 
     def __init__(
         self,
@@ -149,7 +149,6 @@ class CompletionObjective(Objective[C]):
         self.mask = mask_of(batch.completions)
         self.log_p_sampler = sampler_log_probs(batch.completions)
         self.log_p_old = torch.full(self.mask.shape, torch.nan)
-        self._seen = torch.zeros(len(self.mask), dtype=torch.bool)
         lengths = lengths_of(batch.completions)
         weights = run.algorithm.normaliser(lengths, policy.max_tokens)
         self.weights = torch.from_numpy(weights).float()
@@ -208,8 +207,8 @@ class CompletionObjective(Objective[C]):
     def _old(self, at: list[int], log_p: Tensor) -> Tensor:
         """[n, t] the old log-probabilities of some rows: what their first pass said."""
         longest = log_p.shape[1]
-        old = torch.where(self._seen[at, None], self.log_p_old[at, :longest], log_p)
-        self._seen[at] = True
+        old = self.log_p_old[at, :longest]
+        old = torch.where(old.isnan(), log_p, old)
         self.log_p_old[at, :longest] = old
         return old
 
@@ -250,7 +249,21 @@ class CompletionObjective(Objective[C]):
         some completions."""
         log_p, mask = self.log_p_old[reference.rows], self.mask[reference.rows]
         away = torch.where(mask, reference.log_p - log_p, 0.0)
-        return float((away.exp() - away - 1.0).sum() / mask.sum())
+        return float(kl_estimate("k3", away).sum() / mask.sum())
+
+
+def asked_of(
+    policy: CompletionPolicy, name: str, prompts: Iterable[tuple[str, Tokens]]
+) -> dict[str, Any]:
+    """See `Task.asked`: of a policy that writes, given text and tokens of its prompts."""
+    words = policy.head.words
+    return {
+        "policy": name,
+        "answer_tokens": None if words is None else words.tolist(),
+        "end_tokens": list(policy.ends),
+        "max_tokens": policy.max_tokens,
+        "prompts": [{"text": text, "tokens": list(tokens)} for text, tokens in prompts],
+    }
 
 
 def extent_of_batch(

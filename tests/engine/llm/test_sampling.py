@@ -7,12 +7,12 @@ import torch
 from policy_tools import MAPS, naive_next, recurrent, tiny, worlds
 from tiny_models import ARCHITECTURES
 
-from engine.llm.forward.attention import decoder_of
 from engine.llm.forward.cache_budget import SamplingMemory
 from engine.llm.forward.completion_policy import CompletionPolicy, move_words
 from engine.llm.forward.output_head import OutputHead
 from engine.llm.forward.prompts import route_prompt
 from engine.llm.forward.sampling import end_tokens, sample
+from engine.llm.models.architecture import decoder_of
 
 ROOM = SamplingMemory(cache_tokens=4096, merged=True)
 

@@ -16,11 +16,11 @@ from test_sampling import counting, prompts_of, seeded
 from tiny_models import ARCHITECTURES, build_tokenizer
 
 from engine.llm.forward import cache_budget, sampling, shared_prefix
-from engine.llm.forward.attention import decoder_of
 from engine.llm.forward.cache_budget import SamplingMemory, cache_token_bytes, measured
 from engine.llm.forward.completion_policy import CompletionPolicy
 from engine.llm.forward.packing import TokenTree
 from engine.llm.forward.shared_prefix import Rows, cache_parameter, can_share, places
+from engine.llm.models.architecture import decoder_of
 
 PLENTY, OLD = SamplingMemory(10**6, True), SamplingMemory(4096, False)
 ENDLESS = [40, 41, 42, 43]

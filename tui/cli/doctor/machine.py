@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -180,21 +179,11 @@ def gpu() -> Finding:
             return Finding("GPU", "ok", f"torch {version('torch')} sees Apple's GPU (mps)")
         built = f"built for {found['built_for']}" if found["built_for"] else "built for CPUs only"
         return Finding("GPU", "ok", f"torch {version('torch')} ({built}) sees none")
-    driver = _driver_says()
+    # start-up time
+    from engine.llm.models.memory import driver_says
+
+    driver = ", ".join(driver_says("name,memory.total"))  # also on machines without torch
     return Finding("GPU", "ok", driver or "none found (tables do not need one)")
-
-
-def _driver_says() -> str:
-    """What NVIDIA's driver knows, for machines without torch."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return ""
-    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return ", ".join(done.stdout.strip().splitlines())
 
 
 def language_models() -> Iterator[Finding]:

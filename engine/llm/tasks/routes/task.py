@@ -31,6 +31,7 @@ from engine.llm.tasks.completions import (
     CompletionObjective,
     Reference,
     TokenTerms,
+    asked_of,
     extent_of_batch,
     kl_penalty,
     mask_of,
@@ -135,14 +136,7 @@ class RoutesTask(Task[RouteBatch, Objective[RouteBatch]]):
 
     def asked(self) -> dict[str, Any]:
         prompts = [self.writer.prompt(*ask) for ask in self.writer.all_asks([0])]
-        words = self.policy.head.words
-        return {
-            "policy": "route",
-            "answer_tokens": None if words is None else words.tolist(),
-            "end_tokens": list(self.policy.ends),
-            "max_tokens": self.policy.max_tokens,
-            "prompts": [{"text": p.text, "tokens": list(p.tokens)} for p in prompts],
-        }
+        return asked_of(self.policy, "route", [(p.text, p.tokens) for p in prompts])
 
     @property
     def policies(self) -> list[CompletionPolicy]:

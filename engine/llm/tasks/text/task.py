@@ -36,6 +36,7 @@ from engine.llm.tasks.base import RunState, Task, finite
 from engine.llm.tasks.completions import (
     CompletionObjective,
     TokenTerms,
+    asked_of,
     extent_of_batch,
     kl_penalty,
     mask_of,
@@ -109,13 +110,7 @@ class TextTask(Task[TextBatch, CompletionObjective[TextBatch]]):
         return self.policy.agreement(asked, answers)
 
     def asked(self) -> dict[str, Any]:
-        return {
-            "policy": "text",
-            "answer_tokens": None,
-            "end_tokens": list(self.policy.ends),
-            "max_tokens": self.policy.max_tokens,
-            "prompts": [{"text": r.text, "tokens": list(r.tokens)} for r in self.requests],
-        }
+        return asked_of(self.policy, "text", [(r.text, r.tokens) for r in self.requests])
 
     @property
     def policies(self) -> list[CompletionPolicy]:
