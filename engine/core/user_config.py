@@ -1,0 +1,103 @@
+"""What a user has chosen once, for all runs: `config.toml` in the user's own settings folder.
+
+Each table of the file is a struct here. `load` reads and checks it; `write` changes one key and
+keeps the user's comments and order.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import platformdirs
+
+from engine.core import files, private
+from engine.core.errors import StorageError, UserError, nearest, shown
+
+LARGEST = 1 << 20
+"""Bytes that are read of the file."""
+
+
+class AppConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the app looks and what it remembers."""
+
+
+class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens when a run ends, fails, or a diagnosis fires."""
+
+
+class UserConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file; an absent one is `UserConfig()`."""
+
+    app: AppConfig = AppConfig()
+    notify: NotifyConfig = NotifyConfig()
+    keys: dict[str, str] = {}
+    """From the id of a key's action (`run.pause`) to the keys that do it, by commas."""
+
+
+def path() -> Path:
+    """Where the file is, whether it exists or not; a link of the user's own is followed."""
+    return (Path(platformdirs.user_config_dir("icemaze")) / "config.toml").resolve()
+
+
+def load() -> UserConfig:
+    """Read and check the file. Raises UserError naming file, key, what was found and expected."""
+    file = path()
+    try:
+        raw = private.read_plain(file, LARGEST)
+    except FileNotFoundError:
+        return UserConfig()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+    return parse(raw, file)
+
+
+def parse(raw: bytes, file: Path) -> UserConfig:
+    """The checked content of a file. Raises UserError."""
+    try:
+        table = tomllib.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not TOML: {shown(str(error))}. Mend or delete it.") from error
+    _check_names(table, UserConfig, str(file))
+    for name, part in (("app", AppConfig), ("notify", NotifyConfig)):
+        if isinstance(table.get(name), dict):
+            _check_names(table[name], part, f"[{name}] of {file}")
+    try:
+        return msgspec.convert(table, UserConfig)
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{file}: {shown(str(error), 200)}. Mend the value or delete it."
+        ) from error
+
+
+def _check_names(table: dict[str, Any], struct: type[msgspec.Struct], where: str) -> None:
+    valid = struct.__struct_fields__
+    for name in table:
+        if name not in valid:
+            raise UserError(f"Unknown key {shown(name)!r} in {where}.{nearest(name, valid)}")
+
+
+def write(table: str, key: str, value: Any) -> None:
+    """Set one key of one table (None deletes it), leaving the rest of the file as it is.
+
+    Raises UserError when file or value are not valid, StorageError when it cannot be written.
+    """
+    import tomlkit  # deferred: only who changes something needs a writer (start-up time)
+
+    file = path()
+    load()  # never write over a file that is not understood
+    document = tomlkit.parse(file.read_text("utf-8-sig")) if file.exists() else tomlkit.document()
+    part = document.setdefault(table, tomlkit.table())
+    if value is None:
+        part.pop(key, None)
+    else:
+        part[key] = value
+    raw = tomlkit.dumps(document).encode()
+    parse(raw, file)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.replace_file(file, raw)
+    except OSError as error:
+        raise StorageError(f"{file} cannot be written: {error.strerror or error}.") from error
