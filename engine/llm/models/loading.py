@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.core.errors import UserError
+from engine.core.uncompiled import import_bitsandbytes
 from engine.llm.models import device as devices
 from engine.llm.models import fetch
 from engine.llm.models.catalog import resolve
@@ -98,6 +99,7 @@ def load_model(
     source = resolve(name, base_folder)
     folder = fetch.fetch(source, progress)
     progress(f"Loading {name}", 0, 0)
+    import_bitsandbytes()  # PEFT and transformers import it too, where it is installed
     with _quiet_transformers():
         tokenizer = load_tokenizer(folder)
         base, fused = _load_base(folder, quantization, choice)

@@ -15,15 +15,10 @@ layers always are in training mode. The adapters' dropout still follows the mode
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import Any
 
+import bitsandbytes
 import torch
-
-# At import it complains that it cannot fetch a kernel for the repacked layout, which is never used,
-# and then at every call of an 8-bit layer that it casts the input, as it always does.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-import bitsandbytes  # noqa: E402
 
 layers: Any = bitsandbytes.nn
 

@@ -9,7 +9,10 @@ import pytest
 import tiny_models
 import torch
 
+from engine.core.uncompiled import import_bitsandbytes
 from engine.llm.models import fetch
+
+import_bitsandbytes()  # as the product does, before a test file or TRL imports it
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -376,3 +376,16 @@ def test_products_are_rounded_only_where_their_factors_were(
         assert torch.backends.cuda.matmul.allow_tf32 == in_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_importing_bitsandbytes_leaves_the_compiler_out_and_as_it_was() -> None:
+    script = (
+        "import sys, torch\n"
+        "before = torch.compile\n"
+        "from engine.core.uncompiled import import_bitsandbytes\n"
+        "import_bitsandbytes()\n"
+        "assert torch.compile is before\n"
+        "assert 'bitsandbytes' in sys.modules\n"
+        "assert 'torch._inductor.compile_fx' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
