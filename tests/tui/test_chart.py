@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from tui.plot.chart import compose
-from tui.plot.chart_plot import MARKERS, PATTERNS, REFERENCE, SERIES, Reference, Series, View
+from tui.plot.chart_plot import MARKERS, PATTERNS, REFERENCE, SERIES
+from tui.plot.chart_view import Reference, Series, View
 
 X = np.arange(101.0)
 RISING = Series("rising", X, X / 100, X / 100 - 0.1, X / 100 + 0.1)

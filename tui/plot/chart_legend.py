@@ -26,20 +26,24 @@ from tui.plot.chart_plot import (
     STYLES,
     TITLE,
     Line,
-    Reference,
     Run,
-    View,
     plain,
 )
+from tui.plot.chart_view import Reference, View
+from tui.plot.smoothing import ema, name
 from tui.ui.text import fit, number, si
-
-BAND = "P10–P90"
-"""The band over the agents: from the 10th percentile to the 90th."""
 
 
 def reading(value: float) -> str:
     """A value in four digits: 0.7402, -12.50, 12.35k, 1.500e-6, inf; NaN is a dash."""
     return si(value, 4) if 1e4 <= abs(value) < 1e17 else number(value, 4)
+
+
+def exact(value: float) -> str:
+    """A value as the cursor reads it: six digits, and those before the point in full."""
+    if 1e5 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return number(value, 6)
 
 
 def _position(x: float) -> str:
@@ -53,7 +57,13 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
     title = _cut(plain(view.title, view.ascii), width, view.ascii)
     label = plain(view.x_label, view.ascii)
     log = " and ".join(axis for axis, on in (("x", view.log_x), ("y", view.log_y)) if on)
-    facts = [hidden_note(hidden, view), f"log {log}" if log else "", f"x: {label}" if label else ""]
+    facts = [
+        hidden_note(hidden, view),
+        f"{name(view.smoothing)} over points, raw behind it" if view.smoothing else "",
+        f"log {log}" if log else "",
+        "zoomed" if view.window is not None else "",
+        f"x: {label}" if label else "",
+    ]
     room = width - cell_len(title) - 2
     text = ""
     for fact in filter(None, facts):
@@ -102,23 +112,28 @@ def _series_entry(view: View, index: int, detail: int, name_width: int) -> Line:
     series, ink = view.series[index], SERIES + index % STYLES
     marker = (ASCII_MARKERS if view.ascii else MARKERS)[index % STYLES]
     sample = "" if view.ascii or detail < 1 else f" {_sample(PATTERNS[index % STYLES])}"
-    name = _cut(plain(series.name, view.ascii), name_width, view.ascii)
+    label = _cut(plain(series.name, view.ascii), name_width, view.ascii)
     value, low, high = series.reading(view.cursor_x)
-    name = f"{name} " if name else ""
-    entry = [Run(f"{marker}{sample} ", ink), Run(name, LABEL), Run(reading(value), ink)]
-    if detail >= 2 and not math.isnan(low + high):
+    label = f"{label} " if label else ""
+    told = reading if view.cursor_x is None or not name_width else exact
+    entry = [Run(f"{marker}{sample} ", ink), Run(label, LABEL), Run(told(value), ink)]
+    if view.smoothing and name_width:
+        place = series.place(view.cursor_x)
+        smooth = math.nan if place < 0 else float(ema(series.y, view.smoothing)[place])
+        entry.append(Run(f" {name(view.smoothing)} {told(smooth)}", MUTED))
+    if detail >= 2 and low < high:
         # Named, or it would be taken for an interval of confidence.
-        band = plain(BAND, view.ascii)
-        entry.append(Run(f" {band} [{reading(low)}, {reading(high)}]", MUTED))
+        band = plain(series.band, view.ascii)
+        entry.append(Run(f" {band} [{told(low)}, {told(high)}]", MUTED))
     return entry
 
 
 def _reference_entry(view: View, reference: Reference, name_width: int) -> Line:
-    name = _cut(plain(reference.name, view.ascii), name_width, view.ascii)
+    label = _cut(plain(reference.name, view.ascii), name_width, view.ascii)
     sample = "--" if view.ascii else _sample(REFERENCE_PATTERN)
     return [
         Run(f"{sample} ", REFERENCE),
-        Run(f"{name} ", LABEL),
+        Run(f"{label} ", LABEL),
         Run(reading(reference.value), REFERENCE),
     ]
 

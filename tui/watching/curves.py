@@ -18,7 +18,7 @@ from tui.kinds.tabular_views import GREEDY
 from tui.kinds.views import Figure, Level, View
 from tui.model.snapshot import Snapshot
 from tui.plot.chart import Chart
-from tui.plot.chart_plot import Reference, Series
+from tui.plot.chart_view import Reference, Series
 from tui.ui import glyphs
 from tui.ui.bindings import key, move
 from tui.ui.choice_bar import ChoiceBar

@@ -14,7 +14,7 @@ from textual.message import Message
 from tui.features.compare.figures import Metric, curve_of, optimum
 from tui.features.compare.watch import Comparison, Side
 from tui.plot.chart import Chart
-from tui.plot.chart_plot import Reference, Series
+from tui.plot.chart_view import Reference, Series
 from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
