@@ -68,7 +68,8 @@ def compose(view: View, width: int, height: int) -> tuple[list[Line], Plot | Non
 
 def axis(view: View) -> Scale | None:
     """The whole x axis, whatever part of it is in view; None while there is nothing to draw."""
-    return Scale.fit([series.x for series in view.series], log=view.log_x)
+    ends = np.array(view.span if view.span is not None else (), dtype=np.float64)
+    return Scale.fit([*(series.x for series in view.series), ends], log=view.log_x)
 
 
 class Chart(Widget):
@@ -136,6 +137,8 @@ class Chart(Widget):
     """Logarithmic y axis; points at y <= 0 become gaps, and the legend says how many."""
     cursor_x: reactive[float | None] = reactive(None)
     """Where the vertical cursor stands; the legend then shows the values recorded there."""
+    span: reactive[tuple[float, float] | None] = reactive(None)
+    """From where to where the x axis goes at least."""
     window: reactive[Window | None] = reactive(None)
     """The part of the x axis that is in view; None is all of it."""
     fit_y: reactive[bool] = reactive(False)
@@ -192,6 +195,7 @@ class Chart(Widget):
             log_x=self.log_x,
             log_y=self.log_y,
             cursor_x=self.cursor_x,
+            span=self.span,
             window=self.window,
             fit_y=self.fit_y,
             smoothing=self.smoothing,
@@ -244,7 +248,7 @@ class Chart(Widget):
     def _picture(self) -> tuple[list[Strip], Plot | None]:
         """All lines and the plot in them, painted anew only if something they show changed."""
         settings = (self.title, self.x_label, self.empty, self.ascii, self.log_x, self.log_y)
-        part = (self.window, self.fit_y, self.smoothing, self.cursor_x)
+        part = (self.span, self.window, self.fit_y, self.smoothing, self.cursor_x)
         key = (self._version, self.size, settings, part)
         if self._painted is None or self._painted[0] != key:
             palette = _Palette(self)

@@ -31,7 +31,7 @@ from tui.plot.chart_plot import (
 )
 from tui.plot.chart_view import Reference, View
 from tui.plot.smoothing import ema, name
-from tui.ui.text import fit, number, si
+from tui.ui.text import cut_apart, fit, number, si
 
 
 def reading(value: float) -> str:
@@ -76,8 +76,10 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
 
 
 _DETAILS = (
-    *((2, 40, True), (1, 40, True), (0, 40, True), (0, 12, True)),
-    *((0, 40, False), (0, 12, False), (0, 6, False)),  # the plot names the references too
+    *((2, 40, True), (1, 40, True)),
+    *((0, width, True) for width in range(40, 15, -3)),
+    # The plot names the references too.
+    *((0, width, False) for width in (40, *range(24, 5, -2))),
 )
 """Ever shorter legends. Per series: 2 with the band's edges, 1 with a sample of the line, 0 with
 marker, name and value only; the cells a name may take; whether references are listed."""
@@ -91,14 +93,14 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
     cursor = [] if view.cursor_x is None else [[Run(f"x = {_position(view.cursor_x)}", CURSOR)]]
     note = [[Run(hidden_note(hidden, view), MUTED)]] if hidden else []
     for detail, name_width, references in _DETAILS:
-        entries = [_series_entry(view, i, detail, name_width) for i in range(len(view.series))]
+        entries = _series_entries(view, detail, name_width)
         if references:
             entries += [_reference_entry(view, r, name_width) for r in view.references]
         lines = _packed([*entries, *cursor, *note], width, 3)
         if len(lines) <= rows:
             return [_fitted(line, width, view.ascii) for line in lines]
     note = [[Run(f"{hidden:,} left out", MUTED)]] if hidden else []
-    short = [_series_entry(view, i, 0, 0) for i in range(len(view.series))]
+    short = _series_entries(view, 0, 0)
     entries = [*note, *short, *cursor, *(_reference_entry(view, r, 6) for r in view.references)]
     for shown in range(len(entries), -1, -1):
         more = [[Run(f"+{len(entries) - shown}", MUTED)]] if shown < len(entries) else []
@@ -108,16 +110,27 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
     return [_fitted(line, width, view.ascii) for line in lines]
 
 
-def _series_entry(view: View, index: int, detail: int, name_width: int) -> Line:
+def _series_entries(view: View, detail: int, name_width: int) -> list[Line]:
+    """One for each series; of names that are cut, what tells them apart stays."""
+    names = [plain(series.name, view.ascii) for series in view.series]
+    cut = (
+        cut_apart(names, name_width, "~" if view.ascii else "…")
+        if name_width
+        else [""] * len(names)
+    )
+    return [_series_entry(view, i, detail, label) for i, label in enumerate(cut)]
+
+
+def _series_entry(view: View, index: int, detail: int, label: str) -> Line:
     series, ink = view.series[index], SERIES + index % STYLES
     marker = (ASCII_MARKERS if view.ascii else MARKERS)[index % STYLES]
     sample = "" if view.ascii or detail < 1 else f" {_sample(PATTERNS[index % STYLES])}"
-    label = _cut(plain(series.name, view.ascii), name_width, view.ascii)
     value, low, high = series.reading(view.cursor_x)
+    told = reading if view.cursor_x is None or not label else exact
+    smoothed = bool(view.smoothing and label)
     label = f"{label} " if label else ""
-    told = reading if view.cursor_x is None or not name_width else exact
     entry = [Run(f"{marker}{sample} ", ink), Run(label, LABEL), Run(told(value), ink)]
-    if view.smoothing and name_width:
+    if smoothed:
         place = series.place(view.cursor_x)
         smooth = math.nan if place < 0 else float(ema(series.y, view.smoothing)[place])
         entry.append(Run(f" {name(view.smoothing)} {told(smooth)}", MUTED))

@@ -81,6 +81,8 @@ class View:
     log_x: bool = False
     log_y: bool = False
     cursor_x: float | None = None
+    span: tuple[float, float] | None = None
+    """From where to where the x axis goes at least, as other charts beside it do."""
     window: Window | None = None
     """The part of the x axis that is shown; None is all of it."""
     fit_y: bool = False

@@ -317,12 +317,18 @@ class CompareScreen(CompareRuns):
     @property
     def log_time(self) -> bool:
         """As the chart's axis is."""
-        return self.query_one(CompareCurves).chart.log_x
+        return self.query_one(CompareCurves).charts.log_x
 
-    def action_log_x(self) -> None:
-        """Switch the time axis between linear and logarithmic."""
-        chart = self.query_one(CompareCurves).chart
-        chart.log_x = not chart.log_x
+    async def action_curves(self, action: str) -> None:
+        """A key of the curves, from any panel."""
+        await self.query_one(CompareCurves).run_action(action)
+
+    @on(CompareCurves.AxisChosen)
+    def _axis_chosen(self, message: CompareCurves.AxisChosen) -> None:
+        """Another clock: it begins at now, for a place on the old one means nothing on it."""
+        self.playing = False
+        self.watcher.axis = message.axis
+        self.go_to(None)
 
     @on(CompareCurves.CursorMoved)
     def _cursor_moved(self, message: CompareCurves.CursorMoved) -> None:
