@@ -91,12 +91,13 @@ class Charts(Container):
     def on_mount(self) -> None:
         """The charts follow what is set here."""
         for name in self.SHARED:
-            self.watch(self, name, lambda value, name=name: self._share(name, value))
+            self.watch(self, name, self._share)
         self._arrange()
 
-    def _share(self, name: str, value: object) -> None:
+    def _share(self) -> None:
         for chart in self.charts:
-            setattr(chart, name, value)
+            for name in self.SHARED:
+                setattr(chart, name, getattr(self, name))
 
     # ------------------------------------------------------------ what is shown
 
