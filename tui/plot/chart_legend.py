@@ -96,8 +96,9 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
         entries = _series_entries(view, detail, name_width)
         if references:
             entries += [_reference_entry(view, r, name_width) for r in view.references]
-        lines = _packed([*entries, *cursor, *note], width, 3)
-        if len(lines) <= rows:
+        entries += [*cursor, *note]
+        lines = _packed(entries, width, 3)
+        if len(lines) <= rows and all(_width(entry) <= width for entry in entries):
             return [_fitted(line, width, view.ascii) for line in lines]
     note = [[Run(f"{hidden:,} left out", MUTED)]] if hidden else []
     short = _series_entries(view, 0, 0)
@@ -166,12 +167,16 @@ def hidden_note(count: int, view: View) -> str:
     return f"{count:,} {'point' if count == 1 else 'points'} {compare} 0 left out"
 
 
+def _width(entry: Line) -> int:
+    return sum(cell_len(run.text) for run in entry)
+
+
 def _packed(entries: list[Line], width: int, gap: int) -> list[Line]:
     """Entries side by side, `gap` blanks between them, on as many lines as it takes."""
     lines: list[Line] = []
     used = width
     for entry in entries:
-        size = sum(cell_len(run.text) for run in entry)
+        size = _width(entry)
         if used + gap + size <= width:
             lines[-1] += [Run(" " * gap, LABEL), *entry]
             used += gap + size

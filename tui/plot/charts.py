@@ -109,9 +109,9 @@ class Charts(Container):
     @property
     def room(self) -> int:
         """How many charts there is room for."""
-        if self.alone:
+        if self.alone or self.size.height < LEAST_HEIGHT:
             return 1
-        return max(1, self.size.width // LEAST_WIDTH) * max(1, self.size.height // LEAST_HEIGHT)
+        return max(1, self.size.width // LEAST_WIDTH) * (self.size.height // LEAST_HEIGHT)
 
     def show(self, pictures: Sequence[Picture]) -> None:
         """Draw as many of these as fit, the first for certain."""

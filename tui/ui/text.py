@@ -112,7 +112,9 @@ def _shared(text: str, other: str) -> int:
     """How many characters of whole words two texts begin with in common."""
     pairs = enumerate(zip(text, other, strict=False))
     same = next((i for i, (a, b) in pairs if a != b), min(len(text), len(other)))
-    return text.rfind(" ", 0, same) + 1
+    shared = text.rfind(" ", 0, same) + 1
+    begun = text.rfind("(", 0, shared)
+    return begun if begun > text.rfind(")", 0, shared) else shared  # "(seed 0)" says one thing
 
 
 NOISE = 1e-13

@@ -165,7 +165,8 @@ def series(comparison: Comparison, metric: Metric, together: bool) -> list[Serie
         return [_series(side, metric, comparison) for side in sides]
     if comparison.one_preset:
         lines = [line for side in sides for line in _lines(side, metric, comparison.clock)]
-        return [banded(clean(sides[0].preset.title), lines, _ends(sides[0].preset, metric.name))]
+        name = f"mean of {len(lines)} seeds" if len(lines) > 1 else clean(sides[0].preset.title)
+        return [banded(name, lines, _ends(sides[0].preset, metric.name))]
     return [
         banded(
             f"{side.letter} {side.title}",

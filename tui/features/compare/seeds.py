@@ -131,9 +131,8 @@ def banded(name: str, lines: Sequence[Line], ends: Ends) -> Series:
     places = [np.searchsorted(line.x, grid, side="right") - 1 for line in lines]
     table = np.stack([line.y[at] for line, at in zip(lines, places, strict=True)])
     count = len(lines)
-    name = f"{name} (mean of {count} seeds)"
     if count < FEWEST:
-        return Series(name, grid, table.mean(axis=0))
+        return Series(f"{name} (mean of {count} seeds)", grid, table.mean(axis=0))
     found = [interval(tuple(values), ends) for values in table.T.tolist()]
     low, high = (np.array([getattr(each, end) for each in found]) for end in ("low", "high"))
     mean = table.mean(axis=0)
