@@ -29,7 +29,7 @@ from tui.plot.chart_plot import (
     Run,
     plain,
 )
-from tui.plot.chart_view import Reference, View
+from tui.plot.chart_view import BAND, Reference, View
 from tui.plot.smoothing import ema, name
 from tui.ui.text import cut_apart, fit, number, si
 
@@ -57,12 +57,14 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
     title = _cut(plain(view.title, view.ascii), width, view.ascii)
     label = plain(view.x_label, view.ascii)
     log = " and ".join(axis for axis, on in (("x", view.log_x), ("y", view.log_y)) if on)
+    bands = {series.band for series in view.series if series.low is not None} - {BAND}
     facts = [
         hidden_note(hidden, view),
         f"{name(view.smoothing)} over points, raw behind it" if view.smoothing else "",
         f"log {log}" if log else "",
         "zoomed" if view.window is not None else "",
         f"x: {label}" if label else "",
+        f"band: {plain(bands.pop(), view.ascii)}" if len(bands) == 1 else "",
     ]
     room = width - cell_len(title) - 2
     text = ""
@@ -76,13 +78,13 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
 
 
 _DETAILS = (
-    *((2, 40, True), (1, 40, True)),
+    *((2, 60, True), (1, 60, True), (0, 60, True), (1, 40, True)),
     *((0, width, True) for width in range(40, 15, -3)),
     # The plot names the references too.
-    *((0, width, False) for width in (40, *range(24, 5, -2))),
+    *((0, width, False) for width in (60, 40, *range(24, 5, -2))),
 )
 """Ever shorter legends. Per series: 2 with the band's edges, 1 with a sample of the line, 0 with
-marker, name and value only; the cells a name may take; whether references are listed."""
+marker, name and value only; the most cells of a name; whether references are listed."""
 
 
 def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
@@ -135,7 +137,7 @@ def _series_entry(view: View, index: int, detail: int, label: str) -> Line:
         place = series.place(view.cursor_x)
         smooth = math.nan if place < 0 else float(ema(series.y, view.smoothing)[place])
         entry.append(Run(f" {name(view.smoothing)} {told(smooth)}", MUTED))
-    if detail >= 2 and low < high:
+    if detail >= 2 and low < high and told(low) != told(high):
         # Named, or it would be taken for an interval of confidence.
         band = plain(series.band, view.ascii)
         entry.append(Run(f" {band} [{told(low)}, {told(high)}]", MUTED))

@@ -259,8 +259,8 @@ class Plot:
         if self.view.log_y:  # a low edge at or below zero is below the axis, not unknown
             lower = np.where(low <= 0, FAR, lower)
         top, bottom = columns.band(upper, lower)
-        # Thinner than a dot it is not a band: the line says it all.
-        return fill((np.where(top < bottom, top, EMPTY_TOP), bottom), self.rows * 4)
+        # No thicker than the two dots of a half cell it is not a band: the line says it all.
+        return fill((np.where(top + 1 < bottom, top, EMPTY_TOP), bottom), self.rows * 4)
 
     def _place(
         self,

@@ -160,7 +160,10 @@ class Charts(Container):
 
     def move_cursor(self, cells: int) -> None:
         """Move the cursor so many columns; what is in view follows it."""
-        chart = self.charts[0]
+        drawn = [chart for chart in self.charts[: self.shown] if chart.plot is not None]
+        if not drawn:
+            return
+        chart = drawn[0]
         chart.move_cursor(cells)
         self.cursor_x = chart.cursor_x
         self.reveal()

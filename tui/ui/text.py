@@ -90,7 +90,11 @@ def fit(text: str, width: int, ellipsis: str = "…") -> str:
 
 def cut_apart(texts: Sequence[str], width: int, ellipsis: str = "…") -> list[str]:
     """The texts in at most `width` cells each; of one that must be cut, what tells it from the
-    others stays: the words after those it begins with in common with another one."""
+    others stays: the words after those it begins with in common with another one. Signs of one
+    character before all of them stay, too."""
+    if len(texts) > 1 and all(text[1:2] == " " for text in texts):
+        rest = cut_apart([text[2:] for text in texts], max(width - 2, 1), ellipsis)
+        return [text[:2] + cut for text, cut in zip(texts, rest, strict=True)]
     return [
         text if cell_len(text) <= width else _cut_apart(text, texts, width, ellipsis)
         for text in texts
