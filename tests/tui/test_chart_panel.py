@@ -59,7 +59,8 @@ async def test_all_charts_share_cursor_window_and_smoothing() -> None:
         assert {chart.cursor_x for chart in inside} == {100.0}
         assert {chart.smoothing for chart in inside} == {0.6} and inside[0].log_y
         text = shown(app)
-        assert text.count("x = 100") == 6 and "figure 5" in text
+        assert text.count("x = 100") == 5 and "figure 5" in text
+        assert "101 points ≤ 0 left out" in text, "of figure 0, which is 0 all along"
         seen = charts.window
         assert seen is not None
         await pilot.press("shift+left")

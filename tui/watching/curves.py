@@ -11,7 +11,6 @@ from textual.reactive import reactive
 
 from engine.runs.curves import Curve
 from tui import kinds
-from tui.kinds.axes import Axis, axes_of
 from tui.kinds.tabular_views import GREEDY
 from tui.kinds.views import Figure, Level, View
 from tui.model.snapshot import Snapshot
@@ -23,6 +22,7 @@ from tui.ui.bindings import key, move
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.terms import unique
+from tui.watching.axes import Axis, axes_of
 
 NOTHING = "No point recorded yet"
 

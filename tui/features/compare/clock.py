@@ -10,7 +10,7 @@ import numpy as np
 from engine.config.preset import Preset
 from engine.core.arrays import Floats
 from tui import kinds
-from tui.kinds.axes import Axis
+from tui.watching.axes import Axis
 
 COLUMNS = 120
 """How many moves of one the cursor needs from one end of the clock to the other, at most."""
@@ -31,7 +31,7 @@ class SharedClock:
     axis: str
     relative: bool = False
     counted: str = ""
-    """The unit, where it is not what the runs' own clocks count (`tui.kinds.axes`)."""
+    """The unit, where it is not what the runs' own clocks count (`tui.watching.axes`)."""
 
     @classmethod
     def of(cls, presets: Sequence[Preset]) -> SharedClock:

@@ -16,7 +16,6 @@ from tui.features.compare.clock import SharedClock
 from tui.features.compare.figures import Metric, curve_of, figure_of, optimum
 from tui.features.compare.seeds import FEWEST, Line, banded
 from tui.features.compare.watch import Comparison, Side
-from tui.kinds.axes import Axis
 from tui.plot.chart_panel import ChartPanel
 from tui.plot.chart_view import Reference, Series
 from tui.plot.charts import MOST, Charts, Picture
@@ -26,6 +25,7 @@ from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.terms import unique
 from tui.ui.text import clean, number
+from tui.watching.axes import Axis
 from tui.watching.curves import NOTHING
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class CompareCurves(ChartPanel):
         self.together = True
         """Whether seeds are drawn as one line with a band."""
         self.comparison: Comparison | None = None
+
+    @property
+    def metric(self) -> Metric | None:
+        """The figure that is chosen."""
+        return self.metrics[0] if self.metrics else None
 
     def show(self, comparison: Comparison, metrics: Sequence[Metric], chosen: int) -> None:
         """Draw one of the figures, and where there is room those after it, with the cursor where

@@ -7,7 +7,6 @@ compared side by side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,12 +18,11 @@ from engine.core.errors import UserError
 from engine.runs.curves import Curve
 from engine.runs.reader import RunReader
 from tui import kinds
-from tui.kinds.axes import Axis, axes
 from tui.plot.chart_view import Series
+from tui.watching.axes import Axis, axes
 
 if TYPE_CHECKING:
     from engine.experiments.intervals import Ends, Estimate
-    from tui.features.compare.watch import Side
 
 FEWEST = 3
 """Seeds from which on a mean has an interval (`engine.experiments.intervals.FEWEST`)."""
@@ -68,34 +66,29 @@ class Seeds:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = list(paths)
         self._readers: list[RunReader] = []
-        self._found: list[Seed] = []
+        self._found: tuple[Seed, ...] = ()
 
-    def beside(self, side: Side) -> Side:
-        """The side with its other seeds; the same one where nothing is new."""
+    def look(self) -> tuple[Seed, ...]:
+        """All of them as they are now; the same tuple where nothing is new."""
         while self._paths:
             try:
                 self._readers.append(RunReader(self._paths.pop()))
-                self._found.append(Seed({}, {}, (), 0))
+                self._found = (*self._found, Seed({}, {}, (), 0))
             except UserError:
                 continue
         for i, reader in enumerate(self._readers):
             try:
                 if reader.changed():
-                    self._found[i] = _read(reader)
+                    seed = _read(reader)
+                    self._found = (*self._found[:i], seed, *self._found[i + 1 :])
             except UserError:  # deleted meanwhile
                 continue
-        found = tuple(self._found)
-        same = len(found) == len(side.seeds) and all(map(_is, found, side.seeds))
-        return side if same else replace(side, seeds=found)
+        return self._found
 
     def close(self) -> None:
         """Close the stores."""
         for reader in self._readers:
             reader.close()
-
-
-def _is(one: Seed, other: Seed) -> bool:
-    return one is other
 
 
 def _read(reader: RunReader) -> Seed:

@@ -126,7 +126,7 @@ class CompareTable(ScrollView, can_focus=True, inherit_bindings=False):
             label += sum(more) + len(more)
             more = [0] * len(more)
         self._shown = list(range(count))
-        if label < least:
+        if label < LEAST_LABEL:
             self._shown = self._fitting(room - least, values)
             label = room - sum(values[i] + GAP for i in self._shown)
         spare = label - longest

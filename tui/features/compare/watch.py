@@ -25,11 +25,11 @@ from tui.features.compare.intervals import Differences
 from tui.features.compare.intervals import differences as sure_differences
 from tui.features.compare.seeds import Seed, Seeds
 from tui.features.compare.settings import differences
-from tui.kinds.axes import Axis, axes_of
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
 from tui.ui.text import clean
+from tui.watching.axes import Axis, axes_of
 
 FEWEST, MOST = 2, 4
 LETTERS = "ABCD"
@@ -220,7 +220,9 @@ class CompareWatch:
             ]
             if news.unreadable and news.unreadable != side.words:
                 notices.append(Notice(news.unreadable, "error", f"{side.letter} cannot be read"))
-            side = self._others[i].beside(_updated(side, news))
+            side = _updated(side, news)
+            others = self._others[i].look()
+            side = side if others is side.seeds else replace(side, seeds=others)
             notices += self._notes(i, side)
             sides.append(side)
         pairs = zip(sides, self._sides, strict=True)
