@@ -24,7 +24,7 @@ from textual.widgets import Static
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tui.plot.chart import Chart
-from tui.plot.chart_plot import Reference, Series
+from tui.plot.chart_view import Reference, Series
 
 POINTS, WIDTH, HEIGHT, ROUNDS, BAR_MS = 10_000, 120, 30, 60, 10.0
 

@@ -37,6 +37,7 @@ from engine.learning.events import (
 from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
+from engine.runs.progress import POINT_ROWS, Progress, progress
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
 
@@ -263,6 +264,11 @@ class RunReader:
             self._curve_cursor[split] = rows[-1][0]
         wanted = grown if names is None else [name for name in names if name in grown]
         return {name: grown[name].curve(until) for name in wanted}
+
+    def progress(self) -> Progress:
+        """The counters at each recording point, so that curves can be drawn over other units."""
+        rows = self._all("SELECT step, updates, episodes, total_env_steps FROM points ORDER BY id")
+        return progress(stored.cells(self._file, POINT_ROWS, rows, "points"))
 
     def reached(self) -> dict[str, Reached]:
         """How many agents are behind each of `TIMES` that the run records, by name."""

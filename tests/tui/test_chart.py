@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from tui.plot.chart import compose
-from tui.plot.chart_plot import MARKERS, PATTERNS, REFERENCE, SERIES, Reference, Series, View
+from tui.plot.chart_plot import MARKERS, PATTERNS, REFERENCE, SERIES
+from tui.plot.chart_view import Reference, Series, View
 
 X = np.arange(101.0)
 RISING = Series("rising", X, X / 100, X / 100 - 0.1, X / 100 + 0.1)
@@ -204,9 +205,9 @@ def test_legend_has_current_values_and_bands() -> None:
 
 def test_legend_shortens_itself_step_by_step() -> None:
     view = View((RISING, FALLING), (OPTIMUM,), cursor_x=50.0)
-    assert "[0.4000, 0.6000]" in picture(view, 110, 9)[0]
-    assert "[" not in picture(view, 75, 9)[0] and "⠤⠤⠤ rising" in picture(view, 75, 9)[0]
-    assert picture(view, 55, 9)[0].startswith("● rising 0.5000")
+    assert "[0.400000, 0.600000]" in picture(view, 110, 9)[0]
+    assert "[" not in picture(view, 85, 9)[0] and "⠤⠤⠤ rising" in picture(view, 85, 9)[0]
+    assert picture(view, 60, 9)[0].startswith("● rising 0.500000")
     assert picture(view, 32, 9)[0].startswith("● 0.5000 ▲ 0.5000 x = 50")
     assert picture(view, 20, 5)[0] == "● 0.5000 ▲ 0.5000 +2"
 

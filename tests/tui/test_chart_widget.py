@@ -9,7 +9,7 @@ from rich.segment import Segment
 from textual.app import App, ComposeResult
 
 from tui.plot.chart import Chart, compose
-from tui.plot.chart_plot import Reference, Series, View
+from tui.plot.chart_view import Reference, Series, View
 
 X = np.arange(101.0)
 RISING = Series("rising", X, X / 100, X / 100 - 0.1, X / 100 + 0.1)

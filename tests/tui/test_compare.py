@@ -15,11 +15,15 @@ from engine import presets
 from engine.core.errors import UserError
 from engine.experiments import intervals
 from engine.experiments.ends import FigureEnds
+from engine.experiments.intervals import SHARE, of_group
 from engine.runs.curves import Curve, Reached
 from engine.runs.reader import RunReader
 from tui.features.compare import figures
 from tui.features.compare.clock import SharedClock, moved
+from tui.features.compare.curves import series
+from tui.features.compare.figures import metrics_of
 from tui.features.compare.intervals import of_difference, told
+from tui.features.compare.seeds import Line, banded
 from tui.features.compare.settings import differences
 from tui.features.compare.watch import CompareWatch, Comparison, Side, Watch
 from tui.model.replay import Replay
@@ -405,3 +409,52 @@ def test_a_mean_over_few_agents_says_so_and_is_not_subtracted(pair: list[Path]) 
 def test_the_maps_of_a_run_are_told_apart_by_the_first_word() -> None:
     labels = [figures.named(f"success_rate_map_{n}").label for n in (0, 1)]
     assert labels == ["map 0 success", "map 1 success"]
+
+
+# ---------------------------------------------------------------- seeds, and other units
+
+
+def test_several_seeds_are_one_line_with_the_interval_of_their_mean() -> None:
+    steps = np.array([1.0, 2, 4, 8])
+    lines = [Line(steps, np.array([0.0, 0.1, 0.5, level])) for level in (0.6, 0.8, 1.0)]
+    lines[2] = Line(np.array([1.0, 4, 8, 16]), np.array([0.0, 0.5, 1.0, 1.0]))
+    found = banded("mean of 3 seeds", lines, SHARE)
+    assert found.x.tolist() == [1, 2, 4, 8], "as far as all of them have come"
+    assert found.y.tolist() == pytest.approx([0, 0.2 / 3, 0.5, 0.8])
+    end = of_group(np.array([0.6, 0.8, 1.0]), "mean", SHARE).estimate
+    assert found.low is not None and found.high is not None
+    assert (found.low[-1], found.high[-1]) == (end.low, end.high)
+    assert found.band == "95% of the mean of 3 seeds"
+    pair = banded("ice", lines[:2], SHARE)
+    assert pair.low is None and pair.name == "ice (mean of 2 seeds)"
+
+
+def test_runs_of_three_seeds_become_one_curve_over_steps_or_episodes(tmp_path: Path) -> None:
+    paths = [
+        record(tmp_path, LEARNING.replace("seed = 1", f"seed = {seed}"), f"s{seed}")
+        for seed in range(3)
+    ]
+    watch = CompareWatch(paths)
+    try:
+        found = look(watch, None)
+        metric = next(m for m in metrics_of(found.sides) if m.name == "expected_return")
+        (together,) = series(found, metric, together=True)
+        assert together.name == "mean of 3 seeds" and len(series(found, metric, False)) == 3
+        assert [axis.unit for axis in found.units] == ["step", "episode"]
+        watch.axis = found.units[1]
+        assert watch.asked
+        over = look(watch, None)
+        assert over.clock.told(over.edge).startswith("episode ")
+        assert over.edge == max(
+            s.snapshot.progress.episodes[-1]
+            for s in over.sides
+            if s.snapshot is not None and s.snapshot.progress is not None
+        )
+        half = look(watch, over.edge / 2)
+        for side in half.sides:
+            known = side.snapshot.progress if side.snapshot else None
+            assert known is not None and side.snapshot is not None
+            done = np.interp(side.snapshot.at, known.step, known.episodes)
+            assert done <= over.edge / 2 + 1e-9
+    finally:
+        watch.close()

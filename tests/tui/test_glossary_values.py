@@ -31,6 +31,7 @@ from tui.model.snapshot import Snapshot
 pytestmark = pytest.mark.slow
 
 WITHOUT_VALUE = {
+    "smoothing",
     "reinforcement-learning",
     "deployed-environment",
     "checkpoint",

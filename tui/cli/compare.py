@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.core.errors import UserError
 from tui import kinds
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, table
@@ -20,12 +22,20 @@ if TYPE_CHECKING:
 
 def compare(
     runs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="RUN RUN [RUN [RUN]]",
             help="Two to four runs: their ids, or the starts of them.",
         ),
-    ],
+    ] = None,
+    sweep: Annotated[
+        str,
+        typer.Option(
+            metavar="SWEEP",
+            help="The settings of a sweep, the first four at most; curves are the means over its "
+            "seeds, with their 95 % intervals.",
+        ),
+    ] = "",
     as_table: Annotated[
         bool, typer.Option("--table", help="Print the figures at the end, also on a terminal.")
     ] = False,
@@ -36,7 +46,9 @@ def compare(
     from engine.runs import library
     from tui.features.compare.watch import check
 
-    paths = [library.find_run(run) for run in runs]
+    if sweep and runs:
+        raise UserError(f"Either runs or a sweep can be compared; leave out {runs[0]} or --sweep.")
+    paths = _of_sweep(sweep) if sweep else [library.find_run(run) for run in runs or ()]
     check(paths)
     if on_terminal() and not (as_table or as_json):
         # start-up time
@@ -60,6 +72,30 @@ def compare(
         _emit(found, metrics)
     else:
         _say(found, metrics)
+
+
+def _of_sweep(prefix: str) -> list[Path]:
+    """A run of each of the first four settings of a sweep; of a single setting, its first seeds."""
+    # start-up time
+    from engine.experiments import sweeps
+    from tui.features.compare.watch import FEWEST, MOST
+
+    folder = sweeps.find(prefix)
+    runs = sweeps.recorded_runs(folder)
+    by_setting: dict[int, list[Path]] = {}
+    for cell, run in runs.items():
+        by_setting.setdefault(cell.setting, []).append(run)
+    found = [of_it[0] for _, of_it in sorted(by_setting.items())]
+    if len(found) == 1:
+        found = next(iter(by_setting.values()))
+    if len(found) < FEWEST:
+        raise UserError(
+            f"The sweep {folder.name} has {len(found)} runs so far, and to compare takes two."
+        )
+    if len(by_setting) > MOST:
+        left_out = len(by_setting) - MOST
+        say(f"{len(by_setting)} settings: the first four are compared, {left_out} are not.")
+    return found[:MOST]
 
 
 def _emit(found: Comparison, metrics: Sequence[Metric]) -> None:

@@ -16,6 +16,7 @@ from engine.exact.solve import Solution
 from engine.learning.algorithm import Algorithm
 from engine.learning.events import Evaluation, Group, Pair, Policy, Preference, Step, World
 from engine.runs.curves import Curve, Reached
+from engine.runs.progress import Progress
 from engine.runs.records import EpisodeRow, Head, NoteRow
 
 
@@ -56,6 +57,8 @@ class Snapshot:
     """Free text: all pairs of completions that were shown, oldest first."""
     preferences: tuple[Preference, ...] = ()
     """Free text: the answers to them, oldest first."""
+    progress: Progress | None = None
+    """The counters at each recording point."""
     writing: Group | None = None
     """Free text: the newest completions that were scored."""
 

@@ -16,8 +16,9 @@ from engine.exact.evaluate import OptimalFigures, optimal_figures
 from engine.exact.solve import Solution, optimal_path, solve
 from engine.learning.events import Episode, Group, Live, Policy, Step, Tuned, World
 from engine.runs import stored
+from engine.runs.progress import Progress
 from engine.runs.reader import RunReader
-from engine.runs.records import ENDED, EpisodeRow, RunState
+from engine.runs.records import ENDED, EpisodeRow, Head, RunState
 from engine.runs.schema import DATABASE
 from tui.model.snapshot import Snapshot
 
@@ -87,6 +88,7 @@ class SnapshotSource:
         self._mdps: dict[int, MDP] = {}
         self._generation = -1
         self._episode: tuple[int, Episode] | None = None
+        self._progress: tuple[tuple[int, int], Progress] | None = None
         self._rows: tuple[tuple[int, int], tuple[EpisodeRow, ...]] | None = None
 
     def close(self) -> None:
@@ -167,6 +169,7 @@ class SnapshotSource:
             policy=policy,
             evaluation=reader.evaluation_at(None if moment is None else at),
             curves=reader.curves(),
+            progress=self._counted(head),
             reached=reader.reached() if info.preset.run.agents > 1 else {},
             episodes=tuple(reader.episodes(None if moment is None else at, SHOWN_EPISODES)),
             steps=steps,
@@ -175,6 +178,13 @@ class SnapshotSource:
             held_out_curves=reader.curves(split="test"),
             **self._preferences(),
         )
+
+    def _counted(self, head: Head) -> Progress:
+        """The counters at each recording point, read again only when there are new ones."""
+        key = (head.generation, head.last_point_id)
+        if self._progress is None or self._progress[0] != key:
+            self._progress = (key, self.reader.progress())
+        return self._progress[1]
 
     def _preferences(self) -> dict[str, Any]:
         """The pairs of texts, the answers, and the newest completions that were scored by them;

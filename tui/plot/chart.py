@@ -22,9 +22,11 @@ from textual.widget import Widget
 from engine.core.arrays import Floats
 from tui.plot.braille import Scale
 from tui.plot.chart_legend import empty_hint, header, hidden_note, legend
-from tui.plot.chart_plot import STYLES, Curve, Line, Plot, Reference, Series, View
+from tui.plot.chart_plot import RAW, SERIES, STYLES, Curve, Line, Plot
+from tui.plot.chart_view import Reference, Series, View
+from tui.plot.window import Window, scale
 
-__all__ = ["Chart", "Reference", "Series"]
+__all__ = ["Chart", "Reference", "Series", "Window"]
 
 _INKS = (
     *("chart--axis", "chart--label", "chart--title", "chart--muted"),
@@ -32,6 +34,8 @@ _INKS = (
     *(f"chart--series-{i}" for i in range(1, STYLES + 1)),
 )
 """The component class of every ink of `tui.plot.chart_plot`, in its order."""
+RAW_SHARE = 0.5
+"""Of a series' colour, in what is drawn of it behind its smoothed line."""
 _BANDS = tuple(f"chart--band-{i}" for i in range(1, STYLES + 1))
 
 
@@ -44,10 +48,15 @@ def compose(view: View, width: int, height: int) -> tuple[list[Line], Plot | Non
     curves = [Curve(series, index, view) for index, series in enumerate(view.series)]
     hidden = sum(curve.hidden for curve in curves)
     levels = np.array([reference.value for reference in view.references], dtype=np.float64)
-    values = [array for curve in curves for array in curve.arrays()]
-    x = Scale.fit([curve.x for curve in curves], log=view.log_x)
-    y = Scale.fit([*values, levels], log=view.log_y, limits=view.y_range)
-    if x is None or y is None or not any(curve.visible for curve in curves):
+    x = axis(view)
+    if x is None:
+        return empty_hint(view, hidden, width, height), None
+    window = view.window if x != scale(x, view.window) else None
+    x = scale(x, window)
+    values = [array for curve in curves for array in curve.arrays(window)]
+    limits = (None, None) if view.fit_y else view.y_range
+    y = Scale.fit(values if view.fit_y else [*values, levels], log=view.log_y, limits=limits)
+    if y is None or not any(curve.visible for curve in curves):
         return empty_hint(view, hidden, width, height), None
     top = header(view, width, hidden) if height >= 8 else []
     said = hidden_note(hidden, view) in "".join(run.text for line in top for run in line)
@@ -55,6 +64,12 @@ def compose(view: View, width: int, height: int) -> tuple[list[Line], Plot | Non
     top += legend(view, 0 if said else hidden, width, rows)
     plot = Plot(view, x, y, width, height - len(top))
     return top + plot.lines(curves), plot
+
+
+def axis(view: View) -> Scale | None:
+    """The whole x axis, whatever part of it is in view; None while there is nothing to draw."""
+    ends = np.array(view.span if view.span is not None else (), dtype=np.float64)
+    return Scale.fit([*(series.x for series in view.series), ends], log=view.log_x)
 
 
 class Chart(Widget):
@@ -122,6 +137,14 @@ class Chart(Widget):
     """Logarithmic y axis; points at y <= 0 become gaps, and the legend says how many."""
     cursor_x: reactive[float | None] = reactive(None)
     """Where the vertical cursor stands; the legend then shows the values recorded there."""
+    span: reactive[tuple[float, float] | None] = reactive(None)
+    """From where to where the x axis goes at least."""
+    window: reactive[Window | None] = reactive(None)
+    """The part of the x axis that is in view; None is all of it."""
+    fit_y: reactive[bool] = reactive(False)
+    """The y axis shows what is in view, whatever `y_range` was given to `show`."""
+    smoothing: reactive[float] = reactive(0.0)
+    """The weight of the moving average that is drawn over the raw curves; 0 draws none."""
 
     def __init__(
         self,
@@ -172,25 +195,31 @@ class Chart(Widget):
             log_x=self.log_x,
             log_y=self.log_y,
             cursor_x=self.cursor_x,
+            span=self.span,
+            window=self.window,
+            fit_y=self.fit_y,
+            smoothing=self.smoothing,
         )
 
     def x_at(self, cell: int) -> float | None:
         """The recorded x nearest to a column of cells of the widget (0 is the leftmost, as in
         the offset of a mouse event); None while there is nothing to draw."""
         plot = self._picture()[1]
-        known = self._recorded()
+        known = self.recorded()
         if plot is None or not known.size:
             return None
         return float(known[np.abs(known - plot.x_of(cell)).argmin()])
 
     def move_cursor(self, cells: int) -> None:
         """Move the cursor so many columns to the right (negative: left), to a recorded x and at
-        least to the next one; without a cursor, put it on the last one."""
-        plot, known = self._picture()[1], self._recorded()
+        least to the next one; without a cursor, put it on the last one in view."""
+        plot, known = self._picture()[1], self.recorded()
         if plot is None or not known.size:
             return
         if self.cursor_x is None or not cells:
-            self.cursor_x = float(known[-1]) if self.cursor_x is None else self.cursor_x
+            if self.cursor_x is None:
+                seen = known[known <= plot.x.high]
+                self.cursor_x = float(seen[-1] if seen.size else known[0])
             return
         near = known[np.abs(known - plot.x_of(plot.cell_of(self.cursor_x) + cells)).argmin()]
         if cells > 0:
@@ -198,7 +227,12 @@ class Chart(Widget):
         else:
             self.cursor_x = float(min(near, *known[known < self.cursor_x][-1:], self.cursor_x))
 
-    def _recorded(self) -> Floats:
+    @property
+    def plot(self) -> Plot | None:
+        """Where in the chart everything stands; None while there is nothing to draw."""
+        return self._picture()[1]
+
+    def recorded(self) -> Floats:
         """Every x that the axis can show, ascending: (M,)."""
         known = np.unique(np.concatenate([np.empty(0), *(s.x for s in self._series)]))
         return known[known > 0] if self.log_x else known
@@ -214,7 +248,8 @@ class Chart(Widget):
     def _picture(self) -> tuple[list[Strip], Plot | None]:
         """All lines and the plot in them, painted anew only if something they show changed."""
         settings = (self.title, self.x_label, self.empty, self.ascii, self.log_x, self.log_y)
-        key = (self._version, self.size, settings, self.cursor_x)
+        part = (self.span, self.window, self.fit_y, self.smoothing, self.cursor_x)
+        key = (self._version, self.size, settings, part)
         if self._painted is None or self._painted[0] != key:
             palette = _Palette(self)
             hollow = any(band.ansi is not None for band in palette.bands)
@@ -236,6 +271,11 @@ class _Palette:
         self.bands = [chart.get_component_styles(name).background for name in _BANDS]
         inks = [chart.get_component_styles(name) for name in _INKS]
         self.inks = [(self.base + ink.color, ink.text_style) for ink in inks]
+        for colour, style in self.inks[SERIES:RAW]:
+            if colour.ansi is None:
+                self.inks.append((self.base.blend(colour, RAW_SHARE), style))
+            else:  # the terminal's own colours cannot be mixed
+                self.inks.append((colour, style + Style(dim=True)))
 
     def behind(self, bands: int) -> Color:
         """The background under the bands in this bit set, later ones on top."""

@@ -26,20 +26,24 @@ from tui.plot.chart_plot import (
     STYLES,
     TITLE,
     Line,
-    Reference,
     Run,
-    View,
     plain,
 )
-from tui.ui.text import fit, number, si
-
-BAND = "P10–P90"
-"""The band over the agents: from the 10th percentile to the 90th."""
+from tui.plot.chart_view import BAND, Reference, View
+from tui.plot.smoothing import ema, name
+from tui.ui.text import cut_apart, fit, number, si
 
 
 def reading(value: float) -> str:
     """A value in four digits: 0.7402, -12.50, 12.35k, 1.500e-6, inf; NaN is a dash."""
     return si(value, 4) if 1e4 <= abs(value) < 1e17 else number(value, 4)
+
+
+def exact(value: float) -> str:
+    """A value as the cursor reads it: six digits, and those before the point in full."""
+    if 1e5 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return number(value, 6)
 
 
 def _position(x: float) -> str:
@@ -53,7 +57,15 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
     title = _cut(plain(view.title, view.ascii), width, view.ascii)
     label = plain(view.x_label, view.ascii)
     log = " and ".join(axis for axis, on in (("x", view.log_x), ("y", view.log_y)) if on)
-    facts = [hidden_note(hidden, view), f"log {log}" if log else "", f"x: {label}" if label else ""]
+    bands = {series.band for series in view.series if series.low is not None} - {BAND}
+    facts = [
+        hidden_note(hidden, view),
+        f"{name(view.smoothing)} over points, raw behind it" if view.smoothing else "",
+        f"log {log}" if log else "",
+        "zoomed" if view.window is not None else "",
+        f"x: {label}" if label else "",
+        f"band: {plain(bands.pop(), view.ascii)}" if len(bands) == 1 else "",
+    ]
     room = width - cell_len(title) - 2
     text = ""
     for fact in filter(None, facts):
@@ -66,11 +78,13 @@ def header(view: View, width: int, hidden: int) -> list[Line]:
 
 
 _DETAILS = (
-    *((2, 40, True), (1, 40, True), (0, 40, True), (0, 12, True)),
-    *((0, 40, False), (0, 12, False), (0, 6, False)),  # the plot names the references too
+    *((2, 60, True), (1, 60, True), (0, 60, True), (1, 40, True)),
+    *((0, width, True) for width in range(40, 15, -3)),
+    # The plot names the references too.
+    *((0, width, False) for width in (60, 40, *range(24, 5, -2))),
 )
 """Ever shorter legends. Per series: 2 with the band's edges, 1 with a sample of the line, 0 with
-marker, name and value only; the cells a name may take; whether references are listed."""
+marker, name and value only; the most cells of a name; whether references are listed."""
 
 
 def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
@@ -81,14 +95,15 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
     cursor = [] if view.cursor_x is None else [[Run(f"x = {_position(view.cursor_x)}", CURSOR)]]
     note = [[Run(hidden_note(hidden, view), MUTED)]] if hidden else []
     for detail, name_width, references in _DETAILS:
-        entries = [_series_entry(view, i, detail, name_width) for i in range(len(view.series))]
+        entries = _series_entries(view, detail, name_width)
         if references:
             entries += [_reference_entry(view, r, name_width) for r in view.references]
-        lines = _packed([*entries, *cursor, *note], width, 3)
-        if len(lines) <= rows:
+        entries += [*cursor, *note]
+        lines = _packed(entries, width, 3)
+        if len(lines) <= rows and all(_width(entry) <= width for entry in entries):
             return [_fitted(line, width, view.ascii) for line in lines]
     note = [[Run(f"{hidden:,} left out", MUTED)]] if hidden else []
-    short = [_series_entry(view, i, 0, 0) for i in range(len(view.series))]
+    short = _series_entries(view, 0, 0)
     entries = [*note, *short, *cursor, *(_reference_entry(view, r, 6) for r in view.references)]
     for shown in range(len(entries), -1, -1):
         more = [[Run(f"+{len(entries) - shown}", MUTED)]] if shown < len(entries) else []
@@ -98,27 +113,43 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
     return [_fitted(line, width, view.ascii) for line in lines]
 
 
-def _series_entry(view: View, index: int, detail: int, name_width: int) -> Line:
+def _series_entries(view: View, detail: int, name_width: int) -> list[Line]:
+    """One for each series; of names that are cut, what tells them apart stays."""
+    names = [plain(series.name, view.ascii) for series in view.series]
+    cut = (
+        cut_apart(names, name_width, "~" if view.ascii else "…")
+        if name_width
+        else [""] * len(names)
+    )
+    return [_series_entry(view, i, detail, label) for i, label in enumerate(cut)]
+
+
+def _series_entry(view: View, index: int, detail: int, label: str) -> Line:
     series, ink = view.series[index], SERIES + index % STYLES
     marker = (ASCII_MARKERS if view.ascii else MARKERS)[index % STYLES]
     sample = "" if view.ascii or detail < 1 else f" {_sample(PATTERNS[index % STYLES])}"
-    name = _cut(plain(series.name, view.ascii), name_width, view.ascii)
     value, low, high = series.reading(view.cursor_x)
-    name = f"{name} " if name else ""
-    entry = [Run(f"{marker}{sample} ", ink), Run(name, LABEL), Run(reading(value), ink)]
-    if detail >= 2 and not math.isnan(low + high):
+    told = reading if view.cursor_x is None or not label else exact
+    smoothed = bool(view.smoothing and label)
+    label = f"{label} " if label else ""
+    entry = [Run(f"{marker}{sample} ", ink), Run(label, LABEL), Run(told(value), ink)]
+    if smoothed:
+        place = series.place(view.cursor_x)
+        smooth = math.nan if place < 0 else float(ema(series.y, view.smoothing)[place])
+        entry.append(Run(f" {name(view.smoothing)} {told(smooth)}", MUTED))
+    if detail >= 2 and low < high and told(low) != told(high):
         # Named, or it would be taken for an interval of confidence.
-        band = plain(BAND, view.ascii)
-        entry.append(Run(f" {band} [{reading(low)}, {reading(high)}]", MUTED))
+        band = plain(series.band, view.ascii)
+        entry.append(Run(f" {band} [{told(low)}, {told(high)}]", MUTED))
     return entry
 
 
 def _reference_entry(view: View, reference: Reference, name_width: int) -> Line:
-    name = _cut(plain(reference.name, view.ascii), name_width, view.ascii)
+    label = _cut(plain(reference.name, view.ascii), name_width, view.ascii)
     sample = "--" if view.ascii else _sample(REFERENCE_PATTERN)
     return [
         Run(f"{sample} ", REFERENCE),
-        Run(f"{name} ", LABEL),
+        Run(f"{label} ", LABEL),
         Run(reading(reference.value), REFERENCE),
     ]
 
@@ -138,12 +169,16 @@ def hidden_note(count: int, view: View) -> str:
     return f"{count:,} {'point' if count == 1 else 'points'} {compare} 0 left out"
 
 
+def _width(entry: Line) -> int:
+    return sum(cell_len(run.text) for run in entry)
+
+
 def _packed(entries: list[Line], width: int, gap: int) -> list[Line]:
     """Entries side by side, `gap` blanks between them, on as many lines as it takes."""
     lines: list[Line] = []
     used = width
     for entry in entries:
-        size = sum(cell_len(run.text) for run in entry)
+        size = _width(entry)
         if used + gap + size <= width:
             lines[-1] += [Run(" " * gap, LABEL), *entry]
             used += gap + size

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from rich.cells import cell_len
 
 from engine.core.arrays import Bools, Floats
 from tui.plot.braille import (
+    EMPTY_TOP,
     FAR,
     Columns,
     Scale,
@@ -26,6 +26,9 @@ from tui.plot.braille import (
     texture,
     tick_label,
 )
+from tui.plot.chart_view import Series, View
+from tui.plot.smoothing import ema
+from tui.plot.window import Window
 from tui.ui import glyphs
 from tui.ui.text import clean
 
@@ -40,72 +43,10 @@ PATTERNS: tuple[tuple[bool, ...], ...] = tuple(
 REFERENCE_PATTERN = tuple(dot == "1" for dot in "11110000")
 
 AXIS, LABEL, TITLE, MUTED, REFERENCE, CURSOR, SERIES = range(7)
-"""What a piece of text is drawn as; series i is SERIES + i."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One curve. x: (N,) finite, ascending; y: (N,), NaN for a gap, ±inf off the chart;
-    low, high: (N,) edges of the band around it, both or neither. The arrays are kept, not
-    copied: hand over new ones instead of changing them. Raises ValueError where they disagree."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        for field in ("x", "y", "low", "high"):
-            values = getattr(self, field)
-            if values is not None:
-                object.__setattr__(self, field, np.asarray(values, dtype=np.float64))
-                if getattr(self, field).shape != (np.size(self.x),):
-                    raise ValueError(f"series {self.name!r}: {field} is not as long as x")
-        if (self.low is None) != (self.high is None):
-            raise ValueError(f"series {self.name!r}: a band needs both low and high")
-        if not (np.isfinite(self.x).all() and (np.diff(self.x) >= 0).all()):
-            raise ValueError(f"series {self.name!r}: x must be finite and ascending")
-
-    def reading(self, x: float | None = None) -> tuple[float, float, float]:
-        """(y, low, high) as last recorded at or before x, without x the last ones that are
-        numbers; NaN where there is nothing to read."""
-        if x is None:
-            known = np.flatnonzero(~np.isnan(self.y))
-            at = int(known[-1]) if known.size else -1
-        else:
-            at = int(np.searchsorted(self.x, x, side="right")) - 1
-        if at < 0:
-            return math.nan, math.nan, math.nan
-        if self.low is None or self.high is None:
-            return float(self.y[at]), math.nan, math.nan
-        return float(self.y[at]), float(self.low[at]), float(self.high[at])
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A horizontal line at a value that matters, such as the optimum."""
-
-    name: str
-    value: float
-
-
-@dataclass(frozen=True)
-class View:
-    """Everything a picture of a chart depends on, except its size and its colours."""
-
-    series: tuple[Series, ...] = ()
-    references: tuple[Reference, ...] = ()
-    y_range: tuple[float | None, float | None] = (None, None)
-    title: str = ""
-    x_label: str = ""
-    empty: str = "no data yet"
-    ascii: bool = False
-    hollow_bands: bool = False
-    """Leave the bands out behind the curves: for palettes that cannot mix a background."""
-    log_x: bool = False
-    log_y: bool = False
-    cursor_x: float | None = None
+RAW = SERIES + STYLES
+"""What a piece of text is drawn as; series i is SERIES + i, and RAW + i where what is smoothed of
+it lies on top."""
+ASCII_RAW = ","
 
 
 class Run(NamedTuple):
@@ -137,6 +78,9 @@ class Curve:
         first = int(np.searchsorted(series.x, 0, side="right")) if view.log_x else 0
         self.x: Floats = series.x[first:]
         self.y: Floats = series.y[first:]
+        self.smooth: Floats | None = None
+        if view.smoothing:
+            self.smooth = ema(series.y, view.smoothing)[first:]
         self.band = None
         if series.low is not None and series.high is not None:
             self.band = series.low[first:], series.high[first:]
@@ -147,9 +91,23 @@ class Curve:
         """Whether any value is a number the y axis can show."""
         return bool((~np.isnan(self.y) & ((self.y > 0) | (not self.log_y))).any())
 
-    def arrays(self) -> list[Floats]:
-        """Everything that should be in view."""
-        return [self.y, *(self.band or ())]
+    def arrays(self, window: Window | None) -> list[Floats]:
+        """Everything that should be in view: the points in the window, or those beside it where
+        it is so narrow that there are none."""
+        known = [self.y, *(self.band or ())]
+        if window is None:
+            return known
+        first = int(np.searchsorted(self.x, window.low))
+        end = int(np.searchsorted(self.x, window.high, side="right"))
+        if first == end:
+            first, end = max(first - 1, 0), end + 1
+        return [array[first:end] for array in known]
+
+    def last(self, high: float) -> float:
+        """The last value that is a number, at or before x = `high`; NaN without one."""
+        known = self.y[: int(np.searchsorted(self.x, high, side="right"))]
+        known = known[~np.isnan(known)]
+        return float(known[-1]) if known.size else math.nan
 
 
 class _Canvas:
@@ -228,6 +186,7 @@ class Plot:
 
     def lines(self, curves: Sequence[Curve]) -> list[Line]:
         self._draw_plot(curves)
+        self._draw_crossings(curves)
         self._draw_axes()
         self._draw_marks(curves)
         return self.canvas.lines()
@@ -241,23 +200,41 @@ class Plot:
 
         def lay(dots: Bools, colour: int) -> None:
             cells = braille_cells(dots)
+            # A smoothed line would drown among the dots of the noise it goes through.
+            codes[(cells != 0) & (colour < RAW) & (ink >= RAW)] = 0
             np.bitwise_or(codes, cells, out=codes)
             ink[cells != 0] = colour
 
         for reference in self.view.references:
             lay(self._level(reference.value), REFERENCE)
         lay(self._cursor(), CURSOR)
-        for curve in curves:
-            columns = Columns(self._dot_columns(curve.x), self.columns * 2)
+        columns = [Columns(self._dot_columns(curve.x), self.columns * 2) for curve in curves]
+        for curve, where in zip(curves, columns, strict=True):
             if curve.band is not None:
-                halves = half_cells(self._band(columns, *curve.band))
+                halves = half_cells(self._band(where, *curve.band))
                 upper |= halves[0::2].astype(np.int16) << curve.index
                 lower |= halves[1::2].astype(np.int16) << curve.index
-            spans = columns.line(self._dot_rows(curve.y))
+            if curve.smooth is not None:
+                spans = where.line(self._dot_rows(curve.y))
+                lay(fill(spans, self.rows * 4), RAW + curve.index)
+        for curve, where in zip(curves, columns, strict=True):
+            spans = where.line(self._dot_rows(curve.y if curve.smooth is None else curve.smooth))
             pattern = PATTERNS[0 if self.view.ascii else curve.index]
             lay(texture(spans, self.rows * 4, pattern), SERIES + curve.index)
         self._place(codes, ink, upper, lower)
         self._label_references((ink >= SERIES) | (ink == CURSOR))
+
+    def _draw_crossings(self, curves: Sequence[Curve]) -> None:
+        """The marker of each curve where the cursor reads it."""
+        x = self.view.cursor_x
+        if x is None or not self.x.low <= x <= self.x.high or self.columns < 10:
+            return
+        markers = ASCII_MARKERS if self.view.ascii else MARKERS
+        column = self.cell_of(x)
+        for curve, series in zip(curves, self.view.series, strict=True):
+            row = self._row(series.reading(x)[0])
+            if 0 <= row < self.rows:
+                self.canvas.write(row, column, markers[curve.index], SERIES + curve.index)
 
     def _level(self, value: float) -> Bools:
         """A dashed horizontal line."""
@@ -281,7 +258,9 @@ class Plot:
         upper, lower = self._dot_rows(high), self._dot_rows(low)
         if self.view.log_y:  # a low edge at or below zero is below the axis, not unknown
             lower = np.where(low <= 0, FAR, lower)
-        return fill(columns.band(upper, lower), self.rows * 4)
+        top, bottom = columns.band(upper, lower)
+        # No thicker than the two dots of a half cell it is not a band: the line says it all.
+        return fill((np.where(top + 1 < bottom, top, EMPTY_TOP), bottom), self.rows * 4)
 
     def _place(
         self,
@@ -293,9 +272,10 @@ class Plot:
         """Put the finished plot on the canvas, in braille or in ASCII."""
         empty = codes == 0
         if self.view.ascii:
-            glyphs = np.full(SERIES + STYLES, ord(" "), dtype=np.uint32)
+            glyphs = np.full(RAW + STYLES, ord(" "), dtype=np.uint32)
             glyphs[REFERENCE], glyphs[CURSOR] = ord("-"), ord("|")
-            glyphs[SERIES:] = [ord(c) for c in ASCII_MARKERS]
+            glyphs[SERIES:RAW] = [ord(c) for c in ASCII_MARKERS]
+            glyphs[RAW:] = ord(ASCII_RAW)
             glyph = glyphs[ink]
             glyph[empty & ((upper | lower) != 0)] = ord(".")
         else:
@@ -362,8 +342,7 @@ class Plot:
         markers = ASCII_MARKERS if self.view.ascii else MARKERS
         taken: set[tuple[int, int]] = set()
         for curve in curves:
-            known = curve.y[~np.isnan(curve.y)]
-            row = self._row(float(known[-1])) if known.size else -1
+            row = self._row(curve.last(self.x.high))
             place = next((m for m in range(self.marks) if (row, m) not in taken), None)
             if 0 <= row < self.rows and place is not None:
                 taken.add((row, place))

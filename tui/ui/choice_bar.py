@@ -56,9 +56,24 @@ class ChoiceBar(Widget):
                 (chosen if i == self.chosen else Style()) + Style.from_meta({"choice": i}),
             )
             for i, title in enumerate(self.titles)
-            if i >= self._first
+            if self._first <= i < self._end
         ]
+        if self._end < len(self.titles):  # a click on the count leads to the first of them
+            more = Style.from_meta({"choice": self._end})
+            pieces.append(Content.styled(f" +{len(self.titles) - self._end}", more))
         return Content("").join(pieces)
+
+    @property
+    def _end(self) -> int:
+        """The first name behind those that are shown: as many fit as a count of the rest allows."""
+        room, end = self.size.width, self._first
+        while end < len(self.titles):
+            room -= len(self.titles[end]) + 2
+            left = len(self.titles) - end - 1
+            if room < (len(f" +{left}") if left else 0) and end > self.chosen:
+                break
+            end += 1
+        return end
 
     @property
     def _first(self) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import unicodedata
+from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
@@ -86,16 +88,56 @@ def fit(text: str, width: int, ellipsis: str = "…") -> str:
     return set_cell_size(text, width - cell_len(ellipsis)) + ellipsis
 
 
+def cut_apart(texts: Sequence[str], width: int, ellipsis: str = "…") -> list[str]:
+    """The texts in at most `width` cells each; of one that must be cut, what tells it from the
+    others stays: the words after those it begins with in common with another one. Signs of one
+    character before all of them stay, too."""
+    if len(texts) > 1 and all(text[1:2] == " " for text in texts):
+        rest = cut_apart([text[2:] for text in texts], max(width - 2, 1), ellipsis)
+        return [text[:2] + cut for text, cut in zip(texts, rest, strict=True)]
+    return [
+        text if cell_len(text) <= width else _cut_apart(text, texts, width, ellipsis)
+        for text in texts
+    ]
+
+
+def _cut_apart(text: str, texts: Sequence[str], width: int, ellipsis: str) -> str:
+    shared = max((_shared(text, other) for other in texts if other != text), default=0)
+    own = text[shared:]
+    room = width - cell_len(ellipsis) - cell_len(own)
+    if not shared or not own:
+        return fit(text, width, ellipsis).rstrip()
+    if room > 0:
+        return f"{set_cell_size(text, room).rstrip()}{ellipsis}{own}"
+    return fit(own, width, ellipsis).rstrip()
+
+
+def _shared(text: str, other: str) -> int:
+    """How many characters of whole words two texts begin with in common."""
+    pairs = enumerate(zip(text, other, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(len(text), len(other)))
+    shared = text.rfind(" ", 0, same) + 1
+    begun = text.rfind("(", 0, shared)
+    return begun if begun > text.rfind(")", 0, shared) else shared  # "(seed 0)" says one thing
+
+
+NOISE = 1e-13
+"""Nearer to zero than this is what rounding leaves of sums and differences of figures around 1."""
+
+SHARE_NOISE = 4 * sys.float_info.epsilon
+"""The same of a share, which may well be tiny: what is left after adding up probabilities to 1."""
+
+
 def number(value: float, digits: int = 3) -> str:
     """A number in `digits` significant digits, plain between 0.001 and 99,999; "-" for NaN.
 
-    Exactly zero is "0": a small number that is not zero never looks like it.
+    Zero is "0", and so is the noise of rounding: no other small number looks like it.
     """
     if math.isnan(value):
         return "-"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if value == 0:
+    if abs(value) < NOISE:
         return "0"
     scientific = f"{value:.{digits - 1}e}"
     exponent = int(scientific.partition("e")[2])
@@ -104,10 +146,16 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - exponent)}f}"
 
 
+def difference(of: float, against: float) -> float:
+    """The difference of two figures; 0 where it is no more than their rounding."""
+    same = math.isclose(of, against, rel_tol=1e-12, abs_tol=NOISE)
+    return 0.0 if same else of - against
+
+
 def signed(value: float, digits: int = 3) -> str:
-    """Like `number`, with the sign always there; exactly zero is "0"."""
+    """Like `number`, with the sign always there; zero, and the noise of rounding, is "0"."""
     text = number(value, digits)
-    return f"+{text}" if value > 0 else text
+    return f"+{text}" if value >= NOISE else text
 
 
 def si(value: float, digits: int = 3) -> str:
@@ -121,12 +169,14 @@ def si(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a percentage; only exactly 0 and 1 are written 0% and 100%.
+    """A share of 1 as a percentage; only 0 and 1 (but for rounding) are written 0% and 100%.
 
     What is nearer to them than a hundredth of a percent is "<0.01%" or ">99.99%".
     """
     if math.isnan(share):
         return "-"
+    if abs(share - round(share)) < SHARE_NOISE:
+        share = round(share)
     if 0 < share < 0.0001 or 0.9999 < share < 1:
         return "<0.01%" if share < 0.5 else ">99.99%"
     if 0 < share < 0.01 or 0.99 < share < 1:
@@ -148,7 +198,7 @@ def fit_number(value: float, width: int) -> str:
     Two decimals matter more than the zero before the point: 0.59, in three characters .59. A number
     that is too small to show is "~0"; what does not fit at all is a row of "#".
     """
-    if not math.isfinite(value) or value == 0:
+    if not math.isfinite(value) or abs(value) < NOISE:
         forms = [number(value)]
     elif value.is_integer():
         forms = [f"{value:.0f}", *_short_forms(value)]

@@ -1,14 +1,11 @@
-"""The curves panel: one chart, and which figures it shows."""
+"""The curves panel: which figures of a run are drawn, over which time axis."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import numpy as np
-from textual import events
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 from textual.message import Message
 from textual.reactive import reactive
 
@@ -17,23 +14,21 @@ from tui import kinds
 from tui.kinds.tabular_views import GREEDY
 from tui.kinds.views import Figure, Level, View
 from tui.model.snapshot import Snapshot
-from tui.plot.chart import Chart
-from tui.plot.chart_plot import Reference, Series
+from tui.plot.chart_panel import ChartPanel
+from tui.plot.chart_view import Reference, Series
+from tui.plot.charts import MOST, Charts, Picture
 from tui.ui import glyphs
 from tui.ui.bindings import key, move
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.terms import unique
+from tui.watching.axes import Axis, axes_of
 
 NOTHING = "No point recorded yet"
 
 
-class CurvesPanel(Vertical, can_focus=True):
+class CurvesPanel(ChartPanel):
     """Curves of a run against its exact optimum. Mean and band are over the agents."""
-
-    DEFAULT_CSS = """
-    CurvesPanel { height: 1fr; }
-    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         move("curves.left", "left", "cursor(-1)", "Cursor left",
@@ -48,7 +43,6 @@ class CurvesPanel(Vertical, can_focus=True):
             "Show the run as it was at the cursor, which left and right move"),
         key("curves.release", "escape", "release", "Drop cursor",
             "Take the cursor off the curves", show=False),
-        key("curves.log-x", "l", "log_x", "Log x", "Logarithmic or linear step axis"),
     ]  # fmt: skip
 
     class MomentChosen(Message):
@@ -60,67 +54,87 @@ class CurvesPanel(Vertical, can_focus=True):
 
     view_index: reactive[int] = reactive(0, init=False)
     """Which of the views with data is shown."""
+    cursor: reactive[float | None] = reactive(None, init=False)
+    """The step at which the vertical cursor of all charts stands; None shows none."""
+    unit: reactive[str] = reactive("", init=False)
+    """What the time axis counts (`Axis.unit`), where the run has recorded it; else its clock."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+        super().__init__(NOTHING, id=id, classes=classes)
         self.snapshot: Snapshot | None = None
         self.views: list[View] = []
-
-    def compose(self) -> ComposeResult:
-        yield ChoiceBar()
-        yield Chart(empty=NOTHING)
+        self._axes: tuple[Axis, ...] = ()
 
     @property
     def view(self) -> View | None:
-        """The view that is shown."""
+        """The view that is shown first."""
         return self.views[self.view_index % len(self.views)] if self.views else None
 
     @property
-    def cursor(self) -> float | None:
-        """The step at which the cursor stands."""
-        return self.query_one(Chart).cursor_x
+    def axis(self) -> Axis | None:
+        """The time axis of all charts."""
+        return next((a for a in self._axes if a.unit == self.unit), next(iter(self._axes), None))
+
+    @property
+    def axes(self) -> int:
+        """How many units the time axis can be counted in."""
+        return len(self._axes)
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw the curves of this moment; in a recording the cursor stands at it."""
         left_recording = self.snapshot is not None and not self.snapshot.following
         self.snapshot = snapshot
-        chart = self.query_one(Chart)
+        kind = kinds.of(snapshot.preset)
+        self._axes = axes_of(kind, snapshot)
+        self.views = [view for view in kind.views if figures(view, snapshot)]
         if not snapshot.following:
-            chart.cursor_x = float(snapshot.at)
+            self.cursor = float(snapshot.at)
         elif left_recording:
-            chart.cursor_x = None
-        choice = kinds.of(snapshot.preset).views
-        self.views = [view for view in choice if figures(view, snapshot)]
-        chart.empty = f"{NOTHING}: space goes on" if snapshot.head.state == "paused" else NOTHING
+            self.cursor = None
+        paused = snapshot.head.state == "paused"
+        self.charts.empty = f"{NOTHING}: space goes on" if paused else NOTHING
         self._draw()
 
     def terms(self) -> list[Term]:
         """The glossary terms of the figures and levels shown."""
-        snapshot, view = self.snapshot, self.view
-        if snapshot is None or view is None:
+        snapshot, axis = self.snapshot, self.axis
+        if snapshot is None or axis is None:
             return []
-        shown: list[Figure | Level] = [*figures(view, snapshot), *view.levels(snapshot)]
+        shown: list[Figure | Level] = []
+        for view in self._in_sight:
+            shown += [*figures(view, snapshot), *view.levels(snapshot)]
         terms = [Term(item.label, item.slug) for item in shown]
-        clock = kinds.of(snapshot.preset).clock
-        axis = Term(clock.axis, clock.slug)
-        return unique([*terms, axis, Term("band over agents", "band")])
+        return unique([*terms, Term(axis.label, axis.slug), Term("band over agents", "band")])
+
+    @property
+    def _in_sight(self) -> list[View]:
+        """The views from the one chosen on, as many as are drawn."""
+        if not self.views:
+            return []
+        first = self.view_index % len(self.views)
+        return [*self.views[first:], *self.views[:first]][: self.charts.shown]
 
     def _draw(self) -> None:
-        snapshot, view = self.snapshot, self.view
-        if snapshot is None or view is None or not self.is_mounted:
+        snapshot, axis = self.snapshot, self.axis
+        if snapshot is None or axis is None or not self.is_mounted:
             return
-        bar, chart = self.query_one(ChoiceBar), self.query_one(Chart)
+        bar = self.query_one(ChoiceBar)
         bar.titles = tuple(v.title for v in self.views)
-        bar.chosen = self.view_index % len(self.views)
-        chart.ascii = glyphs.current().ascii
-        rule = snapshot.world.maze.success_rule if view.about_success else ""
-        chart.title = f"success: {rule}" if rule else ""
-        chart.x_label = kinds.of(snapshot.preset).clock.axis
-        chart.show(
-            [_series(figure, snapshot) for figure in figures(view, snapshot)],
-            [Reference(glyphs.plain(x.label), x.value) for x in view.levels(snapshot)],
-            y_range=view.y_range,
-        )
+        self.dress()
+        self.charts.x_label = axis.label
+        self._place_cursor()
+        if self.views:
+            first = bar.chosen = self.view_index % len(self.views)
+            views = [*self.views[first:], *self.views[:first]]
+            self.charts.show([_picture(view, snapshot, axis) for view in views[:MOST]])
+
+    def _place_cursor(self) -> None:
+        axis = self.axis
+        if self.cursor is None or axis is None:
+            self.charts.cursor_x = None
+            return
+        self.charts.cursor_x = float(axis.of(np.array([self.cursor]))[0])
+        self.charts.reveal()
 
     def next_view(self) -> None:
         """Show the next figures."""
@@ -131,6 +145,11 @@ class CurvesPanel(Vertical, can_focus=True):
         """Another view."""
         self._draw()
 
+    def watch_cursor(self) -> None:
+        """The cursor stands elsewhere."""
+        self._place_cursor()
+        self.refresh_bindings()
+
     def on_choice_bar_clicked(self, message: ChoiceBar.Clicked) -> None:
         """A title was clicked."""
         message.stop()
@@ -138,37 +157,47 @@ class CurvesPanel(Vertical, can_focus=True):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Without a cursor there is nothing to drop, and nowhere to go."""
-        return action not in ("go", "release") or (self.is_mounted and self.cursor is not None)
+        if action in ("go", "release"):
+            return self.is_mounted and self.cursor is not None
+        return super().check_action(action, parameters)
 
     def action_cursor(self, cells: int) -> None:
-        """Move the chart's cursor."""
-        before = self.cursor
-        self.query_one(Chart).move_cursor(cells)
-        if before is None:
-            self.refresh_bindings()
+        """Move the cursor of all charts."""
+        self.charts.move_cursor(cells)
+        self._cursor_at(self.charts.cursor_x)
+
+    def _cursor_at(self, x: float | None) -> None:
+        """Keep the step of a place on the axis."""
+        axis = self.axis
+        if x is not None and axis is not None:
+            self.cursor = float(axis.step(x))
 
     def action_release(self) -> None:
-        """Drop the chart's cursor."""
-        self.query_one(Chart).cursor_x = None
-        self.refresh_bindings()
+        """Drop the cursor."""
+        self.cursor = None
 
-    def action_log_x(self) -> None:
-        """Switch the step axis between linear and logarithmic."""
-        chart = self.query_one(Chart)
-        chart.log_x = not chart.log_x
+    def action_next_axis(self) -> None:
+        """Count the time axis in the next unit that the run has recorded."""
+        axis = self.axis
+        if axis is not None:
+            place = self._axes.index(axis)
+            self.unit = self._axes[(place + 1) % len(self._axes)].unit
+
+    def watch_unit(self) -> None:
+        """Another time axis: all of it is shown."""
+        self.charts.window = None
+        self._draw()
+        self.refresh_bindings()
 
     def action_go(self) -> None:
         """Ask for the run as it was at the cursor."""
         if self.cursor is not None:
             self.post_message(self.MomentChosen(int(self.cursor)))
 
-    async def _on_click(self, event: events.Click) -> None:
-        """Put the cursor where the chart was clicked."""
-        chart = self.query_one(Chart)
-        x = chart.x_at(event.screen_x - chart.content_region.x)
-        if event.widget is chart and x is not None:
-            chart.cursor_x = x
-            self.refresh_bindings()
+    def on_charts_cursor_moved(self, message: Charts.CursorMoved) -> None:
+        """The mouse put the cursor somewhere."""
+        message.stop()
+        self._cursor_at(message.x)
 
 
 def figures(view: View, snapshot: Snapshot) -> list[Figure]:
@@ -198,11 +227,19 @@ def _has_data(snapshot: Snapshot, figure: Figure) -> bool:
     return curve is not None and bool((~np.isnan(curve.mean)).any())
 
 
-def _series(figure: Figure, snapshot: Snapshot) -> Series:
-    """The curve of a figure; a band only where there is something to spread over."""
+def _picture(view: View, snapshot: Snapshot, axis: Axis) -> Picture:
+    """One chart with the figures of a view."""
+    rule = snapshot.world.maze.success_rule if view.about_success else ""
+    return Picture(
+        f"success: {rule}" if rule else view.title,
+        tuple(_series(figure, snapshot, axis) for figure in figures(view, snapshot)),
+        tuple(Reference(glyphs.plain(x.label), x.value) for x in view.levels(snapshot)),
+        view.y_range,
+    )
+
+
+def _series(figure: Figure, snapshot: Snapshot, axis: Axis) -> Series:
+    """The curve of a figure, with its band: one without width is drawn as the line it is."""
     curve, label = _curve(figure, snapshot), glyphs.plain(figure.label)
     assert curve is not None
-    known = ~np.isnan(curve.mean)
-    if kinds.of(snapshot.preset).one_learner and (curve.low[known] == curve.high[known]).all():
-        return Series(label, curve.x, curve.mean)
-    return Series(label, curve.x, curve.mean, curve.low, curve.high)
+    return Series(label, axis.of(curve.x), curve.mean, curve.low, curve.high)

@@ -10,6 +10,7 @@ import numpy as np
 from engine.config.preset import Preset
 from engine.core.arrays import Floats
 from tui import kinds
+from tui.watching.axes import Axis
 
 COLUMNS = 120
 """How many moves of one the cursor needs from one end of the clock to the other, at most."""
@@ -29,6 +30,8 @@ class SharedClock:
     slug: str
     axis: str
     relative: bool = False
+    counted: str = ""
+    """The unit, where it is not what the runs' own clocks count (`tui.watching.axes`)."""
 
     @classmethod
     def of(cls, presets: Sequence[Preset]) -> SharedClock:
@@ -39,13 +42,27 @@ class SharedClock:
             return cls(clock.unit, clock.slug, clock.axis)
         return cls("%", "environment-step", "% of each run so far", relative=True)
 
-    def positions(self, steps: Floats, length: int) -> Floats:
+    def counting(self, axis: Axis) -> SharedClock:
+        """The clock that counts something else that all of the runs have recorded."""
+        return SharedClock(axis.unit, axis.slug, axis.label, counted=axis.unit)
+
+    def positions(self, steps: Floats, length: int, axes: Sequence[Axis] = ()) -> Floats:
         """Where the steps [M] of a run of `length` steps so far stand on the clock: [M]."""
+        axis = self._of(axes)
+        if axis is not None:
+            return axis.of(steps)
         return 100.0 * steps / max(length, 1) if self.relative else steps
 
-    def step(self, position: float, length: int) -> int:
+    def step(self, position: float, length: int, axes: Sequence[Axis] = ()) -> int:
         """The step of a run of `length` steps so far at a position of the clock."""
+        axis = self._of(axes)
+        if axis is not None:
+            return axis.step(position)
         return round(position * length / 100) if self.relative else int(position)
+
+    def _of(self, axes: Sequence[Axis]) -> Axis | None:
+        """Where the clock counts something else: how much of it a run had done when."""
+        return next((axis for axis in axes if axis.unit == self.counted), None)
 
     def told(self, position: float) -> str:
         """A position in words."""

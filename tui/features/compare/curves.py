@@ -1,34 +1,47 @@
-"""One chart with the same figure of every run that is compared."""
+"""Charts with the same figures of every run that is compared."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from textual import events
-from textual.app import ComposeResult
-from textual.containers import Vertical
+from msgspec.json import encode
+from textual.binding import BindingType
 from textual.message import Message
 
-from tui.features.compare.figures import Metric, curve_of, optimum
+from engine.config.preset import Preset
+from tui.features.compare.clock import SharedClock
+from tui.features.compare.figures import Metric, curve_of, figure_of, optimum
+from tui.features.compare.seeds import FEWEST, Line, banded
 from tui.features.compare.watch import Comparison, Side
-from tui.plot.chart import Chart
-from tui.plot.chart_plot import Reference, Series
+from tui.plot.chart_panel import ChartPanel
+from tui.plot.chart_view import Reference, Series
+from tui.plot.charts import MOST, Charts, Picture
 from tui.ui import glyphs
+from tui.ui.bindings import key
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.terms import unique
-from tui.ui.text import number
+from tui.ui.text import clean, number
+from tui.watching.axes import Axis
 from tui.watching.curves import NOTHING
 
+if TYPE_CHECKING:
+    from engine.experiments.ends import FigureEnds
+    from engine.experiments.intervals import Ends
 
-class CompareCurves(Vertical, can_focus=True):
-    """Mean and band over the agents of each run; every run keeps its marker and line pattern."""
 
-    DEFAULT_CSS = """
-    CompareCurves { height: 1fr; }
-    """
+class CompareCurves(ChartPanel):
+    """The same figures of all runs, on the one clock they share. Every run keeps its marker and
+    line pattern; mean and band are over its agents, or over seeds."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("curves.seeds", "B", "seeds", "Seeds",
+            "Runs that differ only in their seed: their mean with its interval, or each of them",
+            show=False),
+    ]  # fmt: skip
 
     class CursorMoved(Message):
         """The chart was clicked at a recorded position."""
@@ -44,57 +57,164 @@ class CompareCurves(Vertical, can_focus=True):
             self.index = index
             super().__init__()
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
-        self.metric: Metric | None = None
-        self._slug, self._axis = "", ""
+    class AxisChosen(Message):
+        """The time axis is to count something else; None is the runs' own clock."""
 
-    def compose(self) -> ComposeResult:
-        yield ChoiceBar()
-        yield Chart(empty=NOTHING)
+        def __init__(self, axis: Axis | None) -> None:
+            self.axis = axis
+            super().__init__()
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(NOTHING, id=id, classes=classes)
+        self.metrics: tuple[Metric, ...] = ()
+        """The figures from the chosen one on."""
+        self.together = True
+        """Whether seeds are drawn as one line with a band."""
+        self.comparison: Comparison | None = None
 
     @property
-    def chart(self) -> Chart:
-        """The chart."""
-        return self.query_one(Chart)
+    def metric(self) -> Metric | None:
+        """The figure that is chosen."""
+        return self.metrics[0] if self.metrics else None
 
     def show(self, comparison: Comparison, metrics: Sequence[Metric], chosen: int) -> None:
-        """Draw one of the figures, with the cursor where all runs are shown."""
-        bar, chart, clock = self.query_one(ChoiceBar), self.chart, comparison.clock
+        """Draw one of the figures, and where there is room those after it, with the cursor where
+        all runs are shown."""
+        bar, charts, clock = self.query_one(ChoiceBar), self.charts, comparison.clock
         bar.titles = tuple(glyphs.plain(metric.label) for metric in metrics)
         bar.chosen = chosen
-        self.metric = metrics[chosen] if metrics else None
-        self._slug, self._axis = clock.slug, clock.axis
-        chart.ascii = glyphs.current().ascii
-        chart.x_label, chart.cursor_x = clock.axis, comparison.cursor
+        if self.comparison is not None and self.comparison.clock != clock:
+            charts.window = None
+        self.comparison = comparison
+        self.metrics = (*metrics[chosen:], *metrics[:chosen])[:MOST]
+        self.dress()
+        charts.x_label, charts.cursor_x = clock.axis, comparison.cursor
+        charts.reveal()
         paused = any(side.state == "paused" for side in comparison.sides)
-        chart.empty = f"{NOTHING}: space goes on" if paused else NOTHING
-        if self.metric is None:
-            chart.show([])
+        charts.empty = f"{NOTHING}: space goes on" if paused else NOTHING
+        self._draw()
+
+    def _draw(self) -> None:
+        shown = self.comparison
+        if shown is None:
             return
-        series = [_series(side, self.metric, comparison) for side in comparison.sides]
-        chart.show(series, levels(comparison.sides, self.metric), y_range=self.metric.y_range)
+        self.charts.show(
+            [
+                Picture(
+                    glyphs.plain(metric.label),
+                    tuple(series(shown, metric, self.together)),
+                    tuple(levels(shown.sides, metric)),
+                    metric.y_range,
+                )
+                for metric in self.metrics
+            ]
+        )
 
     def terms(self) -> list[Term]:
-        """The glossary terms of the figure and the axes."""
-        if self.metric is None:
+        """The glossary terms of the figures and the axes."""
+        if self.comparison is None or not self.metrics:
             return []
-        terms = [Term(self.metric.label, self.metric.slug), Term(self._axis, self._slug)]
+        clock = self.comparison.clock
+        terms = [Term(m.label, m.slug) for m in self.metrics[: self.charts.shown]]
+        terms.append(Term(clock.axis, clock.slug))
         return unique([*(t for t in terms if t.slug), Term("band over agents", "band")])
+
+    @property
+    def axes(self) -> int:
+        """How many units the clock can count."""
+        return 0 if self.comparison is None else len(self.comparison.units)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without several seeds there is nothing to draw together."""
+        if action == "seeds":
+            return self.comparison is not None and of_seeds(self.comparison)
+        return super().check_action(action, parameters)
+
+    def action_seeds(self) -> None:
+        """Seeds as one line, or each of them."""
+        self.together = not self.together
+        self._draw()
+
+    def action_next_axis(self) -> None:
+        """Have the clock count the next unit that all runs have recorded."""
+        shown = self.comparison
+        if shown is None or len(shown.units) < 2:
+            return
+        units = [axis.unit for axis in shown.units]
+        here = units.index(shown.clock.counted) if shown.clock.counted in units else 0
+        place = (here + 1) % len(units)
+        self.post_message(self.AxisChosen(shown.units[place] if place else None))
 
     def on_choice_bar_clicked(self, message: ChoiceBar.Clicked) -> None:
         """A name was clicked."""
         message.stop()
         self.post_message(self.MetricChosen(message.index))
 
-    async def _on_click(self, event: events.Click) -> None:
-        x = self.chart.x_at(event.screen_x - self.chart.content_region.x)
-        if event.widget is self.chart and x is not None:
-            self.post_message(self.CursorMoved(x))
+    def on_charts_cursor_moved(self, message: Charts.CursorMoved) -> None:
+        """A chart was clicked."""
+        message.stop()
+        self.post_message(self.CursorMoved(message.x))
+
+
+def of_seeds(comparison: Comparison) -> bool:
+    """Whether there are several seeds of one setting that can be drawn as one line."""
+    together = comparison.one_preset and len(comparison.sides) >= FEWEST
+    return together or any(side.seeds for side in comparison.sides)
+
+
+def series(comparison: Comparison, metric: Metric, together: bool) -> list[Series]:
+    """The curves of a figure: one for each run, or where they differ only in their seed one for
+    all, with the interval of their mean."""
+    sides = comparison.sides
+    if not together or not of_seeds(comparison):
+        return [_series(side, metric, comparison) for side in sides]
+    if comparison.one_preset:
+        lines = [line for side in sides for line in _lines(side, metric, comparison.clock)]
+        name = f"mean of {len(lines)} seeds" if len(lines) > 1 else clean(sides[0].preset.title)
+        return [banded(name, lines, _ends(sides[0].preset, metric.name))]
+    return [
+        banded(
+            f"{side.letter} {side.title}",
+            _lines(side, metric, comparison.clock),
+            _ends(side.preset, metric.name),
+        )
+        if side.seeds
+        else _series(side, metric, comparison)
+        for side in sides
+    ]
+
+
+def _lines(side: Side, metric: Metric, clock: SharedClock) -> list[Line]:
+    """A figure of a run and of its other seeds, as far as they have it."""
+    found = []
+    curve = None if side.snapshot is None else curve_of(side.snapshot, metric.name)
+    if curve is not None:
+        found.append(Line(side.on(clock, curve.x), curve.mean))
+    for seed in side.seeds:
+        known = figure_of(seed.curves, seed.held_out, metric.name)
+        counted = not clock.counted or any(axis.unit == clock.counted for axis in seed.axes)
+        if known is not None and counted:
+            found.append(Line(clock.positions(known.x, seed.length, seed.axes), known.mean))
+    return found
+
+
+def _ends(preset: Preset, name: str) -> Ends:
+    """What a figure of this preset can be at least and at most."""
+    # start-up time
+    from engine.experiments.ends import FigureEnds
+
+    key = encode(preset)
+    if key not in _ENDS:
+        _ENDS[key] = FigureEnds.of_preset(preset)
+    return _ENDS[key][name]
+
+
+_ENDS: dict[bytes, FigureEnds] = {}
+"""Found once for each preset: they take solving its mazes."""
 
 
 def _series(side: Side, metric: Metric, comparison: Comparison) -> Series:
-    """A run's curve on the common clock; a band only where there is something to spread over.
+    """A run's curve on the common clock, with its band: one without width is drawn as a line.
 
     A run without the figure has an empty one, so that the others keep their markers.
     """
@@ -102,11 +222,7 @@ def _series(side: Side, metric: Metric, comparison: Comparison) -> Series:
     curve = None if side.snapshot is None else curve_of(side.snapshot, metric.name)
     if curve is None:
         return Series(name, np.empty(0), np.empty(0))
-    x = comparison.clock.positions(curve.x, side.length)
-    known = ~np.isnan(curve.mean)
-    if (curve.low[known] == curve.high[known]).all():
-        return Series(name, x, curve.mean)
-    return Series(name, x, curve.mean, curve.low, curve.high)
+    return Series(name, side.on(comparison.clock, curve.x), curve.mean, curve.low, curve.high)
 
 
 def levels(sides: Sequence[Side], metric: Metric) -> list[Reference]:

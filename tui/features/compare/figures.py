@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +17,7 @@ from tui.glossary.entries import load
 from tui.kinds.llm_views import LLM_VIEWS
 from tui.kinds.tabular_views import GREEDY, TABULAR_VIEWS
 from tui.model.snapshot import Snapshot
-from tui.ui.text import number, signed
+from tui.ui.text import difference, number, signed
 
 if TYPE_CHECKING:
     from engine.experiments.intervals import Estimate
@@ -73,9 +73,16 @@ FIRST = (
 
 def curve_of(snapshot: Snapshot, name: str) -> Curve | None:
     """The recorded curve of a figure."""
-    curve = snapshot.curves.get(name)
+    return figure_of(snapshot.curves, snapshot.held_out_curves, name)
+
+
+def figure_of(
+    curves: Mapping[str, Curve], held_out: Mapping[str, Curve], name: str
+) -> Curve | None:
+    """The curve of a figure among those of a run."""
+    curve = curves.get(name)
     if curve is None and name.startswith(HELD_OUT):
-        return snapshot.held_out_curves.get(name.removeprefix(HELD_OUT))
+        return held_out.get(name.removeprefix(HELD_OUT))
     return curve
 
 
@@ -148,7 +155,7 @@ def reading(side: Side, name: str, comparison: Comparison) -> Reading:
         known = np.flatnonzero(~np.isnan(curve.mean))
         place = int(known[-1]) if known.size else -1
     else:
-        step = comparison.clock.step(comparison.cursor, side.length)
+        step = side.at(comparison.clock, comparison.cursor)
         place = int(np.searchsorted(curve.x, step, side="right")) - 1
     if place < 0:
         return UNKNOWN
@@ -205,7 +212,7 @@ def count(side: Side, name: str, comparison: Comparison) -> int | None:
     if shot is None or name not in shot.reached:
         return None
     cursor = comparison.cursor
-    step = None if cursor is None else comparison.clock.step(cursor, side.length)
+    step = None if cursor is None else side.at(comparison.clock, cursor)
     found = shot.reached[name].at(step)
     return found if found < shot.preset.run.agents else None
 
@@ -255,7 +262,7 @@ def interval_rows(comparison: Comparison, metrics: Sequence[Metric]) -> list[Row
 
 def row_of(metric: Metric, means: Sequence[float]) -> Row:
     """A row of one figure."""
-    more = [mean - means[0] for mean in means[1:]]
+    more = [difference(mean, means[0]) for mean in means[1:]]
     return Row(
         metric.label,
         metric.slug,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import events, on
@@ -23,7 +23,7 @@ from tui.plot.chart_plot import ASCII_MARKERS, MARKERS
 from tui.ui import glyphs
 from tui.ui.fact import Term
 from tui.ui.terms import HasTerms, post_term, unique
-from tui.ui.text import fit, number, percent, si
+from tui.ui.text import cut_apart, fit, number, percent, si
 
 NARROWEST = 36
 """Columns below which grids stand in two rows instead of one."""
@@ -118,13 +118,9 @@ class RunCard(Vertical):
 
     def show(self, side: Side, comparison: Comparison) -> None:
         """Draw the run at the cursor."""
-        ellipsis = glyphs.current().ellipsis
-        names = [each.preset_name for each in comparison.sides]
-        # By its preset's name, as lessons call it; of runs of one preset only the title tells.
-        name = f"{side.preset_name}: " if names.count(side.preset_name) == 1 else ""
-        head = f"{side.letter} {marker(self.place)} {glyphs.plain(name + side.title)}"
-        room = max(self.size.width - 4, 1)
-        title = Content(head if len(head) <= room else fit(head, room, ellipsis))
+        sign = f"{side.letter} {marker(self.place)} "
+        room = max(self.size.width - 4 - len(sign), 1)
+        title = Content(sign + titles(comparison.sides, room)[self.place])
         if str(self.border_title) != str(title):
             self.border_title = title
         shot = side.snapshot
@@ -138,6 +134,25 @@ class RunCard(Vertical):
         if self.grid.snapshot is not shot:
             self.grid.show(shot)
         self.line.tell(told(side, comparison, self.size.width))
+
+
+def titles(sides: Sequence[Side], width: int) -> list[str]:
+    """What the runs are called in so many columns; what tells them apart is not cut.
+
+    By the preset's name, as lessons call it, and its title; of runs of one preset only the title
+    tells.
+    """
+    ellipsis = glyphs.current().ellipsis
+    names = [side.preset_name for side in sides]
+    found = [
+        glyphs.plain(
+            f"{side.preset_name}: {side.title}"
+            if names.count(side.preset_name) == 1
+            else side.title
+        )
+        for side in sides
+    ]
+    return cut_apart(found, width, ellipsis)
 
 
 def told(side: Side, comparison: Comparison, width: int) -> tuple[Term, ...]:
@@ -183,9 +198,11 @@ class CompareGrids(Container, can_focus=True):
         many as the largest cells take with which every maze fits."""
         needed = [AROUND]
         columns = width // self._columns(width) - 4
+        in_rows = -(-len(self.cards) // self._columns(width))
+        most //= in_rows
         for side in comparison.sides:
             if side.snapshot is None:
-                return most
+                return most * in_rows
             maze = side.snapshot.world.maze
             height, breadth = maze.shape
             lines = FOOTER + AROUND + bool(maze.wind)
@@ -195,7 +212,7 @@ class CompareGrids(Container, can_focus=True):
                 if height * box.height + lines <= most and breadth * box.width < columns + box.dot
             ]
             needed.append(fitting[0] if fitting else most)
-        return max(needed) * -(-len(self.cards) // self._columns(width))
+        return max(needed) * in_rows
 
     def _columns(self, width: int) -> int:
         """How many grids stand beside each other."""

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual.binding import Binding
 
+from tui.plot.chart_panel import ChartPanel
 from tui.ui.bindings import key
 from tui.watching.keys import GRID, like
 
+CURVES = tuple(
+    replace(binding, action=f"curves({binding.action!r})", show=False)
+    for binding in ChartPanel.BINDINGS
+    if isinstance(binding, Binding)
+    and binding.id in ("curves.smooth", "curves.axis", "curves.log-x", "curves.log-y")
+)
+"""The keys of the curves that work from every panel: same ids, same names."""
 TIME = Binding.Group("Time", compact=True)
 CELL = Binding.Group("Cell", compact=True)
 
@@ -37,7 +47,7 @@ KEYS: tuple[Binding, ...] = (
         "A twelfth of the whole time back", show=False),
     key("compare.far-on", "pagedown", "move(10)", "Far on",
         "A twelfth of the whole time on", show=False),
-    key("curves.log-x", "l", "log_x", "Log x", "Logarithmic or linear time axis", show=False),
+    *CURVES,
     like("run.alone", "Show this panel alone, or all again"),
     *(
         key(f"compare.cell-{way}", f"shift+{way}", f"cell({dy}, {dx})", f"Cell {way}",

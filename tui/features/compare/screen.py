@@ -47,6 +47,10 @@ WIDE, TALL = 120, 30
 """From this size on all panels are shown, below it one at a time."""
 FIGURES_WIDTH, MORE_FIGURES_WIDTH = 38, 18
 """Columns of the table with one run, and of every further one with its differences."""
+LEAST_CURVES = 44
+"""Columns that curves have at least beside the table; with less they stand above it, if there are
+`STACKED_HEIGHT` lines for both."""
+STACKED_HEIGHT = 18
 TITLES = {"grids": "Mazes", "curves": "Curves", "figures": "Figures", "lesson": "Lesson"}
 """The panels in their order, by id."""
 
@@ -140,23 +144,25 @@ class CompareScreen(CompareRuns):
         self._teach(comparison)
 
     def _share_room(self, grids: CompareGrids, comparison: Comparison) -> None:
-        """The mazes take the lines they can use, at most three fifths, and the table its columns;
-        what is left is the chart's."""
-        room = self.query_one("#runs").size
+        """The mazes take the lines they can use, at most half of all, and the table its columns;
+        what is left is the curves'. Where both have no room beside each other, the table goes
+        below the curves."""
+        room, table = self.query_one("#runs").size, self.query_one(CompareTable)
+        wide = bool(room.height and room.width) and not self.has_class("-narrow")
         height: str | int = "1fr"
-        if room.height and not self.has_class("-narrow"):
-            height = grids.wanted_height(comparison, room.width, room.height * 3 // 5)
-        if self._grid_height != height:
-            self._grid_height = height
-            grids.styles.height = height
         width: str | int = "1fr"
-        if room.width and not self.has_class("-narrow"):
+        stacked = False
+        if wide:
+            height = grids.wanted_height(comparison, room.width, room.height // 2)
             wanted = FIGURES_WIDTH + MORE_FIGURES_WIDTH * (len(comparison.sides) - 1)
-            wanted = max(wanted, self.query_one(CompareTable).wanted_width)
-            width = min(wanted, room.width * 3 // 5)
-        if self._table_width != width:
-            self._table_width = width
-            self.query_one(CompareTable).styles.width = width
+            width = max(wanted, table.wanted_width)
+            left = room.width - table.wanted_width >= LEAST_CURVES
+            stacked = not left and room.height - height >= STACKED_HEIGHT
+            width = "1fr" if stacked else min(width, room.width * 3 // 5)
+        if (self._grid_height, self._table_width) != (height, width):
+            self._grid_height, self._table_width = height, width
+            grids.styles.height, table.styles.width = height, width
+        self.query_one("#below").set_class(stacked, "-stacked")
 
     def _draw_curves(self) -> None:
         if self.comparison is not None:
@@ -317,12 +323,18 @@ class CompareScreen(CompareRuns):
     @property
     def log_time(self) -> bool:
         """As the chart's axis is."""
-        return self.query_one(CompareCurves).chart.log_x
+        return self.query_one(CompareCurves).charts.log_x
 
-    def action_log_x(self) -> None:
-        """Switch the time axis between linear and logarithmic."""
-        chart = self.query_one(CompareCurves).chart
-        chart.log_x = not chart.log_x
+    async def action_curves(self, action: str) -> None:
+        """A key of the curves, from any panel."""
+        await self.query_one(CompareCurves).run_action(action)
+
+    @on(CompareCurves.AxisChosen)
+    def _axis_chosen(self, message: CompareCurves.AxisChosen) -> None:
+        """Another clock: it begins at now, for a place on the old one means nothing on it."""
+        self.playing = False
+        self.watcher.axis = message.axis
+        self.go_to(None)
 
     @on(CompareCurves.CursorMoved)
     def _cursor_moved(self, message: CompareCurves.CursorMoved) -> None:

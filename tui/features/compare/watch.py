@@ -18,14 +18,18 @@ from engine.config.preset import Preset
 from engine.core.arrays import Floats
 from engine.core.errors import UserError
 from engine.runs.records import ENDED, RunState
+from tui import kinds
+from tui.features.compare import seeds
 from tui.features.compare.clock import SharedClock
 from tui.features.compare.intervals import Differences
 from tui.features.compare.intervals import differences as sure_differences
+from tui.features.compare.seeds import Seed, Seeds
 from tui.features.compare.settings import differences
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
 from tui.ui.text import clean
+from tui.watching.axes import Axis, axes_of
 
 FEWEST, MOST = 2, 4
 LETTERS = "ABCD"
@@ -68,11 +72,23 @@ class Side:
     words: str = STARTING
     state: RunState | None = None
     """What the run was doing at the last look; None before it, or when it cannot be read."""
+    axes: tuple[Axis, ...] = ()
+    """What its curves can be drawn over."""
+    seeds: tuple[Seed, ...] = ()
+    """Runs that differ from it in nothing but their seed, and are not compared themselves."""
 
     @property
     def live(self) -> bool:
         """Whether a worker hears commands; one that is still starting hears them then."""
         return self.state is not None and self.state not in ENDED
+
+    def on(self, clock: SharedClock, steps: Floats) -> Floats:
+        """Where steps [M] of it stand on a clock: [M]."""
+        return clock.positions(steps, self.length, self.axes)
+
+    def at(self, clock: SharedClock, position: float) -> int:
+        """Its step at a position of a clock."""
+        return clock.step(position, self.length, self.axes)
 
     @property
     def length(self) -> int:
@@ -94,6 +110,20 @@ class Comparison:
     """What must be known to read it: different mazes, a clock that is only relative."""
     intervals: tuple[Differences, ...] = ()
     """For each run how sure its differences to the first are; empty until all have ended."""
+    one_preset: bool = False
+    """Whether the runs differ in nothing but their seed."""
+
+    @property
+    def units(self) -> tuple[Axis, ...]:
+        """What the clock can count: the runs' own clock, and what all of them have recorded."""
+        own = SharedClock.of([side.preset for side in self.sides])
+        found = [Axis(own.unit, own.slug, own.axis)]
+        if all(side.axes for side in self.sides):
+            for axis in self.sides[0].axes[1:]:
+                others = [[each.unit for each in side.axes[1:]] for side in self.sides]
+                if all(axis.unit in units for units in others):
+                    found.append(axis)
+        return tuple(found)
 
     @property
     def waiting(self) -> bool:
@@ -104,7 +134,7 @@ class Comparison:
     @property
     def edge(self) -> float:
         """Where the run that is farthest stands on the clock."""
-        ends = [self.clock.positions(np.array([s.length]), s.length)[0] for s in self.sides]
+        ends = [s.on(self.clock, np.array([s.length]))[0] for s in self.sides]
         return float(max(ends))
 
     @property
@@ -114,7 +144,7 @@ class Comparison:
         for side in self.sides:
             if side.snapshot is not None:
                 steps = [curve.x for curve in side.snapshot.curves.values()]
-                known += [self.clock.positions(x, side.length) for x in steps]
+                known += [side.on(self.clock, x) for x in steps]
         return np.unique(np.concatenate(known))
 
 
@@ -125,6 +155,7 @@ class CompareWatch:
         """Raises UserError where there are not two to four different, readable runs."""
         check(paths)
         self.watches: list[Watch] = []
+        self._others: list[Seeds] = []
         sides = []
         try:
             for letter, path in zip(LETTERS, paths, strict=False):
@@ -137,11 +168,16 @@ class CompareWatch:
             self.close()
             raise
         self._sides = told_apart(sides)
-        self.clock = SharedClock.of([side.preset for side in sides])
+        self._own_clock = SharedClock.of([side.preset for side in sides])
+        self.axis: Axis | None = None
+        """What the clock is to count instead of the runs' own steps. Any thread may set it."""
+        self._others = [Seeds(found) for found in seeds.others(paths)]
+        differ = {each.key for each in differences([side.preset for side in sides])}
+        self._one_preset = differ == {"run.seed"}
         self.cursor: float | None = None
         """Where the screen wants to be; None is the live edge. Any thread may read or set it."""
         self._at_edge = True
-        self._shown_cursor: float | None = None
+        self._shown: tuple[float | None, Axis | None] = None, None
         self._last_notes = [-1] * len(sides)
         self._paths = tuple(paths)
         self._measured: tuple[tuple[int, ...], tuple[Differences, ...]] = ((), ())
@@ -153,9 +189,16 @@ class CompareWatch:
         return self._sides
 
     @property
+    def clock(self) -> SharedClock:
+        """The clock of all runs."""
+        axis = self.axis
+        return self._own_clock if axis is None else self._own_clock.counting(axis)
+
+    @property
     def asked(self) -> bool:
         """Whether something was asked that no look has done yet."""
-        return self.cursor != self._shown_cursor or any(watch.asked for watch in self.watches)
+        wanted = self.cursor, self.axis
+        return wanted != self._shown or any(watch.asked for watch in self.watches)
 
     def command(self, index: int, name: str, **args: Any) -> None:
         """Send a command to the worker of one run."""
@@ -165,11 +208,11 @@ class CompareWatch:
 
     def look(self) -> tuple[Comparison | None, tuple[Notice, ...]]:
         """What is new of any run (None when all look as before), and what there is to tell."""
-        cursor = self.cursor
+        cursor, axis, clock = self.cursor, self.axis, self.clock
         notices: list[Notice] = []
         sides: list[Side] = []
         for i, (watch, side) in enumerate(zip(self.watches, self._sides, strict=True)):
-            self._aim(watch, side, cursor)
+            self._aim(watch, side, clock, cursor)
             news = watch.look()
             notices += [
                 replace(each, title=f"{side.letter}: {each.title}".strip(" :"))
@@ -178,20 +221,23 @@ class CompareWatch:
             if news.unreadable and news.unreadable != side.words:
                 notices.append(Notice(news.unreadable, "error", f"{side.letter} cannot be read"))
             side = _updated(side, news)
+            others = self._others[i].look()
+            side = side if others is side.seeds else replace(side, seeds=others)
             notices += self._notes(i, side)
             sides.append(side)
         pairs = zip(sides, self._sides, strict=True)
-        same = all(new is old for new, old in pairs) and cursor == self._shown_cursor
-        self._sides, self._shown_cursor, self._at_edge = tuple(sides), cursor, cursor is None
+        same = all(new is old for new, old in pairs) and (cursor, axis) == self._shown
+        self._sides, self._shown, self._at_edge = tuple(sides), (cursor, axis), cursor is None
         if same:
             return None, tuple(notices)
         return (
             Comparison(
                 self._sides,
-                self.clock,
+                clock,
                 cursor,
-                remarks(self._sides, self.clock),
+                remarks(self._sides, clock),
                 self._intervals(),
+                self._one_preset,
             ),
             tuple(notices),
         )
@@ -209,11 +255,13 @@ class CompareWatch:
         """Close the stores."""
         for watch in self.watches:
             watch.close()
+        for found in self._others:
+            found.close()
 
-    def _aim(self, watch: Watch, side: Side, cursor: float | None) -> None:
+    def _aim(self, watch: Watch, side: Side, clock: SharedClock, cursor: float | None) -> None:
         """Have a run shown at the cursor. Asked at every look: it grows, and may be resumed."""
         if cursor is not None:
-            step = self.clock.step(cursor, side.length)
+            step = side.at(clock, cursor)
             watch.go(lambda replay: replay.until(step))
         elif not self._at_edge:
             watch.go(Replay.follow)
@@ -248,7 +296,8 @@ def check(paths: Sequence[Path]) -> None:
 def _updated(side: Side, news: News) -> Side:
     """The side after a look at its run; the same one when nothing is new."""
     if news.snapshot is not None:
-        return replace(side, snapshot=news.snapshot, words="", state=news.state)
+        axes = axes_of(kinds.of(side.preset), news.snapshot)
+        return replace(side, snapshot=news.snapshot, words="", state=news.state, axes=axes)
     words, state = side.words, news.state
     if news.unreadable:
         words, state = clean(news.unreadable), None

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.env.observation import held_in_words
 from engine.learning.events import Step
+from tui.ui.text import NOISE
 
 if TYPE_CHECKING:
     from tui.model.snapshot import Snapshot
@@ -24,6 +25,8 @@ def number(value: float) -> str:
     """Four significant digits; counts in full: `0.9510`, `12,000`."""
     if math.isnan(value):
         return "not known"
+    if abs(value) < NOISE:
+        return "0"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.4g}"
