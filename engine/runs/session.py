@@ -17,6 +17,7 @@ from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learn
 from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.disk.lock import is_alive
+from engine.runs.kept import Keeper
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter, not_repeated
@@ -135,8 +136,10 @@ class Session:
             learner.interrupted = self._somebody_waits
             learner.notify = self._say_at_once
         teller = custom_algorithm.Teller(preset)
+        heavy = isinstance(learner, HeavyLearner)
+        keeper = Keeper(self.writer, preset.budget, folders=heavy)
         self.recorder = Recorder(
-            self.writer, learner, self.clock, self.stopwatch, self.disk, teller
+            self.writer, learner, self.clock, self.stopwatch, self.disk, teller, keeper
         )
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
@@ -279,7 +282,7 @@ class Session:
             limit = min(limit, task.remaining(self.learner))
         if self.replays:
             limit = min(limit, self.replays[0].step - self.learner.counters.step)
-        return limit
+        return min(limit, self.recorder.before_keeping())
 
     def _advance(self, limit: int) -> None:
         started, before = self.clock(), self.learner.counters.step

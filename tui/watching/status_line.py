@@ -37,6 +37,7 @@ class Playback(NamedTuple):
 
     playing: bool
     pace: float
+    back: bool = False
 
 
 class Fact(NamedTuple):
@@ -127,6 +128,7 @@ class StatusLine(Widget):
             how = "paused"
             if playback.playing:
                 how = pace_text(playback.pace, kind.playback_unit)
+                how += " backwards" if playback.back else ""
             facts = [Fact(f"{glyphs.current().back} recording, {how}", "recording-point")]
         facts.append(Fact(f"{unit} {si(snapshot.at)}", clock.slug))
         if wide and kind.numbers_episodes and snapshot.step is not None:

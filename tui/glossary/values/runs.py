@@ -50,19 +50,19 @@ def agents(snapshot: Snapshot) -> str:
 
 
 def environment_step(snapshot: Snapshot) -> str:
-    head = snapshot.head
-    return f"{head.env_steps:,} per agent, {head.total_env_steps:,} in all"
+    counts = snapshot.counts
+    return f"{counts.env_steps:,} per agent, {counts.total_env_steps:,} in all"
 
 
 def budget(snapshot: Snapshot) -> str:
-    limits, head = snapshot.preset.budget, snapshot.head
+    limits, counts = snapshot.preset.budget, snapshot.counts
     parts = [
         f"{number(done)} of {number(limit)} {unit}"
         for done, limit, unit in (
-            (head.env_steps, limits.env_steps, "environment steps"),
-            (head.episodes, limits.episodes, "episodes"),
-            (head.updates, limits.updates, "updates"),
-            (round(head.seconds, 1), limits.seconds, "seconds"),
+            (counts.env_steps, limits.env_steps, "environment steps"),
+            (counts.episodes, limits.episodes, "episodes"),
+            (counts.updates, limits.updates, "updates"),
+            (round(snapshot.head.seconds, 1), limits.seconds, "seconds"),
         )
         if limit is not None
     ]
