@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -512,6 +513,17 @@ class RunReader:
         )
 
     # ------------------------------------------------------------ helpers
+
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for several looks at the same moment. Keep it short."""
+        with self._snapshot():
+            yield self._db
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the whole store, also one that is being written, into an empty database."""
+        with schema.explained(self._file):
+            self._db.backup(target)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:

@@ -82,7 +82,7 @@ def train(
             run_dir, known = going_on, notes_so_far(going_on)
             launch.start_worker(run_dir, resume=True, overrides=settings)
         if detach:
-            _say_detached(run_dir, as_json)
+            say_detached(run_dir, as_json)
             return
         # start-up time
         from tui.cli.follow import Follower
@@ -132,7 +132,8 @@ def _to_resume(run: str, preset: str | None, seed: int | None) -> Path:
     return run_dir
 
 
-def _say_detached(run_dir: Path, as_json: bool) -> None:
+def say_detached(run_dir: Path, as_json: bool) -> None:
+    """Say that a run goes on by itself, and how to look at it."""
     if as_json:
         emit(event="started", run=run_dir.name, path=str(run_dir))
     else:
