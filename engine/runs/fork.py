@@ -69,6 +69,7 @@ class ForkPoint(NamedTuple):
     step: int
     table: Literal["checkpoints", "kept"]
     id: int
+    counters: dict[str, int]
     preset: Preset
     """The parent's preset, with the settings as they were at the checkpoint."""
 
@@ -82,7 +83,7 @@ def find_point(run_dir: Path, at: int | None = None) -> ForkPoint:
         chosen = _chosen(db, run_dir, at)
         saved = checkpoints.read(run_dir, db, chosen[2], chosen[1])
         preset = as_it_was(reader.info().preset, saved.state, run_dir / schema.DATABASE)
-    return ForkPoint(run_dir, *chosen, preset)
+    return ForkPoint(run_dir, *chosen, saved.counters, preset)
 
 
 def _chosen(
@@ -151,14 +152,37 @@ def changes(before: Preset, after: Preset) -> list[Change]:
     return found
 
 
-def _check_key(key: str) -> None:
-    for fixed, why in FIXED.items():
-        if key == fixed or key.startswith((f"{fixed}.", f"{fixed}[")) or (
-            fixed.endswith("_") and key.startswith(fixed)
-        ):
+def changeable(key: str) -> bool:
+    """Whether a fork may have another value of a setting."""
+    return _fixed(key) is None
+
+
+def check(point: ForkPoint, preset: Preset) -> list[Change]:
+    """What a fork with this preset changes. Raises UserError where it cannot, or where its budget
+    is used up before it begins."""
+    found = changes(point.preset, preset)
+    for key in ("env_steps", "episodes", "updates"):
+        limit, done = getattr(preset.budget, key), point.counters.get(key, 0)
+        if limit is not None and done >= limit:
             raise UserError(
-                f"{key} cannot be changed in a fork: {why}. Start a new run to change it."
+                f"budget.{key}: at step {point.step:,} it is used up ({done:,} of {limit:,}); "
+                f"raise it, as with --set budget.{key}={2 * done}, or fork earlier, with --at STEP."
             )
+    return found
+
+
+def _fixed(key: str) -> str | None:
+    """Why a setting cannot be changed; None where it can."""
+    for fixed, why in FIXED.items():
+        inside = key.startswith((f"{fixed}.", f"{fixed}["))
+        if key == fixed or inside or (fixed.endswith("_") and key.startswith(fixed)):
+            return why
+    return None
+
+
+def _check_key(key: str) -> None:
+    if (why := _fixed(key)) is not None:
+        raise UserError(f"{key} cannot be changed in a fork: {why}. Start a new run to change it.")
 
 
 def _leaves(data: Any, path: str = "") -> dict[str, Any]:
@@ -170,23 +194,13 @@ def _leaves(data: Any, path: str = "") -> dict[str, Any]:
     return found
 
 
-def _check_budget(preset: Preset, counters: dict[str, int], step: int) -> None:
-    for key in ("env_steps", "episodes", "updates"):
-        limit = getattr(preset.budget, key)
-        if limit is not None and counters.get(key, 0) >= limit:
-            raise UserError(
-                f"At step {step:,} the budget is used up ({key}: {counters[key]:,} of {limit:,}): "
-                f"fork earlier (--at STEP), or raise it (--set budget.{key}={2 * limit})."
-            )
-
-
 # ---------------------------------------------------------------- making it
 
 
 def create_fork(point: ForkPoint, preset: Preset, *, runs_dir: Path | None = None) -> Path:
     """Make the folder of a run that goes on from a checkpoint with this preset; its worker is
     started like any other. Raises UserError."""
-    found = changes(point.preset, preset)
+    found = check(point, preset)
     permitted_code(point.run_dir)
     with RunReader(point.run_dir) as parent:
         name = parent.info().preset_name
@@ -224,15 +238,15 @@ def _copy_record(
         # Folders of states stand with the parent, and are copied as one is needed.
         saved = checkpoints.read(point.run_dir, db, point.id, point.table)
         counters = msgspec.convert(saved.counters, Counters)
-        _check_budget(preset, saved.counters, saved.step)
         with schema.explained(file):
             db.execute("BEGIN IMMEDIATE")
             for table, last in zip(RECORD, saved.last, strict=True):
                 db.execute(f"DELETE FROM {table} WHERE id > ?", (last,))
             for table in ("live", "commands", "checkpoints"):
                 db.execute(f"DELETE FROM {table}")
-            gone = -1 if isinstance(preset, LlmPreset) else saved.step
-            db.execute("DELETE FROM kept WHERE step > ?", (gone,))
+            # The state of the fork's step is its first checkpoint, with what is changed.
+            gone = 0 if isinstance(preset, LlmPreset) else saved.step
+            db.execute("DELETE FROM kept WHERE step >= ?", (gone,))
             for key, value in _meta(parent, point, preset, run_dir, saved.counters).items():
                 db.execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
             keys = ("pid", "finished", "waiting", "watched_episodes", "keep_every", "pace")

@@ -24,9 +24,12 @@ SPACING = "keep_every"
 class Keeper:
     """Decides when a checkpoint is kept, and which of the older ones is let go."""
 
-    def __init__(self, writer: RunWriter, budget: Budget, *, folders: bool) -> None:
-        """`folders`: the states are those of a language model. Reads what is kept already."""
-        self.writer, self.folders = writer, folders
+    def __init__(
+        self, writer: RunWriter, budget: Budget, *, folders: bool, begun_at: int = 0
+    ) -> None:
+        """`folders`: the states are those of a language model. `begun_at` is the step from which
+        the worker goes on: there is a checkpoint of it. Reads what is kept already."""
+        self.writer, self.folders, self.begun_at = writer, folders, begun_at
         self.room = LARGEST_FOLDERS if folders else LARGEST_ROWS
         limits = (budget.updates,) if folders else (budget.env_steps, budget.updates)
         limit = next((limit for limit in limits if limit), 1)
@@ -47,7 +50,7 @@ class Keeper:
     @property
     def due(self) -> int:
         """The step from which on the next checkpoint is to be kept."""
-        newest = max(self.sizes, default=0)
+        newest = max(self.begun_at, *self.sizes, 0)
         return (newest // self.every + 1) * self.every
 
     def keep(self, counters: Counters, state: State) -> None:

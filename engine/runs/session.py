@@ -137,7 +137,8 @@ class Session:
             learner.notify = self._say_at_once
         teller = custom_algorithm.Teller(preset)
         heavy = isinstance(learner, HeavyLearner)
-        keeper = Keeper(self.writer, preset.budget, folders=heavy)
+        step = learner.counters.step
+        keeper = Keeper(self.writer, preset.budget, folders=heavy, begun_at=step)
         self.recorder = Recorder(
             self.writer, learner, self.clock, self.stopwatch, self.disk, teller, keeper
         )

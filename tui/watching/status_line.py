@@ -136,6 +136,8 @@ class StatusLine(Widget):
         if warnings := sum(note.level != "info" for note in snapshot.notes):
             plural = "warning" if warnings == 1 else "warnings"
             facts.insert(1, Fact(f"! {warnings} {plural} (n)" if wide else f"! {warnings}", "note"))
+        if wide and snapshot.parent is not None:
+            facts.append(Fact(f"fork at {si(snapshot.parent.step)}", "fork"))
         return [*facts, *(Fact(*term) for term in kind.success_terms(snapshot, wide))]
 
     async def _on_click(self, event: events.Click) -> None:

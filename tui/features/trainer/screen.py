@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 
+from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
@@ -161,6 +162,30 @@ class TrainerScreen(RunScreen):
         """What the keys for the marks go to."""
         jump = self.query_one(Timeline).next_jump()
         self.tell(Notice(f"[ and ] now go to {jump.name}."))
+
+    @work(group="fork", exclusive=True)
+    async def action_fork(self) -> None:
+        """Go on from the checkpoint at or before the moment shown, as a new run."""
+        shot = self.snapshot
+        if shot is None:
+            self.tell(Notice("The run has no checkpoint yet: it is still starting."))
+            return
+        # start-up time
+        from engine.runs.fork import find_point
+        from tui.forms.fork_form import ForkForm
+
+        path = self.watcher.source.reader.path
+        try:
+            point = await self.in_thread(lambda: find_point(path, shot.cursor))
+        except UserError as error:
+            self.tell(Notice(str(error), "warning"))
+            return
+
+        def start(preset: Preset | None) -> None:
+            if preset is not None:
+                host_of(self).fork_run(point, preset)
+
+        self.app.push_screen(ForkForm(point), start)
 
     @on(CurvesPanel.MomentChosen)
     def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:
