@@ -32,8 +32,8 @@ from engine import factory, presets
 from engine.learning.events import Episode, Evaluation, Metric, Note, Policy, Update
 from engine.learning.learner import Counters
 from engine.runs.launch import create_run
+from engine.runs.past.timeline import KINDS, Kind
 from engine.runs.store import RunWriter
-from engine.runs.timeline import KINDS
 from tui.app import IceMazeApp
 from tui.features.trainer.screen import TrainerScreen
 from tui.model.replay import Replay
@@ -110,6 +110,10 @@ def to(step: int) -> Callable[[Replay], bool]:
     return lambda replay: replay.until(step)
 
 
+def to_next(kind: Kind) -> Callable[[Replay], bool]:
+    return lambda replay: replay.mark([kind], 1)
+
+
 async def drawn(run_dir: Path, steps: list[int]) -> list[float]:
     """Milliseconds from asking the trainer for a step until it has drawn it."""
     app = IceMazeApp(runs_dir=run_dir.parent, open_run=run_dir)
@@ -123,7 +127,6 @@ async def drawn(run_dir: Path, steps: list[int]) -> list[float]:
             screen.scrub(step)
             while screen.snapshot is before:
                 await asyncio.sleep(0)
-            app.screen._compositor.reflow  # noqa: B018  (drawn with the next idle moment)
             done = asyncio.Event()
             screen.call_after_refresh(done.set)
             await done.wait()
@@ -156,7 +159,7 @@ def main() -> int:
             for step in steps[: SEEKS // 5]:
                 watch.go(to(step))
                 watch.look()
-                jumps += seeks(watch, [lambda replay, kind=kind: replay.mark([kind], 1) or True])
+                jumps += seeks(watch, [to_next(kind)])
             tell(f"to the next {kind}", jumps)
         watch.go(to(steps[0]))
         watch.look()

@@ -28,8 +28,8 @@ from tui.ui.bindings import key
 if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.env.maze import Maze
-    from engine.runs.fork import ForkPoint
     from engine.experiments.lab.progress import State
+    from engine.runs.past.fork import ForkPoint
     from tui.lesson.lesson_panel import LessonPanel
     from tui.library.host import Host
     from tui.library.lab_shelf import LabCard
@@ -170,7 +170,7 @@ class IceMazeApp(GlyphApp[None]):
         # start-up time
         from engine.core.errors import UserError
         from engine.runs import launch
-        from engine.runs.fork import create_fork
+        from engine.runs.past.fork import create_fork
 
         try:
             path = create_fork(point, preset, runs_dir=self.runs_dir)

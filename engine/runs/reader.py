@@ -38,9 +38,9 @@ from engine.learning.events import (
 from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
+from engine.runs.past.timeline import Timeline
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
-from engine.runs.timeline import Timeline
 
 Split = Literal["train", "test"]
 E = TypeVar("E", bound=Event)

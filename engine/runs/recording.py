@@ -11,8 +11,8 @@ from engine.learning.learner import AskingLearner, HeavyLearner, Learner, State
 from engine.runs import checkpoints
 from engine.runs.custom_algorithm import Teller
 from engine.runs.disk.full_disk import PatientDisk
-from engine.runs.kept import Keeper
 from engine.runs.pacing import Clock, Stopwatch
+from engine.runs.past.kept import Keeper
 from engine.runs.store import LIVE_STEPS, RunWriter
 
 CHECKPOINT_SECONDS = 2.0

@@ -76,7 +76,7 @@ CREATE TABLE kept (
 POINTS_BY_STEP = """CREATE INDEX IF NOT EXISTS points_by_step ON points (step);
 """
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;  -- values are JSON
 
 CREATE TABLE worlds (
@@ -87,7 +87,7 @@ CREATE INDEX worlds_by_step ON worlds (split, step);
 CREATE TABLE points (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, updates INTEGER NOT NULL,
   episodes INTEGER NOT NULL, total_env_steps INTEGER NOT NULL);
-{points_by_step}
+{POINTS_BY_STEP}
 -- world_id is null for the learner's own metrics, set for the figures of an evaluation.
 CREATE TABLE metrics (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER, split TEXT NOT NULL,
@@ -125,7 +125,7 @@ CREATE TABLE tunes (
 -- the rows after it.
 CREATE TABLE checkpoints (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, counters TEXT NOT NULL, state BLOB NOT NULL,
-  {last_columns});
+  {LAST_COLUMNS});
 
 -- saved: how many checkpoints after the first contain this tune, edit or answer, so that resume
 -- need not replay it: 1 the newest, 2 the one before it too.
@@ -137,14 +137,7 @@ CREATE TABLE commands (
 -- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
 CREATE TABLE live (
   id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
-{groups}{per_agent}{ratings}{kept}""".format(
-    last_columns=LAST_COLUMNS,
-    points_by_step=POINTS_BY_STEP,
-    groups=GROUPS,
-    per_agent=PER_AGENT,
-    ratings=RATINGS,
-    kept=KEPT,
-)
+{GROUPS}{PER_AGENT}{RATINGS}{KEPT}"""
 
 UPGRADES = {
     2: ("groups", GROUPS),

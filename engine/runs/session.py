@@ -17,8 +17,8 @@ from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learn
 from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.disk.lock import is_alive
-from engine.runs.kept import Keeper
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
+from engine.runs.past.kept import Keeper
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter, not_repeated
 from engine.tabular.custom.loading import CustomFileError

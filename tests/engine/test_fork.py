@@ -13,8 +13,9 @@ from engine import factory, presets
 from engine.config.preset import Budget, Preset
 from engine.core.errors import UserError
 from engine.learning.learner import Counters
-from engine.runs import checkpoints, fork, index, launch
-from engine.runs.kept import LARGEST_ROWS, MOST, Keeper
+from engine.runs import checkpoints, index, launch
+from engine.runs.past import fork
+from engine.runs.past.kept import LARGEST_ROWS, MOST, Keeper
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 
@@ -84,7 +85,9 @@ def test_a_resume_forgets_what_was_kept_after_its_checkpoint(parent: Path, tmp_p
 # ---------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize(("algorithm", "at"), [("q-learning", 0), ("q-learning", 3700), ("planner", 5)])
+@pytest.mark.parametrize(
+    ("algorithm", "at"), [("q-learning", 0), ("q-learning", 3700), ("planner", 5)]
+)
 def test_a_fork_without_changes_ends_like_its_parent_row_for_row(
     parent: Path, tmp_path: Path, algorithm: str, at: int
 ) -> None:
@@ -104,7 +107,7 @@ def test_a_fork_without_changes_ends_like_its_parent_row_for_row(
 
 
 def test_a_fork_of_a_finished_run_needs_more_budget(parent: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="budget.env_steps: at step 6,000 it is used up"):
+    with pytest.raises(UserError, match=r"budget\.env_steps: at step 6,000 it is used up"):
         forked(parent, tmp_path, None)
 
 
@@ -120,7 +123,10 @@ def test_a_fork_with_changes_leaves_its_parent_at_the_checkpoint(
     assert (parent / "run.db").read_bytes() == before
     with RunReader(child) as reader, RunReader(parent) as old:
         info = reader.info()
-        assert info.parent is not None and (info.parent.run, info.parent.step) == (parent.name, 3600)
+        assert info.parent is not None and (info.parent.run, info.parent.step) == (
+            parent.name,
+            3600,
+        )
         assert info.preset.algorithm.learning_rate == 0.9  # type: ignore[attr-defined]
         assert {tuned.key for tuned in reader.tunes()} == {
             "algorithm.learning_rate", "algorithm.exploration",

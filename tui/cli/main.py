@@ -22,7 +22,6 @@ from tui.cli import (
     algorithms,
     compare,
     evaluate,
-    fork,
     glossary,
     models,
     play,
@@ -95,7 +94,7 @@ def icemaze(
 
 app.command(cls=train.TrainCommand)(train.train)
 app.command("open")(app_commands.open_run)
-app.command()(fork.fork)
+app.command()(train.fork)
 app.command()(runs.runs)
 app.command()(runs.status)
 app.command()(runs.pause)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.config.preset import Preset
 from engine.core.errors import UserError
-from engine.runs.fork import ForkPoint, changeable, check
+from engine.runs.past.fork import ForkPoint, changeable, check
 from tui import kinds
 from tui.forms.setting_spec import Sections, sections
 from tui.forms.start_form import SettingsForm

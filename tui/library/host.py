@@ -11,7 +11,7 @@ from textual.dom import DOMNode
 if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.env.maze import Maze
-    from engine.runs.fork import ForkPoint
+    from engine.runs.past.fork import ForkPoint
     from tui.library.lab_shelf import LabCard
     from tui.model.snapshot import Snapshot
     from tui.model.source import GroupPage, LoadsGroups

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from engine.runs.past.timeline import Kind
 from engine.runs.reader import NEWEST
 from engine.runs.records import EpisodeRow
-from engine.runs.timeline import Kind
 from tui.model.source import Moment, SnapshotSource
 
 

@@ -16,8 +16,8 @@ from engine.exact.solve import Solution
 from engine.learning.algorithm import Algorithm
 from engine.learning.events import Evaluation, Group, Pair, Policy, Preference, Step, World
 from engine.runs.curves import Curve, Reached
+from engine.runs.past.timeline import Counts, Mark
 from engine.runs.records import EpisodeRow, Head, NoteRow, Parent
-from engine.runs.timeline import Counts, Mark
 
 __all__ = ["Counts", "Snapshot", "Track"]
 

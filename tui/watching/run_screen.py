@@ -12,8 +12,8 @@ from typing import Any
 from textual import work
 
 from engine.learning.events import Episode
+from engine.runs.past.timeline import Kind
 from engine.runs.records import ENDED, RunState
-from engine.runs.timeline import Kind
 from tui import kinds
 from tui.forms.start_form import TuneForm
 from tui.library.run_actions import END_QUESTION, STILL_GOING, STOP_SECONDS

@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.style import Style
 from textual.widget import Widget
 
-from engine.runs.timeline import Kind
+from engine.runs.past.timeline import Kind
 from tui.model.snapshot import Snapshot, Track
 from tui.ui import glyphs
 from tui.ui.bindings import key, move
@@ -184,8 +184,10 @@ class Timeline(Widget, can_focus=True):
         if low:
             at = f"{si(shot.at)}/{si(shot.head.step)}"
             return label, f"{at}  {back if past else jump}", ""
-        return label, f"{unit(shot)} {si(shot.at)} of {si(shot.head.step)}", (
-            f"{back}  {jump}" if past else jump
+        return (
+            label,
+            f"{unit(shot)} {si(shot.at)} of {si(shot.head.step)}",
+            (f"{back}  {jump}" if past else jump),
         )
 
     def _track(self, marks: dict[int, Kind], cells: int) -> list[tuple[str, str]]:
@@ -205,9 +207,7 @@ class Timeline(Widget, can_focus=True):
         track[here] = (dot, "timeline--cursor")
         return track
 
-    def _line(
-        self, label: tuple[str, str], cells: list[tuple[str, str]], right: str
-    ) -> Content:
+    def _line(self, label: tuple[str, str], cells: list[tuple[str, str]], right: str) -> Content:
         word, look = label
         pieces = [(f"{word}", look), (" " * (LABEL - len(word)), "")]
         pieces += [*_runs(cells), (" " * MARGINS, "")]
@@ -265,7 +265,7 @@ class Timeline(Widget, can_focus=True):
         step = min(first, shot.head.step)
         self.post_message(self.Moved(None if beyond else step))
 
-    def _on_mouse_down(self, event: events.MouseDown) -> None:
+    async def _on_mouse_down(self, event: events.MouseDown) -> None:
         if event.button == 1 and self._point(event):
             self.capture_mouse()
             event.stop()
@@ -274,7 +274,7 @@ class Timeline(Widget, can_focus=True):
         if self.app.mouse_captured is self:
             self._point(event)
 
-    def _on_mouse_up(self, event: events.MouseUp) -> None:
+    async def _on_mouse_up(self, event: events.MouseUp) -> None:
         if self.app.mouse_captured is self:
             self.release_mouse()
 

@@ -22,5 +22,5 @@ TIMELINE = (
     key("run.play-back", "b", "play_back", "Play back",
         "Play the recording backwards, or pause it; space plays it forwards", show=False),
     key("run.fork", "F", "fork", "Fork",
-        "Go on from the checkpoint at or before the moment shown, as a new run with other settings"),
+        "Go on from the checkpoint at or before the moment shown, as a new run"),
 )  # fmt: skip

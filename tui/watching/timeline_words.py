@@ -1,10 +1,10 @@
-"""What the timeline says: the kinds of marks, their letters, and where one goes from mark to mark."""
+"""What the timeline says: the kinds of marks, their letters, and what one goes to among them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.runs.timeline import TOLD, Kind, Mark
+from engine.runs.past.timeline import TOLD, Kind, Mark
 from tui import kinds
 from tui.model.snapshot import Snapshot
 from tui.ui.text import clean

@@ -103,8 +103,11 @@ class TrainerScreen(RunScreen):
         if instead:
             status.say(instead)
         elif shot is not None:
-            playback = None if shot.following else Playback(self.playing, self.play_pace, self.play_back)
-            status.show(shot, facts_of.symbol(shot.head.state), playback, self._hint(shot))
+            playback = (
+                None if shot.following else Playback(self.playing, self.play_pace, self.play_back)
+            )
+            mark, hint = facts_of.symbol(shot.head.state), self._hint(shot)
+            status.show(shot, mark, None if shot.following else playback, hint)
 
     def provide(self, episode_id: int, episode: Episode) -> None:
         """Steps for the log."""
@@ -171,7 +174,7 @@ class TrainerScreen(RunScreen):
             self.tell(Notice("The run has no checkpoint yet: it is still starting."))
             return
         # start-up time
-        from engine.runs.fork import find_point
+        from engine.runs.past.fork import find_point
         from tui.forms.fork_form import ForkForm
 
         path = self.watcher.source.reader.path

@@ -85,10 +85,17 @@ def live_edge(snapshot: Snapshot) -> str:
     return f"step {snapshot.at:,} of {snapshot.head.step:,}: looking back"
 
 
+def fork(snapshot: Snapshot) -> str:
+    if snapshot.parent is None:
+        return "this run is none"
+    return f"this run left {snapshot.parent.run} at step {snapshot.parent.step:,}"
+
+
 def note(snapshot: Snapshot) -> str | None:
-    if not snapshot.notes:
+    known = [note for note in snapshot.notes if snapshot.following or note.step <= snapshot.at]
+    if not known:
         return None
-    newest = snapshot.notes[-1]
+    newest = known[-1]
     return f"{newest.level}: {newest.text} {newest.remedy}".strip()
 
 
@@ -115,6 +122,8 @@ VALUES: dict[str, Value] = {
     "budget": budget,
     "pace": pace,
     "live-edge": live_edge,
+    "timeline": live_edge,
+    "fork": fork,
     "note": note,
     "expectation": expectation,
 }

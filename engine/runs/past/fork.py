@@ -25,6 +25,7 @@ from engine import presets
 from engine.config.preset import LlmPreset, Preset
 from engine.core import child, private
 from engine.core.errors import UserError
+from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.learning.events import AnyEvent, Note, Tuned
 from engine.learning.learner import Counters, State
 from engine.learning.tuning import tunable, tuned_settings
@@ -221,7 +222,7 @@ def _copy_files(parent: Path, run_dir: Path, preset: Preset) -> None:
     """The preset, and the user's own algorithm with what it says of itself."""
     private.write_new(run_dir / "preset.toml", presets.dump(preset).encode())
     if name := custom_algorithm.named(parent / "preset.toml"):
-        plain = Path(name.removeprefix(custom_algorithm.CUSTOM_PREFIX)).name
+        plain = Path(name.removeprefix(CUSTOM_PREFIX)).name
         for file in (plain, recorded.FILE):
             private.write_new(run_dir / file, (parent / file).read_bytes())
 
@@ -337,7 +338,7 @@ def _check_shape(found: list[Change], preset: Preset, run_dir: Path, step: int) 
         return
     if custom_algorithm.named(run_dir / "preset.toml"):
         return  # code of the user's own is run by the worker only; it says what does not fit
-    command = [sys.executable, "-P", "-m", "engine.runs.fork_check", str(run_dir)]
+    command = [sys.executable, "-P", "-m", "engine.runs.past.fork_check", str(run_dir)]
     try:
         done = subprocess.run(
             command, env=child.environment(), cwd=run_dir, capture_output=True, text=True,

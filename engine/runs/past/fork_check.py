@@ -1,6 +1,6 @@
 """Whether the state of a fork fits the learner that its preset makes: `… RUN_DIR`.
 
-A process of its own, see `engine.runs.fork`. Exit status 0, or 1 with a sentence on stdout.
+A process of its own, see `engine.runs.past.fork`. Exit status 0, or 1 with a sentence on stdout.
 """
 
 from __future__ import annotations
