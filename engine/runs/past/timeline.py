@@ -23,7 +23,7 @@ MANY: dict[Kind, str] = {"update": "points", "episode": "episodes"}
 
 
 class Mark(Record, frozen=True, kw_only=True):
-    """Something that happened at a step. The words of a note may be a model's: they are not clean."""
+    """Something that happened at a step. The words of a note may be a model's, and not clean."""
 
     step: int
     kind: Kind
