@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.env.maze import Maze
     from engine.experiments.lab.progress import State
+    from engine.runs.past.fork import ForkPoint
     from tui.lesson.lesson_panel import LessonPanel
     from tui.library.host import Host
     from tui.library.lab_shelf import LabCard
@@ -157,6 +158,23 @@ class IceMazeApp(GlyphApp[None]):
 
         try:
             path = launch.launch(preset, name, runs_dir=self.runs_dir, pace=preset.run.pace)
+        except UserError as error:
+            self.call_from_thread(self._not_started, error)
+            return
+        if not get_current_worker().is_cancelled:  # by the start of another run
+            self.call_from_thread(self.open_run, path)
+
+    @work(thread=True, group="start", exclusive=True)
+    def fork_run(self, point: ForkPoint, preset: Preset) -> None:
+        """Go on from a checkpoint as a new run of this preset, and show it."""
+        # start-up time
+        from engine.core.errors import UserError
+        from engine.runs import launch
+        from engine.runs.past.fork import create_fork
+
+        try:
+            path = create_fork(point, preset, runs_dir=self.runs_dir)
+            launch.start_worker(path, pace=preset.run.pace)
         except UserError as error:
             self.call_from_thread(self._not_started, error)
             return

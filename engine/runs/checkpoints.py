@@ -16,7 +16,7 @@ import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -104,7 +104,7 @@ def newest_good(
     for which in (NEWEST, PREVIOUS, FIRST):
         if which in there:
             try:
-                saved = _read(run_dir, connection, which)
+                saved = read(run_dir, connection, which)
                 use(saved.state)
                 words = str(problems[0]) if problems else ""
                 return msgspec.structs.replace(saved, damage=words)
@@ -117,15 +117,21 @@ def newest_good(
     return None
 
 
-def _read(run_dir: Path, connection: sqlite3.Connection, which: int) -> Saved:
+def read(
+    run_dir: Path,
+    connection: sqlite3.Connection,
+    which: int,
+    table: Literal["checkpoints", "kept"] = "checkpoints",
+) -> Saved:
+    """The checkpoint in the row `which` of a table. Raises UserError where it is damaged."""
     file = run_dir / schema.DATABASE
     with schema.explained(file):
         # A run of an older version, that is only read, has fewer tables.
-        there = {f"{row[1]}" for row in connection.execute("PRAGMA table_info(checkpoints)")}
+        there = {f"{row[1]}" for row in connection.execute(f"PRAGMA table_info({table})")}
         columns = [f"last_{table}" for table in schema.RECORD]
         last = ", ".join(name if name in there else "0" for name in columns)
         row = connection.execute(
-            f"SELECT id, step, counters, state, {last} FROM checkpoints WHERE id = ?", (which,)
+            f"SELECT id, step, counters, state, {last} FROM {table} WHERE id = ?", (which,)
         ).fetchone()
     kind = tuple[(int, stored.Id, str, bytes, *(stored.Id for _ in schema.RECORD))]  # type: ignore[misc, valid-type]
     id_, step, counters, packed, *ids = stored.cells(file, kind, row, "checkpoints")
@@ -231,7 +237,9 @@ def remove_unnamed(run_dir: Path, connection: sqlite3.Connection) -> None:
     if not parent.is_dir():
         return
     with schema.explained(run_dir / schema.DATABASE):
-        rows = connection.execute("SELECT state FROM checkpoints").fetchall()
+        rows = connection.execute(
+            "SELECT state FROM checkpoints UNION ALL SELECT state FROM kept"
+        ).fetchall()
     named = set()
     for (packed,) in rows:
         try:

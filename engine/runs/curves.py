@@ -73,9 +73,11 @@ class GrowingCurve:
         self._data = np.empty((4, 64))
         self._size = 0
         self._last: dict[int | None, tuple[float, ...]] = {}  # of the newest step, by world
+        self._whole: Curve | None = None  # as it was handed out, until it grows
 
     def extend(self, rows: list[Row]) -> None:
         """Add rows (step, world id, mean, low, high; None for NaN); steps come in order."""
+        self._whole = None
         steps = np.array([row[0] for row in rows], float)
         newest = self._data[X, self._size - 1] if self._size else -1.0
         if np.all(np.diff(steps, prepend=newest) > 0):  # the usual case, much faster
@@ -103,10 +105,15 @@ class GrowingCurve:
         self._size = size
 
     def curve(self, until: int | None = None) -> Curve:
-        """A copy of the points up to step `until`."""
+        """A copy of the points up to step `until`; of all of them one, as long as none is added."""
+        if until is None and self._whole is not None:
+            return self._whole
         size = self._size
         if until is not None:
             size = int(np.searchsorted(self._data[X, :size], until, side="right"))
         data = self._data[:, :size].copy()
         data.flags.writeable = False
-        return Curve(x=data[X], mean=data[MEAN], low=data[LOW], high=data[HIGH])
+        curve = Curve(x=data[X], mean=data[MEAN], low=data[LOW], high=data[HIGH])
+        if until is None:
+            self._whole = curve
+        return curve

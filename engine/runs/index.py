@@ -20,7 +20,7 @@ from engine.runs import schema, stored
 from engine.runs.records import ENDED, Limits, RunSummary
 
 INDEX = ".index.json"
-FORMAT = 1
+FORMAT = 2
 """To be raised when a summary is made in another way: older entries then do not count."""
 SETTLED_NS = 2_000_000_000
 """Files that were changed less than this ago may change again without another time stamp."""
@@ -156,6 +156,7 @@ def summarise(run_dir: Path) -> RunSummary:
                 seconds=head.seconds,
                 success_rate=reader.success_rate(),
                 budget=_budget(run_dir),
+                parent=stored.parent(meta),
             )
     except (UserError, OSError) as error:
         order = _named_moment(run_dir.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from engine.learning.events import (
 from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
+from engine.runs.past.timeline import Timeline
 from engine.runs.progress import POINT_ROWS, Progress, progress
 from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
 from engine.runs.store import LIVE_STEPS
@@ -48,7 +50,12 @@ METRIC_ROWS = list[
     tuple[stored.Id, str, stored.Id, int | None, float | None, float | None, float | None]
 ]
 """id, name, step, world id, mean, low, high"""
-COUNT_ROWS = list[tuple[str, stored.Id, stored.Id]]
+COUNT_ROWS = list[tuple[stored.Id, str, stored.Id, stored.Id]]
+
+EPISODE_COLUMNS = (
+    "id, step, idx, agent, world_id, length, return, score, success, terminated, truncated"
+)
+"""What `EpisodeRow` has, in its order."""
 
 LAUNCH_GRACE = timedelta(seconds=10)
 """How long a run just created may be without a worker before it counts as dead."""
@@ -73,10 +80,13 @@ class RunReader:
             schema.refuse_newer(self.path)
             schema.leave_wal(self.path)
         self._db = schema.open_to_read(self.path)
+        self.timeline = Timeline(self._db, self._file)
         self._data_version = -1
         self._generation = -1
         self._curves: dict[str, dict[str, GrowingCurve]] = {}
         self._curve_cursor: dict[str, int] = {}
+        self._reached: dict[str, Reached] = {}
+        self._reached_cursor = 0
         self._batches: dict[int, Live] = {}
         self._policy: Policy | None = None
         self._info: tuple[int, RunInfo] | None = None
@@ -111,6 +121,7 @@ class RunReader:
                 preset_name=stored.fact(self._file, meta, "preset_name"),
                 preset=self._preset(meta),
                 created=stored.instant(self._file, stored.fact(self._file, meta, "created")),
+                parent=stored.parent(meta),
             )
             self._info = (generation, info)
         return self._info[1]
@@ -249,10 +260,11 @@ class RunReader:
             self._forget_if_resumed()
             rows = self._all(
                 "SELECT id, name, step, world_id, mean, low, high FROM metrics "
-                "WHERE id > ? AND split = ? ORDER BY id",
+                "WHERE id > ? AND +split = ? ORDER BY id",  # + : by id, not by the index on split
                 self._curve_cursor.get(split, 0),
                 split,
             )
+            (newest,) = self._first("SELECT coalesce(max(id), 0) FROM metrics")
         rows = stored.cells(self._file, METRIC_ROWS, rows, "metrics")
         by_name: dict[str, list[Row]] = {}
         for name, row in zip(todays_names([row[1:3] for row in rows]), rows, strict=True):
@@ -260,8 +272,7 @@ class RunReader:
         grown = self._curves.setdefault(split, {})
         for name, new in by_name.items():
             grown.setdefault(name, GrowingCurve()).extend(new)
-        if rows:
-            self._curve_cursor[split] = rows[-1][0]
+        self._curve_cursor[split] = newest
         wanted = grown if names is None else [name for name in names if name in grown]
         return {name: grown[name].curve(until) for name in wanted}
 
@@ -272,17 +283,25 @@ class RunReader:
 
     def reached(self) -> dict[str, Reached]:
         """How many agents are behind each of `TIMES` that the run records, by name."""
-        found: dict[str, tuple[list[int], list[int]]] = {}
-        rows = self._all(
-            "SELECT name, step, n FROM metrics WHERE split = 'train' AND name IN (?, ?, ?) "
-            "ORDER BY id",
-            *TIMES,
-        )
-        for name, step, count in stored.cells(self._file, COUNT_ROWS, rows, "metrics"):
-            steps, counts = found.setdefault(name, ([], []))
+        with self._snapshot():
+            self._forget_if_resumed()
+            rows = self._all(
+                "SELECT id, name, step, n FROM metrics WHERE id > ? AND +split = 'train' "
+                "AND name IN (?, ?, ?) ORDER BY id",
+                self._reached_cursor,
+                *TIMES,
+            )
+            (newest,) = self._first("SELECT coalesce(max(id), 0) FROM metrics")
+        self._reached_cursor = newest
+        new: dict[str, tuple[list[int], list[int]]] = {}
+        for _, name, step, count in stored.cells(self._file, COUNT_ROWS, rows, "metrics"):
+            steps, counts = new.setdefault(name, ([], []))
             steps.append(step)
             counts.append(count)
-        return {name: Reached(tuple(steps), tuple(n)) for name, (steps, n) in found.items()}
+        for name, (steps, counts) in new.items():
+            before = self._reached.get(name, Reached((), ()))
+            self._reached[name] = Reached((*before.steps, *steps), (*before.counts, *counts))
+        return dict(self._reached)
 
     def _forget_if_resumed(self) -> None:
         generation = self.meta().get("generation", 0)
@@ -290,6 +309,8 @@ class RunReader:
             self._generation = generation
             self._curves.clear()
             self._curve_cursor.clear()
+            self._reached.clear()
+            self._reached_cursor = 0
             self._batches.clear()
             self._policy = None
 
@@ -318,12 +339,25 @@ class RunReader:
 
     def episodes(self, until: int | None = None, limit: int = 50) -> list[EpisodeRow]:
         """Recorded episodes ended at or before step `until`, newest first."""
-        rows = self._all(
-            "SELECT id, step, idx, agent, world_id, length, return, score, success, terminated, "
-            "truncated FROM episodes WHERE step <= ? ORDER BY step DESC, id DESC LIMIT ?",
-            NEWEST if until is None else until,
-            limit,
+        until = NEWEST if until is None else until
+        return self._episode_rows("step <= ? ORDER BY step DESC, id DESC LIMIT ?", until, limit)
+
+    def episode_beside(self, step: int, episode_id: int, by: int) -> EpisodeRow | None:
+        """The recorded episode next after (`by` > 0) or before the place of an episode that ended
+        at `step`; None at the ends. An id beyond all others is the place behind that step."""
+        sign, order = (">", "ASC") if by > 0 else ("<", "DESC")
+        rows = self._episode_rows(
+            f"(step, id) {sign} (?, ?) ORDER BY step {order}, id {order} LIMIT 1", step, episode_id
         )
+        return rows[0] if rows else None
+
+    def episode_row(self, episode_id: int) -> EpisodeRow | None:
+        """A recorded episode in one line."""
+        rows = self._episode_rows("id = ?", episode_id)
+        return rows[0] if rows else None
+
+    def _episode_rows(self, which: str, *values: int) -> list[EpisodeRow]:
+        rows = self._all(f"SELECT {EPISODE_COLUMNS} FROM episodes WHERE {which}", *values)
         return stored.rows(self._file, EpisodeRow, [_episode_row(row) for row in rows], "episodes")
 
     def episode(self, episode_id: int) -> Episode:
@@ -335,13 +369,30 @@ class RunReader:
 
     def groups(self, until: int | None = None) -> list[GroupRow]:
         """The groups recorded up to update `until` (default: all), in order."""
+        return self._groups("step <= ? ORDER BY step, id", NEWEST if until is None else until)
+
+    def _groups(self, which: str, *values: int) -> list[GroupRow]:
         if not self._first("SELECT 1 FROM sqlite_master WHERE name = 'groups'"):
             return []  # a run of an older version, which knew no language models
-        rows = self._all(
-            "SELECT id, step, idx, world_id, size FROM groups WHERE step <= ? ORDER BY step, id",
-            NEWEST if until is None else until,
-        )
+        rows = self._all(f"SELECT id, step, idx, world_id, size FROM groups WHERE {which}", *values)
         return stored.rows(self._file, GroupRow, rows, "groups")
+
+    def newest_group(self, until: int | None = None) -> GroupRow | None:
+        """The last group recorded up to update `until` (default: of all)."""
+        rows = self._groups(
+            "step <= ? ORDER BY step DESC, id DESC LIMIT 1", NEWEST if until is None else until
+        )
+        return rows[0] if rows else None
+
+    def groups_of(self, update: int) -> list[GroupRow]:
+        """The recorded groups of one update, in order."""
+        return self._groups("step = ? ORDER BY id", update)
+
+    def update_with_groups(self, update: int, by: int) -> int | None:
+        """The next update after (`by` > 0) or before this one that has recorded groups."""
+        sign, order = (">", "ASC") if by > 0 else ("<", "DESC")
+        rows = self._groups(f"step {sign} ? ORDER BY step {order} LIMIT 1", update)
+        return rows[0].step if rows else None
 
     def group(self, group_id: int) -> Group:
         """A group with its members. Raises UserError when a resume has deleted it."""
@@ -468,6 +519,17 @@ class RunReader:
         )
 
     # ------------------------------------------------------------ helpers
+
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for several looks at the same moment. Keep it short."""
+        with self._snapshot():
+            yield self._db
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the whole store, also one that is being written, into an empty database."""
+        with schema.explained(self._file):
+            self._db.backup(target)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:

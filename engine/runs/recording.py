@@ -12,6 +12,7 @@ from engine.runs import checkpoints
 from engine.runs.custom_algorithm import Teller
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.pacing import Clock, Stopwatch
+from engine.runs.past.kept import Keeper
 from engine.runs.store import LIVE_STEPS, RunWriter
 
 CHECKPOINT_SECONDS = 2.0
@@ -25,6 +26,8 @@ FULL_SPEED_LIVE_STEPS = 300
 """At full speed nobody can read more steps than these at a time, so no more are decoded."""
 ADAPTER = "adapter"
 """Where a run keeps what others can use of it: the best adapters of a language model."""
+NO_END = 2**62
+"""More steps than any run does."""
 OVERHEAD = 50
 """Checkpoints and live batches that take t seconds are at least 50·t seconds apart."""
 
@@ -48,8 +51,10 @@ class Recorder:
         stopwatch: Stopwatch,
         disk: PatientDisk,
         teller: Teller,
+        keeper: Keeper,
     ) -> None:
         self.writer, self.learner, self.teller = writer, learner, teller
+        self.keeper = keeper
         self.clock, self.stopwatch, self.disk = clock, stopwatch, disk
         self._at_point = False
         self._urgent = False
@@ -82,6 +87,8 @@ class Recorder:
         counters, state = self.learner.counters, self.learner.state()
         if isinstance(self.learner, HeavyLearner):
             state = self._save_folder(counters.step, state, first)
+            if counters.step >= self.keeper.due:
+                self.keeper.keep(counters, state)  # the same folder, named by a second row
         self.export()
         self.writer.save_checkpoint(counters, state, first=first, not_yet=not_yet)
         self._checkpoint_time = self.clock()
@@ -129,8 +136,22 @@ class Recorder:
             self.live(stepwise)
         if self._checkpoint_is_due(now):
             self.checkpoint(not_yet)
+        self._keep()
         if self._urgent or now - self._commit_time >= COMMIT_SECONDS:
             self.commit()
+
+    def before_keeping(self) -> int:
+        """How many steps the learner may do until its state is to be kept."""
+        if isinstance(self.learner, HeavyLearner):  # of it one of those written anyway is kept
+            return NO_END
+        return max(1, self.keeper.due - self.learner.counters.step)
+
+    def _keep(self) -> None:
+        """Keep the state of a table learner, which costs milliseconds, where it is due."""
+        counters = self.learner.counters
+        heavy = isinstance(self.learner, HeavyLearner)
+        if not heavy and counters.step >= self.keeper.due and not self.learner.done:
+            self.keeper.keep(counters, self.learner.state())
 
     def _checkpoint_is_due(self, now: float) -> bool:
         age = now - self._checkpoint_time

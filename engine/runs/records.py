@@ -21,6 +21,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what readers hand out."""
 
 
+class Parent(Record, frozen=True, kw_only=True):
+    """The run that a fork goes on from, and the step it left it at."""
+
+    run: str
+    step: int
+
+
 class RunInfo(Record, frozen=True, kw_only=True):
     """What never changes about a run (except its budget, at a resume)."""
 
@@ -29,6 +36,8 @@ class RunInfo(Record, frozen=True, kw_only=True):
     preset_name: str
     preset: Preset
     created: datetime
+    parent: Parent | None = None
+    """The run that this one was forked from."""
 
 
 class Head(Record, frozen=True, kw_only=True):
@@ -129,4 +138,5 @@ class RunSummary(Record, frozen=True, kw_only=True):
     episodes: int = 0
     seconds: float = 0.0
     success_rate: float | None = None
+    parent: Parent | None = None
     broken: str = ""

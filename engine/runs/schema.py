@@ -21,7 +21,7 @@ from engine.runs import stored
 from engine.runs.disk.filesystem import network_filesystem
 
 DATABASE = "run.db"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_SECONDS = 10.0
 DAMAGE = ("not a database", "malformed", "no such", "already exists", "duplicate", "has no column")
 """Words of what SQLite says about a file that is not as Ice Maze has written it."""
@@ -64,7 +64,19 @@ CREATE TABLE ratings (
   payload BLOB NOT NULL);
 """
 
-SCHEMA = """
+LAST_COLUMNS = ", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD)
+KEPT = f"""
+-- Checkpoints along the run that can be forked from: a few, evenly spaced. The columns are those of
+-- `checkpoints`, whose two newest are what a run is resumed from.
+CREATE TABLE kept (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, counters TEXT NOT NULL, state BLOB NOT NULL,
+  {LAST_COLUMNS});
+"""
+
+POINTS_BY_STEP = """CREATE INDEX IF NOT EXISTS points_by_step ON points (step);
+"""
+
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;  -- values are JSON
 
 CREATE TABLE worlds (
@@ -75,7 +87,7 @@ CREATE INDEX worlds_by_step ON worlds (split, step);
 CREATE TABLE points (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, updates INTEGER NOT NULL,
   episodes INTEGER NOT NULL, total_env_steps INTEGER NOT NULL);
-
+{POINTS_BY_STEP}
 -- world_id is null for the learner's own metrics, set for the figures of an evaluation.
 CREATE TABLE metrics (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, world_id INTEGER, split TEXT NOT NULL,
@@ -113,7 +125,7 @@ CREATE TABLE tunes (
 -- the rows after it.
 CREATE TABLE checkpoints (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, counters TEXT NOT NULL, state BLOB NOT NULL,
-  {last_columns});
+  {LAST_COLUMNS});
 
 -- saved: how many checkpoints after the first contain this tune, edit or answer, so that resume
 -- need not replay it: 1 the newest, 2 the one before it too.
@@ -125,15 +137,15 @@ CREATE TABLE commands (
 -- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
 CREATE TABLE live (
   id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
-{groups}{per_agent}{ratings}""".format(
-    last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD),
-    groups=GROUPS,
-    per_agent=PER_AGENT,
-    ratings=RATINGS,
-)
+{GROUPS}{PER_AGENT}{RATINGS}{KEPT}"""
 
-UPGRADES = {2: ("groups", GROUPS), 3: ("per_agent", PER_AGENT), 4: ("ratings", RATINGS)}
-"""Schema version: the table it brought, which stands at the same place of `RECORD`."""
+UPGRADES = {
+    2: ("groups", GROUPS),
+    3: ("per_agent", PER_AGENT),
+    4: ("ratings", RATINGS),
+    5: ("kept", KEPT + POINTS_BY_STEP),
+}
+"""Schema version: the table it brought. One of `RECORD` stands there at the same place."""
 
 
 @contextlib.contextmanager
@@ -253,8 +265,9 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(
             "BEGIN;"
             + "".join(
-                f"{definition}"
-                f"ALTER TABLE checkpoints ADD COLUMN last_{table} INTEGER NOT NULL DEFAULT 0;"
+                definition
+                + f"ALTER TABLE checkpoints ADD COLUMN last_{table} INTEGER NOT NULL DEFAULT 0;"
+                * (table in RECORD)
                 for table, definition in steps
             )
             + f"REPLACE INTO meta VALUES ('schema_version', '{SCHEMA_VERSION}');COMMIT;"

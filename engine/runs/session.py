@@ -18,6 +18,7 @@ from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.disk.lock import is_alive
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
+from engine.runs.past.kept import Keeper
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter, not_repeated
 from engine.tabular.custom.loading import CustomFileError
@@ -135,8 +136,11 @@ class Session:
             learner.interrupted = self._somebody_waits
             learner.notify = self._say_at_once
         teller = custom_algorithm.Teller(preset)
+        heavy = isinstance(learner, HeavyLearner)
+        step = learner.counters.step
+        keeper = Keeper(self.writer, preset.budget, folders=heavy, begun_at=step)
         self.recorder = Recorder(
-            self.writer, learner, self.clock, self.stopwatch, self.disk, teller
+            self.writer, learner, self.clock, self.stopwatch, self.disk, teller, keeper
         )
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
@@ -279,7 +283,7 @@ class Session:
             limit = min(limit, task.remaining(self.learner))
         if self.replays:
             limit = min(limit, self.replays[0].step - self.learner.counters.step)
-        return limit
+        return min(limit, self.recorder.before_keeping())
 
     def _advance(self, limit: int) -> None:
         started, before = self.clock(), self.learner.counters.step

@@ -42,6 +42,8 @@ from engine.runs.schema import RECORD
 LIVE_STEPS = 2000
 """How many steps the live ring keeps."""
 
+LAST = ", ".join(f"(SELECT coalesce(max(id), 0) FROM {table})" for table in RECORD)
+"""SQL for the last row of each table, which a checkpoint remembers."""
 REPLAYED = "name IN ('tune', 'edit', 'prefer', 'score')"
 
 
@@ -273,7 +275,6 @@ class RunWriter:
 
         `not_yet` are the ids of commands that wait to be replayed at a later step.
         """
-        last = ", ".join(f"(SELECT coalesce(max(id), 0) FROM {table})" for table in RECORD)
         values = (
             FIRST if first else NEWEST,
             counters.step,
@@ -283,7 +284,7 @@ class RunWriter:
         if not first:
             older = "UPDATE OR REPLACE checkpoints SET id = ? WHERE id = ?"
             self._queue.append((older, (PREVIOUS, NEWEST)))
-        self._queue.append((f"REPLACE INTO checkpoints VALUES (?, ?, ?, ?, {last})", values))
+        self._queue.append((f"REPLACE INTO checkpoints VALUES (?, ?, ?, ?, {LAST})", values))
         waiting = ", ".join(str(int(i)) for i in not_yet)
         self._queue.append(
             (
@@ -292,6 +293,21 @@ class RunWriter:
                 (),
             )
         )
+
+    def kept(self) -> list[tuple[int, bytes]]:
+        """The steps and packed states of the checkpoints that are kept to be forked from."""
+        with schema.explained(self.run_dir / schema.DATABASE):
+            rows = self.connection.execute("SELECT step, state FROM kept ORDER BY step").fetchall()
+        return [row for row in rows if isinstance(row[0], int) and isinstance(row[1], bytes)]
+
+    def keep(self, counters: Counters, packed: bytes) -> None:
+        """Keep a packed state, to be forked from, with everything written so far."""
+        values = (counters.step, json.dumps(msgspec.to_builtins(counters)), packed)
+        self._queue.append((f"INSERT INTO kept VALUES (NULL, ?, ?, ?, {LAST})", values))
+
+    def let_go(self, step: int) -> None:
+        """Keep the state of a step no longer."""
+        self._queue.append(("DELETE FROM kept WHERE step = ?", (step,)))
 
     def rewind(self, load: Callable[[State], object] = lambda state: None) -> Restart | None:
         """Go back to the newest good checkpoint, which `load` accepts by raising no UserError:
@@ -309,6 +325,9 @@ class RunWriter:
                     self.connection.execute(f"DELETE FROM {table} WHERE id > ?", (last_id,))
                 self.connection.execute("DELETE FROM live")
                 self.connection.execute("DELETE FROM meta WHERE key = 'finished'")
+                self.connection.execute(
+                    "DELETE FROM kept WHERE step > ?", (saved.step if saved else -1,)
+                )
                 if saved:
                     self._forget_newer(saved)
                     self.set_meta(generation=self.generation + 1, counters=saved.counters)

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.core.errors import UserError, shown
-from engine.runs.records import RunState
+from engine.runs.records import Parent, RunState
 
 if TYPE_CHECKING:
     from engine.learning.events import Event
@@ -81,6 +81,8 @@ META: dict[str, Any] = {
     "waiting": Id,
     "finished": StoredEnd,
     "algorithm_file": OwnFile,
+    "keep_every": Annotated[int, Meta(ge=1, le=2**62)],
+    "forked_from": Parent,
 }
 """What each key of `meta` has to be; further keys are any JSON."""
 
@@ -138,6 +140,12 @@ def meta(path: Path, rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
             raise damaged(path, f"meta has a key of the type {type(key).__name__}")
         found[key] = value(path, text, META.get(key, Any), f"meta.{key}")
     return found
+
+
+def parent(found: dict[str, Any]) -> Parent | None:
+    """The run that a fork goes on from, from its checked `meta`."""
+    fork = found.get("forked_from")
+    return None if fork is None else msgspec.convert(fork, Parent)
 
 
 def fact(path: Path, found: dict[str, Any], key: str) -> Any:

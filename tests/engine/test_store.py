@@ -343,7 +343,8 @@ def make_older(run_dir: Path, version: int) -> None:
     for later, (table, _) in schema.UPGRADES.items():
         if later > version:
             old.execute(f"DROP TABLE {table}")
-            old.execute(f"ALTER TABLE checkpoints DROP COLUMN last_{table}")
+            if table in schema.RECORD:
+                old.execute(f"ALTER TABLE checkpoints DROP COLUMN last_{table}")
     old.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
     old.commit()
     old.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -312,3 +313,36 @@ def test_foreign_text_cannot_reach_the_terminal(tmp_path: Path) -> None:
     listed = icemaze(tmp_path, "runs")
     assert done.returncode == 0 and "red ice" in done.stdout and "red ice" in listed.stdout
     assert "\x1b" not in done.stdout + done.stderr + listed.stdout
+
+
+# ---------------------------------------------------------------- forks
+
+
+def test_a_fork_names_its_parent_everywhere_and_lines_up_with_it(
+    shelf: tuple[Path, str], tmp_path: Path
+) -> None:
+    parent = tmp_path / shelf[1]
+    shutil.copytree(shelf[0] / shelf[1], parent)
+    (end,) = objects(icemaze(tmp_path, "status", "--json").stdout)
+    with RunReader(parent) as reader:
+        kept = reader.timeline.checkpoints()
+    chosen = kept[len(kept) // 2]
+    refused = icemaze(tmp_path, "fork", "--at", str(chosen), "--set", "maze.slip=0.5")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("icemaze: maze.slip cannot be changed in a fork: ")
+    assert len(refused.stderr.splitlines()) == 1
+    done = icemaze(
+        tmp_path, "fork", "--at", str(chosen + 1), "--set", "algorithm.learning_rate=0.75", "--json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, last = (json.loads(done.stdout.splitlines()[i]) for i in (0, -1))
+    assert (first["event"], last["event"], last["status"]) == ("started", "finished", "finished")
+    assert last["env_steps"] == end["env_steps"]
+    listed = {each["run"]: each for each in objects(icemaze(tmp_path, "runs", "--json").stdout)}
+    assert listed[last["run"]]["parent"] == parent.name
+    assert listed[last["run"]]["parent_step"] == chosen
+    assert "parent" not in listed[parent.name]
+    assert f"forked from {parent.name} at step {chosen:,}" in icemaze(tmp_path, "status").stdout
+    compared = objects(icemaze(tmp_path, "compare", parent.name, last["run"], "--json").stdout)
+    assert [each["step"] for each in compared] == [end["env_steps"]] * 2
+    assert set(compared[0]["settings"]) == {"algorithm.learning_rate"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE
-from trainer_tools import LEARNING, kill, live_run
+from trainer_tools import LEARNING, episodes_of, kill, live_run
 
 from engine import presets
 from engine.core.errors import UserError
@@ -54,7 +54,7 @@ def test_nothing_is_read_of_an_idle_run(recording: Path, monkeypatch: pytest.Mon
 
 
 def test_a_moment_shows_only_what_was_known_then(source: SnapshotSource) -> None:
-    rows = source.recorded()
+    rows = episodes_of(source)
     row = rows[len(rows) // 2]
     shot = source.read(Moment(row.id, 1))
     assert shot is not None
@@ -102,13 +102,13 @@ def test_a_replay_visits_every_recorded_step_once(source: SnapshotSource) -> Non
     replay, visited = Replay(source), []
     while replay.step():
         visited.append(replay.moment)
-    expected = [Moment(row.id, t) for row in source.recorded() for t in range(row.length)]
+    expected = [Moment(row.id, t) for row in episodes_of(source) for t in range(row.length)]
     assert visited == expected
     assert replay.moment == expected[-1]
 
 
 def test_episodes_back_and_on(source: SnapshotSource) -> None:
-    replay, rows = Replay(source), source.recorded()
+    replay, rows = Replay(source), episodes_of(source)
     assert not replay.episode(1)
     assert replay.moment is None
     assert replay.episode(-1)
@@ -123,7 +123,7 @@ def test_episodes_back_and_on(source: SnapshotSource) -> None:
 
 
 def test_to_the_end_of_an_episode_then_of_the_next(source: SnapshotSource) -> None:
-    replay, rows = Replay(source), source.recorded()
+    replay, rows = Replay(source), episodes_of(source)
     for row in rows[:3]:
         assert replay.to_end()
         assert replay.moment == Moment(row.id, row.length - 1)
@@ -132,7 +132,7 @@ def test_to_the_end_of_an_episode_then_of_the_next(source: SnapshotSource) -> No
 
 
 def test_every_step_finds_the_last_recorded_moment_before_it(source: SnapshotSource) -> None:
-    rows = source.recorded()
+    rows = episodes_of(source)
     known = sorted(
         (step.step, row.id, t)
         for row in rows
@@ -147,7 +147,7 @@ def test_every_step_finds_the_last_recorded_moment_before_it(source: SnapshotSou
 
 def test_sweeps_are_replayed_state_by_state(recordings: dict[str, Path]) -> None:
     source = SnapshotSource(recordings["planning"])
-    replay, rows = Replay(source), source.recorded()
+    replay, rows = Replay(source), episodes_of(source)
     assert replay.at(rows[2].step)
     assert replay.moment == Moment(rows[2].id, rows[2].length - 1)
     assert replay.episode(-1) and replay.step()
@@ -214,7 +214,7 @@ def test_a_worker_may_take_its_time_to_start(tmp_path: Path) -> None:
 def test_a_killed_worker_is_noticed_without_a_word_from_it(tmp_path: Path) -> None:
     with live_run(tmp_path, pace=None) as path:
         watch = RunWatch(path)
-        while not watch.source.recorded():
+        while not episodes_of(watch.source):
             watch.look()
         kill(path)
         dead = watch.look()
@@ -233,7 +233,7 @@ def test_a_killed_worker_is_noticed_without_a_word_from_it(tmp_path: Path) -> No
 def test_a_resumed_run_is_followed_again(tmp_path: Path) -> None:
     with live_run(tmp_path, pace=None) as path:
         watch = RunWatch(path)
-        while not watch.source.recorded():
+        while not episodes_of(watch.source):
             watch.look()
         kill(path)
         assert watch.look().state == "dead"

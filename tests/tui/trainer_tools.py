@@ -24,6 +24,7 @@ from engine.runs.session import Session
 from engine.runs.store import RunWriter
 from tui.app import IceMazeApp
 from tui.features.trainer.screen import TrainerScreen
+from tui.model.source import SnapshotSource
 
 LAKE = 'map = """\nSFFF\nFHFH\nFFFH\nHFFG\n"""'
 LEARNING = f"""
@@ -128,7 +129,12 @@ async def settled(pilot: Pilot[Any]) -> None:
 
 async def recorded(screen: TrainerScreen) -> tuple[EpisodeRow, ...]:
     """The recorded episodes, read on the thread that alone may use the screen's reader."""
-    return await screen.in_thread(screen.watcher.source.recorded)
+    return await screen.in_thread(lambda: episodes_of(screen.watcher.source))
+
+
+def episodes_of(source: SnapshotSource) -> tuple[EpisodeRow, ...]:
+    """All recorded episodes of a run, oldest first."""
+    return tuple(reversed(source.reader.episodes(limit=100_000)))
 
 
 def notified(pilot: Pilot[Any]) -> str:

@@ -94,6 +94,7 @@ def icemaze(
 
 app.command(cls=train.TrainCommand)(train.train)
 app.command("open")(app_commands.open_run)
+app.command()(train.fork)
 app.command()(runs.runs)
 app.command()(runs.status)
 app.command()(runs.pause)

@@ -16,7 +16,7 @@ from tui.ui.text import clean, number, percent
 if TYPE_CHECKING:
     from engine.runs.commands import CommandReply
     from engine.runs.reader import RunReader
-    from engine.runs.records import Head, RunSummary
+    from engine.runs.records import Head, RunInfo, RunSummary
 
 STOP_SECONDS = 60.0
 """How long `stop` waits for the last checkpoint. The first compile can keep a worker that long."""
@@ -51,12 +51,17 @@ def _summary_fields(run: RunSummary) -> dict[str, Any]:
         "title": run.title, "created": created, "env_steps": run.env_steps,
         "episodes": run.episodes, "seconds": run.seconds, "success_rate": run.success_rate,
     }  # fmt: skip
+    if run.parent is not None:
+        fields |= {"parent": run.parent.run, "parent_step": run.parent.step}
     return {**fields, "broken": run.broken} if run.broken else fields
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
     success = "-" if run.success_rate is None else percent(run.success_rate)
-    return run.id, run.state, f"{run.step:,}", f"{run.seconds:.1f} s", success, run.title
+    title = run.title
+    if run.parent is not None:
+        title += f" (fork of {run.parent.run} at {run.parent.step:,})"
+    return run.id, run.state, f"{run.step:,}", f"{run.seconds:.1f} s", success, title
 
 
 def status(run: RunId = None, as_json: Json = False) -> None:
@@ -85,11 +90,13 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
             run=reader.id, path=str(reader.path), state=head.state, preset=info.preset_name,
             title=info.preset.title, algorithm=algorithm_name(info.preset),
             created=info.created.isoformat(), progress=share, error=error,
-            waiting=0 if head.ended else head.waiting, **figures,
+            waiting=0 if head.ended else head.waiting, **_parent(info), **figures,
         )  # fmt: skip
         return
     say(f"{reader.id}: {doing(head)}, {percent(share)} of its budget used")
     say(f"  preset {info.preset_name}: {info.preset.title}")
+    if info.parent is not None:
+        say(f"  forked from {info.parent.run} at step {info.parent.step:,}")
     say(
         f"  {counts(figures)} of {algorithm_name(info.preset)} in {head.seconds:.1f} s; "
         f"success {percent(figures['success_rate'])}, return "
@@ -101,6 +108,13 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
         say(f"  Error: {error}")
     if head.state in ("failed", "dead", "stopped"):
         say(f"  {what_next(reader.path, head.state)}")
+
+
+def _parent(info: RunInfo) -> dict[str, Any]:
+    """Of which run a fork is, for scripts; nothing of other runs."""
+    if info.parent is None:
+        return {}
+    return {"parent": info.parent.run, "parent_step": info.parent.step}
 
 
 def doing(head: Head) -> str:

@@ -23,6 +23,7 @@ PANELS = (
     "Algorithm map",
     "Start form",
     "Status line",
+    "Timeline",
     "Agent-environment loop",
     "Compare",
     "Lesson",

@@ -133,6 +133,9 @@ def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
         facts += method(detail.preset)
         facts += kinds.of(detail.preset).final_facts(detail.final) if detail.final else []
         facts.append(Fact("budget", "budget", budget_text(detail.preset)))
+    if summary.parent is not None:
+        told = f"step {summary.parent.step:,} of {clean(summary.parent.run)}"
+        facts.append(Fact("forked from", "fork", told))
     if summary.created:
         facts.append(Fact("created", "run", f"{summary.created.astimezone():%Y-%m-%d %H:%M}"))
     facts.append(Fact("folder", "run", clean(str(summary.path))))

@@ -11,6 +11,7 @@ from textual.dom import DOMNode
 if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.env.maze import Maze
+    from engine.runs.past.fork import ForkPoint
     from tui.library.lab_shelf import LabCard
     from tui.model.snapshot import Snapshot
     from tui.model.source import GroupPage, LoadsGroups
@@ -21,6 +22,9 @@ class Host(Protocol):
 
     def start_run(self, preset: Preset, name: str) -> object:
         """Start a run of a preset and show it; mistakes are shown as notifications."""
+
+    def fork_run(self, point: ForkPoint, preset: Preset) -> object:
+        """Go on from a checkpoint as a new run of this preset, and show it."""
 
     def open_run(self, path: Path) -> object:
         """Show the run in this folder."""

@@ -186,7 +186,10 @@ class RunShelf:
         if known is not None and known.summary is run:
             return known
         progress = used(run.budget, run) if run.budget else None
-        return RunCard(run, title=clean(run.title or run.preset_name or run.id), progress=progress)
+        title = clean(run.title or run.preset_name or run.id)
+        if run.parent is not None:
+            title += f" (fork at {run.parent.step:,})"
+        return RunCard(run, title=title, progress=progress)
 
 
 def used(budget: Limits, summary: RunSummary) -> float:

@@ -16,8 +16,24 @@ from engine.exact.solve import Solution
 from engine.learning.algorithm import Algorithm
 from engine.learning.events import Evaluation, Group, Pair, Policy, Preference, Step, World
 from engine.runs.curves import Curve, Reached
+from engine.runs.past.timeline import Counts, Mark
 from engine.runs.progress import Progress
-from engine.runs.records import EpisodeRow, Head, NoteRow
+from engine.runs.records import EpisodeRow, Head, NoteRow, Parent
+
+__all__ = ["Counts", "Snapshot", "Track"]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What stands on the timeline of a run, from step 0 to `end`."""
+
+    end: int = 1
+    told: tuple[Mark, ...] = ()
+    """All notes, checkpoints, tunes and changes of the map, by step."""
+    updates: tuple[int, ...] = ()
+    """Steps at which figures were recorded: all, or of many in the same place one."""
+    episodes: tuple[int, ...] = ()
+    """Steps at which recorded episodes ended, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,11 @@ class Snapshot:
     steps: tuple[Step, ...]
     """The watched agent's newest steps up to `at`, oldest first; the last is "now"."""
     notes: tuple[NoteRow, ...]
+    track: Track = Track()
+    counts_then: Counts | None = None
+    """How far the run was at `at`, where that is not now."""
+    parent: Parent | None = None
+    """The run that this one was forked from, and at which step."""
     held_out: Evaluation | None = None
     """The newest evaluation on mazes that are not trained on, where there are any."""
     held_out_curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -61,6 +82,16 @@ class Snapshot:
     """The counters at each recording point."""
     writing: Group | None = None
     """Free text: the newest completions that were scored."""
+
+    @property
+    def cursor(self) -> int | None:
+        """The step of the past that is looked at, for marks and lines; None at the live edge."""
+        return None if self.following else self.at
+
+    @property
+    def counts(self) -> Head | Counts:
+        """How far the run was at `at`; `head` tells how far it is now."""
+        return self.head if self.counts_then is None else self.counts_then
 
     @property
     def step(self) -> Step | None:

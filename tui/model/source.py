@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from engine.algorithms.registry import algorithm_of
 from engine.core.errors import UserError
@@ -18,14 +19,14 @@ from engine.learning.events import Episode, Group, Live, Policy, Step, Tuned, Wo
 from engine.runs import stored
 from engine.runs.progress import Progress
 from engine.runs.reader import RunReader
-from engine.runs.records import ENDED, EpisodeRow, Head, RunState
+from engine.runs.records import ENDED, Head, RunState
 from engine.runs.schema import DATABASE
-from tui.model.snapshot import Snapshot
+from tui.model.snapshot import Counts, Snapshot, Track
 
 SHOWN_EPISODES = 500
 """How many recorded episodes a snapshot lists."""
-ALL = 100_000
-"""More episodes than any run keeps."""
+PARTS = 512
+"""Into how many parts the timeline is divided to look where updates and episodes are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class SnapshotSource:
         self._generation = -1
         self._episode: tuple[int, Episode] | None = None
         self._progress: tuple[tuple[int, int], Progress] | None = None
-        self._rows: tuple[tuple[int, int], tuple[EpisodeRow, ...]] | None = None
+        self._track: tuple[tuple[int, ...], Track] | None = None
 
     def close(self) -> None:
         """Close the store."""
@@ -112,14 +113,6 @@ class SnapshotSource:
         if self._episode is None or self._episode[0] != episode_id:
             self._episode = (episode_id, self.reader.episode(episode_id))
         return self._episode[1]
-
-    def recorded(self) -> tuple[EpisodeRow, ...]:
-        """All recorded episodes, oldest first. They come with recording points only."""
-        head = self.reader.head()
-        key = (head.generation, head.last_point_id)
-        if self._rows is None or self._rows[0] != key:
-            self._rows = (key, tuple(reversed(self.reader.episodes(limit=ALL))))
-        return self._rows[1]
 
     def tunes(self) -> list[Tuned]:
         """What was changed since the run started."""
@@ -174,9 +167,12 @@ class SnapshotSource:
             episodes=tuple(reader.episodes(None if moment is None else at, SHOWN_EPISODES)),
             steps=steps,
             notes=tuple(reader.notes()),
+            track=self._marks(head),
+            counts_then=None if moment is None else self._counts(at, info.preset.run.agents),
+            parent=info.parent,
             held_out=reader.evaluation_at(None if moment is None else at, split="test"),
             held_out_curves=reader.curves(split="test"),
-            **self._preferences(),
+            **self._preferences(None if moment is None else at),
         )
 
     def _counted(self, head: Head) -> Progress:
@@ -186,17 +182,35 @@ class SnapshotSource:
             self._progress = (key, self.reader.progress())
         return self._progress[1]
 
-    def _preferences(self) -> dict[str, Any]:
-        """The pairs of texts, the answers, and the newest completions that were scored by them;
-        nothing in a run that asks for no preferences, which are asked for before all else."""
-        pairs = tuple(self.reader.pairs())
+    def _marks(self, head: Head) -> Track:
+        """What the timeline shows; read anew only where something may have come."""
+        end = track_end(head.step, ended=head.ended)
+        timeline = self.reader.timeline
+        told = timeline.told()
+        key = (head.generation, head.last_point_id, end)
+        if self._track is None or self._track[0] != key or self._track[1].told != told:
+            updates = timeline.spread("update", end, PARTS)
+            episodes = timeline.spread("episode", end, PARTS)
+            self._track = key, Track(end=end, told=told, updates=updates, episodes=episodes)
+        return self._track[1]
+
+    def _counts(self, at: int, agents: int) -> Counts:
+        """How far the run was at step `at`."""
+        counts = self.reader.timeline.counts(at)
+        return replace(counts, env_steps=round(counts.total_env_steps / agents))
+
+    def _preferences(self, at: int | None) -> dict[str, Any]:
+        """The pairs of texts, the answers, and the newest completions that were scored by them, up
+        to step `at`; nothing in a run that asks for no preferences, which it does before all else.
+        """
+        pairs = tuple(self.reader.pairs(at))
         if not pairs:
             return {}
-        rows = self.reader.groups()
+        row = self.reader.newest_group(at)
         return {
             "pairs": pairs,
-            "preferences": tuple(self.reader.preferences()),
-            "writing": self.reader.group(rows[-1].id) if rows else None,
+            "preferences": tuple(self.reader.preferences(at)),
+            "writing": None if row is None else self.reader.group(row.id),
         }
 
     def groups(self, update: int | None = None, by: int = 0) -> GroupPage | None:
@@ -206,24 +220,33 @@ class SnapshotSource:
             return self._page(update, by)
 
     def _page(self, update: int | None, by: int) -> GroupPage | None:
-        rows = self.reader.groups()
-        updates = sorted({row.step for row in rows})
-        if not updates:
+        newest = self.reader.newest_group()
+        if newest is None:
             return None
-        place = (len(updates) if update is None else bisect_right(updates, update)) - 1 + by
-        chosen = updates[max(0, min(place, len(updates) - 1))]
-        compared = [self.reader.group(row.id) for row in rows if row.step == chosen]
+        chosen = self._update_with_groups(newest.step if update is None else update, by)
+        compared = [self.reader.group(row.id) for row in self.reader.groups_of(chosen)]
         gamma = self.reader.info().preset.algorithm.gamma
         solved = [self._solve(group.world_id, gamma) for group in compared]
         return GroupPage(
             update=chosen,
-            newest=updates[-1],
+            newest=newest.step,
             groups=tuple(
                 ShownGroup(group, world.world, world.mdp, world.optimum, world.path)
                 for group, world in zip(compared, solved, strict=True)
                 if world is not None
             ),
         )
+
+    def _update_with_groups(self, update: int, by: int) -> int:
+        """The newest update with groups that is not after `update` (else the first of all), and
+        from it so many further."""
+        row = self.reader.newest_group(update)
+        chosen = self.reader.update_with_groups(-1, +1) if row is None else row.step
+        assert chosen is not None  # there are groups
+        for _ in range(abs(by)):
+            beside = self.reader.update_with_groups(chosen, by)
+            chosen = chosen if beside is None else beside
+        return chosen
 
     def _edge(self, step: int) -> tuple[tuple[Step, ...], Policy | None, int]:
         """The newest steps and tables: from the live edge, else from the record."""
@@ -272,6 +295,18 @@ class SnapshotSource:
                 path=tuple(optimal_path(mdp, optimum)),
             )
         return self._solved[world_id]
+
+
+def track_end(step: int, *, ended: bool) -> int:
+    """The step at which the timeline of a run of `step` steps so far ends.
+
+    That of a run that goes on is a little ahead, by at most a quarter, so that its marks do not
+    move at every step: a terminal over SSH is slow.
+    """
+    if ended:
+        return max(step, 1)
+    power = 1 << max(step.bit_length() - 3, 0)
+    return max(-(-(step + 1) // power) * power, 8)
 
 
 def _check_fits(mdp: MDP, steps: Sequence[Step], policy: Policy | None) -> None:

@@ -5,13 +5,14 @@ What it shows is up to its subclass: `draw` gets every new snapshot, `say` write
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from textual import work
 
 from engine.learning.events import Episode
+from engine.runs.past.timeline import Kind
 from engine.runs.records import ENDED, RunState
 from tui import kinds
 from tui.forms.start_form import TuneForm
@@ -21,10 +22,18 @@ from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
 from tui.model.source import GroupPage
 from tui.ui.yes_no import YesNo
-from tui.watching.watching_screen import PLAY_PACES, WatchingScreen, looks_a_second, next_pace
+from tui.watching.watching_screen import (
+    MOST_PLAYED,
+    PACES,
+    WatchingScreen,
+    looks_a_second,
+    next_pace,
+)
 
 LOOKS, REMOTE_LOOKS = 8.0, 4.0
 """How often a second the run is looked at: here, and over a network."""
+RUN_PACES = PACES[:-1]
+"""Moves per second at which the recording of one run can be played."""
 
 
 class RunScreen(WatchingScreen[News]):
@@ -35,6 +44,8 @@ class RunScreen(WatchingScreen[News]):
         self.watcher = RunWatch(path)
         super().__init__(self.watcher, looks or looks_a_second(LOOKS, REMOTE_LOOKS))
         self.snapshot: Snapshot | None = None
+        self.play_back = False
+        """Whether the recording is played backwards."""
         self._ticks = 0
         self._in_recording = False
         self._asked_pace: tuple[float | None] | None = None
@@ -144,7 +155,7 @@ class RunScreen(WatchingScreen[News]):
     def action_toggle_pause(self) -> None:
         """Pause or go on; play or pause a recording."""
         if self.recorded:
-            self.playing = not self.playing
+            self.playing, self.play_back = not self.playing, False
             self.say()
         elif self.snapshot is not None:
             self.command("resume" if self.snapshot.head.state == "paused" else "pause")
@@ -168,7 +179,7 @@ class RunScreen(WatchingScreen[News]):
     def action_pace(self, up: bool) -> None:
         """Faster or slower, also in a recording."""
         if self.recorded:
-            self.set_play_pace(next_pace(self.play_pace, up, PLAY_PACES) or PLAY_PACES[-1])
+            self.set_play_pace(next_pace(self.play_pace, up, RUN_PACES) or RUN_PACES[-1])
             self.say()
         elif self.snapshot is not None:
             # Counted from what was asked last: presses come faster than the worker's answers.
@@ -259,9 +270,25 @@ class RunScreen(WatchingScreen[News]):
     def go_to_step(self, step: int) -> None:
         """Show the run as it was at a step."""
         self.playing = False
-        self.go(lambda replay: replay.at(step), "No episode is recorded yet.")
+        self.go(lambda replay: replay.until(step))
+
+    def go_to_mark(self, kinds: Sequence[Kind], by: int, name: str) -> None:
+        """Show the run as it was at the next mark of some kinds, or at the one before."""
+        self.playing = False
+        way = "before" if by < 0 else "after"
+        failing = f"There are no {name} {way} this moment."
+        self.go(lambda replay: replay.mark(kinds, by), failing)
+
+    def action_play_back(self) -> None:
+        """Play the recording backwards, or pause it. From the live edge it leads into the past."""
+        if self.snapshot is not None:
+            self.playing = not (self.playing and self.play_back)
+            self.play_back = True
+            self.say()
 
     def play(self) -> None:
-        """One step of the recording further, unless the one before still waits."""
+        """So many moves of the recording further as are due, unless some still wait."""
         if self.playing and not self.watcher.asked:
-            self.go(Replay.step, "That was the last recorded step.")
+            moves = max(1, round(self.play_pace / MOST_PLAYED))
+            by, end = (-moves, "first") if self.play_back else (moves, "last")
+            self.go(lambda replay: replay.step(by), f"That was the {end} recorded step.")

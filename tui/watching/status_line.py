@@ -37,6 +37,7 @@ class Playback(NamedTuple):
 
     playing: bool
     pace: float
+    back: bool = False
 
 
 class Fact(NamedTuple):
@@ -127,6 +128,7 @@ class StatusLine(Widget):
             how = "paused"
             if playback.playing:
                 how = pace_text(playback.pace, kind.playback_unit)
+                how += " backwards" if playback.back else ""
             facts = [Fact(f"{glyphs.current().back} recording, {how}", "recording-point")]
         facts.append(Fact(f"{unit} {si(snapshot.at)}", clock.slug))
         if wide and kind.numbers_episodes and snapshot.step is not None:
@@ -134,6 +136,8 @@ class StatusLine(Widget):
         if warnings := sum(note.level != "info" for note in snapshot.notes):
             plural = "warning" if warnings == 1 else "warnings"
             facts.insert(1, Fact(f"! {warnings} {plural} (n)" if wide else f"! {warnings}", "note"))
+        if wide and snapshot.parent is not None:
+            facts.append(Fact(f"fork at {si(snapshot.parent.step)}", "fork"))
         return [*facts, *(Fact(*term) for term in kind.success_terms(snapshot, wide))]
 
     async def _on_click(self, event: events.Click) -> None:

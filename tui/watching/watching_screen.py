@@ -29,6 +29,8 @@ PACES: tuple[float, ...] = FAST
 """Steps per second that + and - go through; the last one is as fast as it goes."""
 PLAY_PACES = PACES[:6]
 """The same for a recording, which is there to be looked at."""
+MOST_PLAYED = 32
+"""Pieces of a recording drawn a second: at a higher pace each piece is longer."""
 SECONDS = {"information": 4.0, "warning": 8.0, "error": 15.0}
 """How long a notification stays."""
 
@@ -139,7 +141,7 @@ class WatchingScreen(Screen[None], Generic[Seen]):
         self.play_pace = pace
         if self._player is not None:
             self._player.stop()
-        self._player = self.set_interval(1 / pace, self.play)
+        self._player = self.set_interval(1 / min(pace, MOST_PLAYED), self.play)
 
 
 def looks_a_second(here: float, remote: float) -> float:

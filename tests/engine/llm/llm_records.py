@@ -14,7 +14,7 @@ from engine.llm.tasks.recorded import TIMED
 
 RECORDED = ("worlds", "points", "evaluations", "episodes", "groups", "policies", "notes", "tunes")
 ADAPTER = "adapter/adapter_model.safetensors"
-WORKERS_OWN = ("Loading ", "The run waited")
+WORKERS_OWN = ("Loading ", "The run waited", "Forked from ")
 
 
 def llm_record(run_dir: Path) -> dict[str, Any]:

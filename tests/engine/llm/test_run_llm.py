@@ -29,8 +29,9 @@ from engine.llm.evaluation import ask as asking
 from engine.llm.forward.prompts import route_prompt
 from engine.llm.models import adapters, loading
 from engine.llm.tasks import evaluation_schedule as schedule
-from engine.runs import launch
+from engine.runs import checkpoints, launch
 from engine.runs.evaluation import evaluate_run, played_worlds
+from engine.runs.past import fork
 from engine.runs.reader import RunReader
 
 Tiny = Callable[[str], Path]
@@ -95,6 +96,42 @@ def test_a_killed_and_resumed_run_ends_like_one_never_killed(
         head = wait_for(reader, lambda head: head.ended)
         assert (head.state, head.updates, head.generation) == ("finished", 12, 2), reader.error()
         assert_same_llm_runs(reader.path, _finished(made, tmp_path))
+
+
+def test_a_fork_without_changes_ends_like_its_parent(tiny_model: Tiny, tmp_path: Path) -> None:
+    """From a checkpoint in the middle, also after its parent is deleted; and with changes not."""
+    made = preset(tiny_model("llama"), more=EPOCHS, overrides=["budget.updates=12"])
+    with launched(made, tmp_path, paused=True) as reader:
+        assert ask(reader, "step", n=3) == "done"
+        assert ask(reader, "resume") == "done" and ask(reader, "pause") == "done"
+        (kept,) = rows(reader.path, "kept")
+        at = kept[1]
+        assert ask(reader, "step", n=1) == "done"  # a live run can be forked too
+        point = fork.find_point(reader.path, at)
+        child = fork.create_fork(point, point.preset)
+        changed = fork.create_fork(
+            point, fork.changed_preset(point, ["algorithm.learning_rate=0.05"])
+        )
+        with pytest.raises(UserError, match="the language model is that of the checkpoint"):
+            fork.changed_preset(point, ["model.lora.rank=2"])
+        assert ask(reader, "resume") == "done"
+        assert wait_for(reader, lambda head: head.ended).state == "finished"
+        folders = {path.name for path in (reader.path / "checkpoints").iterdir()}
+        named = {
+            checkpoints.folder_name(checkpoints.unpack(row[3]))
+            for table in ("checkpoints", "kept")
+            for row in rows(reader.path, table)
+        }
+        assert folders == named, "what is kept stays on disk, and nothing else does"
+        parent = reader.path.rename(tmp_path / "elsewhere")
+    for run_dir in (child, changed):
+        assert run_here(run_dir, factory.make_learner)
+    assert_same_llm_runs(child, parent)
+    one, other = llm_record(changed), llm_record(parent)
+    assert [row for row in one["points"] if row[1] <= at] == [
+        row for row in other["points"] if row[1] <= at
+    ]
+    assert one["policies"][-1] != other["policies"][-1]
 
 
 def test_killed_in_its_first_seconds_it_ends_like_one_never_killed(

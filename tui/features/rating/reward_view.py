@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from engine.llm.tasks.text.features import MEANING, NAMES
-from tui.glossary.values.preferences import latest
+from tui.glossary.values.preferences import newest
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
 from tui.ui.fact import Term
@@ -57,14 +57,13 @@ class RewardView(Widget):
         )
 
     def _told(self, snapshot: Snapshot) -> Iterator[str]:
-        curves = snapshot.curves
-        known = {name: latest(curves.get(f"reward_weight_{name}")) for name in NAMES}
+        known = {name: newest(snapshot, f"reward_weight_{name}") for name in NAMES}
         if not any(math.isfinite(value) for value in known.values()):
             yield "It knows nothing yet. Your first"
             yield "answers will make it."
             return
-        agreed = latest(curves.get("judge_agreement"))
-        count = latest(curves.get("preferences"))
+        agreed = newest(snapshot, "judge_agreement")
+        count = newest(snapshot, "preferences")
         if math.isfinite(agreed):
             yield f"right about new pairs: {percent(agreed)}"
         else:

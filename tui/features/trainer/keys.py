@@ -6,6 +6,7 @@ from textual.binding import Binding
 
 from tui.ui.bindings import key
 from tui.watching.keys import GRID, shared
+from tui.watching.timeline_keys import TIMELINE
 
 EPISODES = Binding.Group("Replay", compact=True)
 
@@ -22,6 +23,7 @@ KEYS: tuple[Binding, ...] = (
         "Show the episode recorded before; the run goes on meanwhile", sign="<", group=EPISODES),
     key("run.forward", "greater_than_sign", "replay(1)", "Episode on",
         "Show the next recorded episode", group=EPISODES),
+    *TIMELINE,
     *shared("run.follow", "run.curves", "run.tune"),
     key("run.edit", "E", "edit", "Edit",
         "Change the map while the run goes on, and watch the agent learn it anew"),

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 
+from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
@@ -36,9 +37,13 @@ from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen
 from tui.watching.status_line import Playback, StatusLine
+from tui.watching.timeline import Timeline
+from tui.watching.timeline_words import at_cursor
 
 WIDE = 120
 """From this many columns all panels are shown, below it one at a time."""
+TALL = 32
+"""From this many rows the timeline has two of them."""
 
 
 class TrainerScreen(RunScreen):
@@ -66,6 +71,7 @@ class TrainerScreen(RunScreen):
                 with Vertical(id=panel.name, classes="panel") as box:
                     box.border_title = panel.title
                     yield from (part() for part in panel.parts)
+        yield Timeline(id="timeline")
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -80,6 +86,7 @@ class TrainerScreen(RunScreen):
         wide = self.size.width >= WIDE
         self.set_class(not wide or self.alone, "-narrow")
         self.query_one(KeyBar).with_palette = wide
+        self.query_one(Timeline).set_class(self.size.height < TALL, "-low")
 
     # ------------------------------------------------------------ what is shown
 
@@ -88,6 +95,7 @@ class TrainerScreen(RunScreen):
         for part in self.query(".panel > *"):
             assert isinstance(part, ShowsMoments)
             part.show(snapshot)
+        self.query_one(Timeline).show(snapshot)
 
     def say(self, instead: str = "") -> None:
         """The lines on top."""
@@ -95,8 +103,11 @@ class TrainerScreen(RunScreen):
         if instead:
             status.say(instead)
         elif shot is not None:
-            playback = None if shot.following else Playback(self.playing, self.play_pace)
-            status.show(shot, facts_of.symbol(shot.head.state), playback, self._hint(shot))
+            playback = (
+                None if shot.following else Playback(self.playing, self.play_pace, self.play_back)
+            )
+            mark, hint = facts_of.symbol(shot.head.state), self._hint(shot)
+            status.show(shot, mark, None if shot.following else playback, hint)
 
     def provide(self, episode_id: int, episode: Episode) -> None:
         """Steps for the log."""
@@ -106,8 +117,10 @@ class TrainerScreen(RunScreen):
         """One sentence: what happens, and what a newcomer can press."""
         head, hints = snapshot.head, kinds.of(snapshot.preset).hints
         if not snapshot.following:
+            if mark := at_cursor(snapshot):
+                return f"Here: {mark}"
             now = "the end" if head.ended else "now"
-            return f"Space plays, . one step, e to its end, < > other episodes, f goes to {now}."
+            return f"The past: space plays, b backwards, . one step, < > episodes, f goes to {now}."
         if head.state in RESUMABLE:
             how = OVER[head.state]
             return f"{how}: r in the library goes on with it. Space replays it, q leaves."
@@ -118,6 +131,64 @@ class TrainerScreen(RunScreen):
         if snapshot.step is None and snapshot.notes:
             return snapshot.notes[-1].text
         return hints.running.format(layers=len(self.query_one(MazeGrid).layer_choices))
+
+    @on(Timeline.Moved)
+    def _timeline_moved(self, message: Timeline.Moved) -> None:
+        self.scrub(message.step)
+
+    def scrub(self, step: int | None) -> None:
+        """Show the run as it was at a step; None goes to now."""
+        if step is None:
+            self.action_follow()
+        else:
+            self.go_to_step(step)
+
+    def action_timeline(self) -> None:
+        """Into the timeline, or back to the panel."""
+        timeline = self.query_one(Timeline)
+        if timeline.has_focus:
+            self.enter(self.panel)
+        else:
+            timeline.focus()
+
+    @on(Timeline.Left)
+    def _timeline_left(self) -> None:
+        self.enter(self.panel)
+
+    def action_mark(self, by: int) -> None:
+        """To the next mark on the timeline, or the one before."""
+        if self.snapshot is not None:
+            jump = self.query_one(Timeline).jump
+            self.go_to_mark(jump.kinds, by, jump.name)
+
+    def action_mark_kind(self) -> None:
+        """What the keys for the marks go to."""
+        jump = self.query_one(Timeline).next_jump()
+        self.tell(Notice(f"[ and ] now go to {jump.name}."))
+
+    @work(group="fork", exclusive=True)
+    async def action_fork(self) -> None:
+        """Go on from the checkpoint at or before the moment shown, as a new run."""
+        shot = self.snapshot
+        if shot is None:
+            self.tell(Notice("The run has no checkpoint yet: it is still starting."))
+            return
+        # start-up time
+        from engine.runs.past.fork import find_point
+        from tui.forms.fork_form import ForkForm
+
+        path = self.watcher.source.reader.path
+        try:
+            point = await self.in_thread(lambda: find_point(path, shot.cursor))
+        except UserError as error:
+            self.tell(Notice(str(error), "warning"))
+            return
+
+        def start(preset: Preset | None) -> None:
+            if preset is not None:
+                host_of(self).fork_run(point, preset)
+
+        self.app.push_screen(ForkForm(point), start)
 
     @on(CurvesPanel.MomentChosen)
     def _moment_chosen(self, message: CurvesPanel.MomentChosen) -> None:

@@ -60,7 +60,7 @@ def environment_specification(snapshot: Snapshot) -> str:
 
 def sample_efficiency(snapshot: Snapshot) -> str:
     success = figure(snapshot, "success_rate")
-    steps = f"{snapshot.head.env_steps:,} environment steps per agent"
+    steps = f"{snapshot.counts.env_steps:,} environment steps per agent"
     return steps if success is None else f"{steps}; success {success}"
 
 

@@ -9,6 +9,7 @@ from tui.glossary.values.words import (
     figure,
     latest,
     number,
+    past_points,
     per_action,
     place,
     plural,
@@ -86,7 +87,8 @@ def band(snapshot: Snapshot) -> str | None:
 
 
 def recording_point(snapshot: Snapshot) -> str | None:
-    points = [curve.x for curve in snapshot.curves.values() if curve.x.size]
+    curves = [curve.x for curve in snapshot.curves.values()]
+    points = [x[:n] for x in curves if (n := past_points(snapshot, x))]
     if not points:
         return None
     longest = max(points, key=len)

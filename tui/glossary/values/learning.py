@@ -86,7 +86,7 @@ def tabular(snapshot: Snapshot) -> str:
 
 def update(snapshot: Snapshot) -> str:
     name = snapshot.algorithm.update_name
-    done = plural(snapshot.head.updates, name)
+    done = plural(snapshot.counts.updates, name)
     if not kinds.of(snapshot.preset).plans:
         done += " per agent"
     step = snapshot.step

@@ -22,7 +22,9 @@ def policy_improvement(snapshot: Snapshot) -> str | None:
     changes = latest(snapshot, "policy_changes")
     if changes is None:
         return None
-    return f"{plural(snapshot.head.updates, 'round')}; the newest changed {number(changes)} states"
+    return (
+        f"{plural(snapshot.counts.updates, 'round')}; the newest changed {number(changes)} states"
+    )
 
 
 def planning_update(snapshot: Snapshot) -> str | None:

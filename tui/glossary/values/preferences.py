@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING
 
 from engine.llm.tasks.text.features import MEANING, NAMES
 from tui import kinds
-from tui.glossary.values.words import Value, number
+from tui.glossary.values.words import Value, latest, number
 from tui.ui.text import percent, signed
 
 if TYPE_CHECKING:
-    from engine.runs.curves import Curve
     from tui.model.snapshot import Snapshot
-
-
-def latest(curve: Curve | None) -> float:
-    """The newest number of a curve; NaN without any."""
-    if curve is None:
-        return math.nan
-    return next((float(x) for x in reversed(curve.mean) if not math.isnan(x)), math.nan)
 
 
 def of_text(say: Callable[[Snapshot], str | None]) -> Value:
@@ -28,8 +20,10 @@ def of_text(say: Callable[[Snapshot], str | None]) -> Value:
     return lambda snapshot: say(snapshot) if kinds.of(snapshot.preset).asks_preferences else None
 
 
-def _newest(snapshot: Snapshot, metric: str) -> float:
-    return latest(snapshot.curves.get(metric))
+def newest(snapshot: Snapshot, metric: str) -> float:
+    """The newest number of a curve up to the moment shown; NaN without any."""
+    found = latest(snapshot, metric)
+    return math.nan if found is None else found
 
 
 def _preference(snapshot: Snapshot) -> str:
@@ -40,12 +34,12 @@ def _preference(snapshot: Snapshot) -> str:
 
 
 def _reward_model(snapshot: Snapshot) -> str | None:
-    score = _newest(snapshot, "reward_model_score")
+    score = newest(snapshot, "reward_model_score")
     return None if math.isnan(score) else f"mean score of the newest completions {signed(score)}"
 
 
 def _bradley_terry(snapshot: Snapshot) -> str | None:
-    weights = {name: _newest(snapshot, f"reward_weight_{name}") for name in NAMES}
+    weights = {name: newest(snapshot, f"reward_weight_{name}") for name in NAMES}
     if any(math.isnan(weight) for weight in weights.values()):
         return None
     most = max(weights, key=lambda name: abs(weights[name]))
@@ -60,14 +54,14 @@ def _rlhf(snapshot: Snapshot) -> str:
 
 
 def _overoptimisation(snapshot: Snapshot) -> str | None:
-    agreed, of = _newest(snapshot, "judge_agreement"), _newest(snapshot, "judge_agreement_of")
+    agreed, of = newest(snapshot, "judge_agreement"), newest(snapshot, "judge_agreement_of")
     if math.isnan(agreed):
         return None
     return f"right about {percent(agreed)} of {of:.0f} new pairs"
 
 
 def _distinct(snapshot: Snapshot) -> str | None:
-    value = _newest(snapshot, "distinct_2")
+    value = newest(snapshot, "distinct_2")
     return None if math.isnan(value) else f"distinct-2 is {number(value)}"
 
 

@@ -50,19 +50,19 @@ def agents(snapshot: Snapshot) -> str:
 
 
 def environment_step(snapshot: Snapshot) -> str:
-    head = snapshot.head
-    return f"{head.env_steps:,} per agent, {head.total_env_steps:,} in all"
+    counts = snapshot.counts
+    return f"{counts.env_steps:,} per agent, {counts.total_env_steps:,} in all"
 
 
 def budget(snapshot: Snapshot) -> str:
-    limits, head = snapshot.preset.budget, snapshot.head
+    limits, counts = snapshot.preset.budget, snapshot.counts
     parts = [
         f"{number(done)} of {number(limit)} {unit}"
         for done, limit, unit in (
-            (head.env_steps, limits.env_steps, "environment steps"),
-            (head.episodes, limits.episodes, "episodes"),
-            (head.updates, limits.updates, "updates"),
-            (round(head.seconds, 1), limits.seconds, "seconds"),
+            (counts.env_steps, limits.env_steps, "environment steps"),
+            (counts.episodes, limits.episodes, "episodes"),
+            (counts.updates, limits.updates, "updates"),
+            (round(snapshot.head.seconds, 1), limits.seconds, "seconds"),
         )
         if limit is not None
     ]
@@ -85,10 +85,17 @@ def live_edge(snapshot: Snapshot) -> str:
     return f"step {snapshot.at:,} of {snapshot.head.step:,}: looking back"
 
 
+def fork(snapshot: Snapshot) -> str:
+    if snapshot.parent is None:
+        return "this run is none"
+    return f"this run left {snapshot.parent.run} at step {snapshot.parent.step:,}"
+
+
 def note(snapshot: Snapshot) -> str | None:
-    if not snapshot.notes:
+    known = [note for note in snapshot.notes if snapshot.following or note.step <= snapshot.at]
+    if not known:
         return None
-    newest = snapshot.notes[-1]
+    newest = known[-1]
     return f"{newest.level}: {newest.text} {newest.remedy}".strip()
 
 
@@ -115,6 +122,8 @@ VALUES: dict[str, Value] = {
     "budget": budget,
     "pace": pace,
     "live-edge": live_edge,
+    "timeline": live_edge,
+    "fork": fork,
     "note": note,
     "expectation": expectation,
 }

@@ -130,7 +130,7 @@ def tolerance(snapshot: Snapshot) -> str | None:
 def sweep(snapshot: Snapshot) -> str | None:
     if snapshot.algorithm.update_name != "sweep":
         return None
-    return f"{plural(snapshot.head.updates, 'sweep')} done"
+    return f"{plural(snapshot.counts.updates, 'sweep')} done"
 
 
 def model(snapshot: Snapshot) -> str:

@@ -14,6 +14,7 @@ from engine.learning.events import Step
 from tui.ui.text import NOISE
 
 if TYPE_CHECKING:
+    from engine.core.arrays import Floats
     from tui.model.snapshot import Snapshot
 
 Value = Callable[["Snapshot"], str | None]
@@ -104,12 +105,18 @@ def shown_observation(snapshot: Snapshot) -> int:
 
 
 def latest(snapshot: Snapshot, metric: str) -> float | None:
-    """The newest value of a curve, if it has any."""
+    """The newest value of a curve up to the moment shown, if it has any."""
     curve = snapshot.curves.get(metric)
     if curve is None:
         return None
-    known = curve.mean[~np.isnan(curve.mean)]
+    means = curve.mean[: past_points(snapshot, curve.x)]
+    known = means[~np.isnan(means)]
     return float(known[-1]) if known.size else None
+
+
+def past_points(snapshot: Snapshot, x: Floats) -> int:
+    """How many points of a curve at steps `x` [points] are not after the moment shown."""
+    return len(x) if snapshot.following else int(np.searchsorted(x, snapshot.at, side="right"))
 
 
 def figure(snapshot: Snapshot, name: str) -> str | None:

@@ -1,0 +1,1 @@
+"""A run's past: where one can stop in it, and going on from there as another run."""
