@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -52,8 +53,8 @@ def format_of(name: str | None, out: Path | None) -> Format:
     if name is not None:
         if name not in BY_NAME:
             raise UserError(
-                f"export: there is no format {shown(name)!r}.{nearest(name, list(BY_NAME))} Formats: "
-                f"{', '.join(BY_NAME)}."
+                f"export: there is no format {shown(name)!r}.{nearest(name, list(BY_NAME))} "
+                f"Formats: {', '.join(BY_NAME)}."
             )
         return BY_NAME[name]
     if out is None:
@@ -95,7 +96,8 @@ def export(run_dir: Path, to: Format, out: Path, *, force: bool = False) -> Path
                     write(run, files[0])
         except BaseException:
             if made:
-                out.rmdir()  # it is empty: nothing was finished
+                with contextlib.suppress(OSError):
+                    out.rmdir()  # it is empty: nothing was finished
             raise
     return out
 

@@ -172,7 +172,7 @@ def _curves(run: Exported) -> Iterator[str]:
     names = [name for name in FIRST_CURVES if name in known]
     names += [name for name in known if name not in names]
     yield "<h2>Curves</h2>"
-    yield "<p>Lines are means over the agents, bands reach from the 10th to the 90th percentile.</p>"
+    yield "<p>Lines are means over the agents, bands go from the 10th to the 90th percentile.</p>"
     axis = _axis(run)
     for i, name in enumerate(names):
         if i == OPEN_CURVES:
@@ -205,7 +205,8 @@ def _preset(run: Exported) -> Iterator[str]:
     except UserError:
         line = ""
     if line:
-        yield f"<p>This line trains it again:</p><pre>icemaze train &quot;{escaped(line)}&quot;</pre>"
+        yield "<p>This line trains it again:</p>"
+        yield f"<pre>icemaze train &quot;{escaped(line)}&quot;</pre>"
     yield "<details open><summary>All settings</summary>"
     yield f"<pre>{escaped(presets.dump(run.info.preset), lines=True)}</pre></details>"
 

@@ -36,8 +36,8 @@ DICTIONARY = (
     b'hole = -1.0, step = -0.0}\n[model]\nname = "smollm2-135m"\ngroup_size = 8\n[algorithm]\nname '
     b'= "q-learning"\nlearning_rate = 0.1\ngamma = 0.99\nexploration = {kind = "epsilon-greedy", '
     b"start = 1.0, end = 0.05, steps = 000}\nlearning_rate = {start = 0.5, end = 0.0, steps = 000, "
-    b'shape = "exponential"}\n[budget]\nenv_steps = 0000\nepisodes = 00\nupdates = 00\n[run]\nagents '
-    b'= 1\nseed = 1\npace = 4.0\ntitle = "\n[maze]\nmap = '
+    b'shape = "exponential"}\n[budget]\nenv_steps = 0000\nepisodes = 00\nupdates = 00\n[run]\n'
+    b'agents = 1\nseed = 1\npace = 4.0\ntitle = "\n[maze]\nmap = '
 )
 """What presets are made of: the compressor refers to it. It belongs to version 1, for ever."""
 
