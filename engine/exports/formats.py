@@ -53,8 +53,7 @@ def format_of(name: str | None, out: Path | None) -> Format:
     if name is not None:
         if name not in BY_NAME:
             raise UserError(
-                f"export: there is no format {shown(name)!r}.{nearest(name, list(BY_NAME))} "
-                f"Formats: {', '.join(BY_NAME)}."
+                f"export: there is no format {shown(name)!r}.{nearest(name, list(BY_NAME))}"
             )
         return BY_NAME[name]
     if out is None:

@@ -23,7 +23,6 @@ from engine.exports.figures import figures, shown
 from engine.exports.grid import Grid, Grids
 from engine.exports.tables import Exported
 from engine.exports.words import escaped, percent
-from engine.presets.share import share
 from engine.runs import stored
 
 FIRST_CURVES = ("success_rate", "expected_return", "online_return", "expected_length", "loss")
@@ -201,7 +200,7 @@ def _notes(run: Exported) -> Iterator[str]:
 def _preset(run: Exported) -> Iterator[str]:
     yield "<h2>Preset</h2>"
     try:
-        line = share(run.info.preset)
+        line = presets.share(run.info.preset)
     except UserError:
         line = ""
     if line:

@@ -89,7 +89,7 @@ def _cell(grid: Grid, cell: int) -> Iterator[str]:
     yield from _arrows(grid, cell)
     if not math.isnan(grid.values[cell]):
         value = number(float(grid.values[cell]), 2)
-        yield f'<text class="v" x="{CELL - 3}" y="{CELL - 4}" text-anchor="end">{value}</text>'
+        yield f'<text class="v" x="{CELL - 3}" y="11" text-anchor="end">{value}</text>'
     yield "</g>"
 
 

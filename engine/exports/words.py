@@ -53,10 +53,12 @@ def cell(text: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number in `digits` significant digits; "unknown" for NaN."""
+    """A number in `digits` significant digits, from a thousand on in whole ones; "unknown" for
+    NaN."""
     if math.isnan(value):
         return "unknown"
-    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.{digits}g}"
+    whole = value.is_integer() or abs(value) >= 1_000
+    return f"{value:,.0f}" if whole and abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def percent(share: float) -> str:

@@ -11,6 +11,7 @@ import typer
 from tui import kinds
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, table
+from tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from engine.experiments.intervals import Estimate
@@ -24,6 +25,7 @@ def compare(
         typer.Argument(
             metavar="RUN RUN [RUN [RUN]]",
             help="Two to four runs: their ids, or the starts of them.",
+            autocompletion=completion.runs,
         ),
     ],
     as_table: Annotated[
