@@ -32,7 +32,7 @@ class Format(NamedTuple):
 
 
 FORMATS = (
-    Format("html", "a report that opens offline: figures, curves, policy, preset", "html_file",
+    Format("html", "a report to read offline: figures, curves, policy", "html_file",
            ".html"),
     Format("csv", "metrics, episodes and points, one file each", "csv_file", ".csv", folder=True,
            tables=True),

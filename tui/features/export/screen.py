@@ -27,7 +27,7 @@ class ExportScreen(Dialog[None]):
     DEFAULT_CSS = """
     ExportScreen {
         & > .box { width: 76; padding: 1 2; }
-        & OptionList { height: auto; margin-bottom: 1; }
+        & OptionList { height: auto; margin-bottom: 1; border: none; }
         & Label { width: 1fr; height: auto; }
         & .trouble { color: $text-error; }
     }
