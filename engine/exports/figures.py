@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from engine.core.errors import UserError
 from engine.experiments.ends import EXACT, FigureEnds
-from engine.experiments.intervals import Estimate, of_group
+from engine.experiments.intervals import Estimate, Statistic, of_group
 from engine.exports.tables import Exported
 from engine.exports.words import number, percent
 from engine.runs import stored
@@ -39,7 +39,7 @@ def figures(run: Exported) -> list[Figure]:
     rows = []
     with stored.trusted_by_nobody(run.reader.path):
         for name in names:
-            statistic = "median" if name in TIMES else "mean"
+            statistic: Statistic = "median" if name in TIMES else "mean"
             try:
                 group = of_group(per_agent[name], statistic, ends[name])
             except UserError:  # a maze without a bound

@@ -23,7 +23,7 @@ def _quietly(find: Callable[[], Iterable[str]]) -> Completer:
         except Exception:
             return []
 
-    del complete.__wrapped__  # type: ignore[attr-defined]  # Typer reads the signature
+    del complete.__wrapped__  # Typer reads the signature
     complete.__annotations__ = {"incomplete": str, "return": list[str]}
     return complete
 

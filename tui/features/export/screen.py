@@ -51,7 +51,7 @@ class ExportScreen(Dialog[None]):
             box.border_subtitle = "Enter: write it   Tab: the place   Esc: close"
             yield OptionList(*(_option(each) for each in FORMATS), id="formats", markup=False)
             yield Label("Where to")
-            yield Input(id="place", compact=True)
+            yield Input(id="place", compact=True, select_on_focus=False)
             yield Label("", id="said", markup=False)
 
     def on_mount(self) -> None:
