@@ -65,6 +65,8 @@ def _of_now(run: Exported) -> list[Figure]:
 def _told(name: str, estimate: Estimate) -> str:
     if not estimate.known:
         return estimate.why
+    if estimate.low == estimate.high:
+        return f"exactly {shown(name, estimate.low)}: nothing else is possible"
     return f"{shown(name, estimate.low)} to {shown(name, estimate.high)}"
 
 

@@ -11,6 +11,8 @@ import math
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
+
 from engine import presets
 from engine.exports.about import versions
 from engine.exports.tables import TABLES, Exported, Table
@@ -49,11 +51,12 @@ def _about(run: Exported) -> dict[str, Any]:
 
 
 def _rows(run: Exported, table: Table, file: TextIO) -> None:
-    separator = "\n"
+    encode = msgspec.json.Encoder().encode  # several times as fast; what is not finite is null too
+    separator, names = "\n", table.names
     for rows in run.pieces(table):
-        for row in rows:
-            file.write(separator + _json(dict(zip(table.names, row, strict=True))))
-            separator = ",\n"
+        lines = [encode(dict(zip(names, row, strict=True))).decode() for row in rows]
+        file.write(separator + ",\n".join(lines))
+        separator = ",\n"
 
 
 def _json(value: Any) -> str:

@@ -97,7 +97,7 @@ def _arrows(grid: Grid, cell: int) -> Iterator[str]:
     for direction, chance in zip(grid.directions, grid.chances[cell], strict=True):
         if math.isnan(chance) or chance < LEAST_CHANCE or direction < 0:
             continue
-        end, head = 4 + 18 * chance, 2 + 4 * chance
+        end, head = 3 + 13 * chance, 2 + 3 * chance
         yield (
             f'<path class="arrow" transform="translate({CELL / 2} {CELL / 2}) '
             f'rotate({TURNS[direction]})" d="M3 0H{end:.1f}m-{head:.1f} -{head:.1f}l{head:.1f} '
