@@ -203,6 +203,13 @@ class IceMazeApp(GlyphApp[None]):
             return
         await self.push_screen(screen)
 
+    def export_run(self, path: Path) -> None:
+        """Ask how the run in this folder is written to files."""
+        # start-up time
+        from tui.features.export.screen import ExportScreen
+
+        self.push_screen(ExportScreen(path))
+
     def edit_map(
         self, snapshot: Snapshot, maze: Maze, then: Callable[[tuple[str, ...] | None], None]
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.core.errors import UserError, nearest, shown
+from engine.core.errors import UserError, nearest_few, shown
 
 _INSTALLED = Path(__file__).parents[1] / "_presets"
 FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "presets"
@@ -50,7 +50,7 @@ def find_preset(name_or_file: str) -> Path:
     if name_or_file not in shipped:
         raise UserError(
             f"There is no preset named '{shown(name_or_file)}'."
-            f"{nearest(name_or_file[:100], list(shipped))} `icemaze presets list` shows them all."
+            f"{nearest_few(name_or_file, list(shipped))} `icemaze presets list` shows them all."
         )
     return shipped[name_or_file]
 

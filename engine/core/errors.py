@@ -30,6 +30,19 @@ def shown(text: str, most: int = 60) -> str:
     return printable if len(printable) <= most else printable[: most - 1] + "…"
 
 
+def nearest_few(word: str, valid: list[str] | tuple[str, ...]) -> str:
+    """The same where there are too many valid words to name them all: the three nearest."""
+    import difflib
+
+    word = word[:100]
+    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    found = difflib.get_close_matches(word, valid, n=3, cutoff=0.0)
+    are = "is" if len(found) == 1 else "are"
+    return f" The nearest {are} {', '.join(map(repr, found))}." if found else ""
+
+
 def nearest(word: str, valid: list[str] | tuple[str, ...]) -> str:
     """`" Did you mean 'x'?"` when a valid word is near, else the valid words, else nothing."""
     import difflib

@@ -1,4 +1,4 @@
-"""The text of a preset: from a file, or from whatever else a shell can name as one.
+"""The text of a preset: from a file, a share string, or whatever else a shell can name as one.
 
 A pipe is read to its end (`cat my.toml | icemaze train -`, `icemaze train <(…)`). What is no text
 of a preset's size is refused in a sentence, without reading on or waiting for ever.
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from engine.config.shipped import STDIN, find_preset, shipped_files
 from engine.core.errors import UserError
+from engine.presets.share_string import is_share, unpack
 
 MOST_BYTES = 2**20
 """A preset of more bytes is none: the largest shipped one has a few thousand."""
@@ -38,6 +39,8 @@ class Source(NamedTuple):
 
 def read(name_or_file: str) -> Source:
     """The text of a preset. Raises UserError when there is none, or it cannot be read."""
+    if is_share(name_or_file):
+        return Source(unpack(name_or_file), "the share string", None)
     path = find_preset(name_or_file)
     try:
         text = decode(_read_bytes(path))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from engine.core.errors import UserError
+from engine.core.errors import UserError, nearest_few
 from engine.runs import stored
 from engine.runs.disk.lock import RunLock
 from engine.runs.index import RunIndex
@@ -110,12 +110,19 @@ def find_run(prefix: str | None = None, folder: Path | None = None) -> Path:
         return (exact or fitting)[0]
     if not fitting:
         raise UserError(
-            f"No run in {folder} has an id that starts with {prefix!r}. "
-            "`icemaze runs` shows them all."
+            f"No run in {folder} has an id that starts with {prefix!r}."
+            f"{_meant(prefix, [path.name for path in folders])} `icemaze runs` shows them all."
         )
     names = ", ".join(path.name for path in fitting[:5])
     more = f" and {len(fitting) - 5} more" if len(fitting) > 5 else ""
     raise UserError(f"{prefix!r} fits {len(fitting)} runs: {names}{more}. Give more of the id.")
+
+
+def _meant(word: str, names: list[str]) -> str:
+    """The newest run with what was typed anywhere in its id (the preset, as a rule), else the
+    nearest ones."""
+    inside = [name for name in names if word[:100].lower() in name]
+    return f" Did you mean {inside[-1]!r}?" if inside else nearest_few(word, names[::-1])
 
 
 def remove(run_dir: Path) -> None:

@@ -111,7 +111,9 @@ def test_commands_say_it_without_its_commands(runs: Path, tmp_path: Path) -> Non
         ["train", str(file), "--set", f"model.name={FILE}"], ["models", "get", FILE],
         ["glossary", FILE], ["eval", FILE], ["open", FILE], ["rm", FILE, "--yes"], [FILE],
         ["stop", FILE], ["sweep", FILE], ["lab", FILE], ["play", FILE],
-        ["train", "--resume", FILE], ["runs", f"--{FILE}"],
+        ["train", "--resume", FILE], ["runs", f"--{FILE}"], ["export", FILE], ["share", FILE],
+        ["export", run, "--to", FILE], ["export", run, "--out", str(file.with_suffix(".html"))],
+        ["open", FILE, "--plain"], ["open", run, "--plain"], ["train", f"im1:{FILE}"],
     ]  # fmt: skip
     with Terminal("-c", SAY, json.dumps(commands), ICEMAZE_RUNS_DIR=str(runs)) as terminal:
         said = terminal.end()

@@ -38,6 +38,7 @@ WITHOUT_VALUE = {
     "layer",
     "tune",
     "map-edit",
+    "share-string",
     # the workbench and the algorithms for language models: about no single run
     "algorithm-map",
     "parameter-sweep",

@@ -12,8 +12,9 @@ from engine.env.maze import LEFT, RIGHT, Maze
 from engine.env.mdp import MDP
 from engine.env.settings import MazeSettings
 from engine.exact.solve import optimal_path, solve
+from engine.learning.by_cell import shown_states
 from engine.learning.events import Policy, Step
-from tui.maze.maze_layers import Layer, Marks, layers, marks_of, picture, shown_states
+from tui.maze.maze_layers import Layer, Marks, layers, marks_of, picture
 from tui.maze.maze_legend import GAP, describe, fitted, legend
 from tui.model.steps import result, went
 from tui.ui import glyphs

@@ -10,6 +10,7 @@ import typer
 
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, show
+from tui.cli.shell import completion
 from tui.features.algorithms.words import llm_words, place_words, policy_words
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ WIDTH = 92
 
 def algorithms(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", show_default=False, help="An algorithm's name.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            show_default=False,
+            help="An algorithm's name.",
+            autocompletion=completion.algorithms,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -13,6 +13,7 @@ from engine.core.errors import UserError
 from tui import kinds
 from tui.cli.options import Json
 from tui.cli.output import emit, on_terminal, say, table
+from tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from engine.experiments.intervals import Estimate
@@ -26,6 +27,7 @@ def compare(
         typer.Argument(
             metavar="RUN RUN [RUN [RUN]]",
             help="Two to four runs: their ids, or the starts of them.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     sweep: Annotated[

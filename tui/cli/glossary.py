@@ -9,13 +9,17 @@ from typing import Annotated
 import typer
 
 from tui.cli.output import on_terminal, say, show
+from tui.cli.shell import completion
 
 
 def glossary(
     term: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TERM", show_default=False, help="A term, symbol or label of the app."
+            metavar="TERM",
+            show_default=False,
+            help="A term, symbol or label of the app.",
+            autocompletion=completion.terms,
         ),
     ] = None,
 ) -> None:

@@ -35,6 +35,8 @@ from tui.cli import app as app_commands
 from tui.cli.doctor import command as doctor
 from tui.cli.lab import command as lab
 from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit, say, stdout
+from tui.cli.sharing import export, share
+from tui.cli.shell import examples
 from tui.cli.streams import HUNG_UP, PIPE_CLOSED
 from tui.cli.sweep import command as sweep
 
@@ -50,7 +52,6 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="icemaze",
     help="Watch reinforcement learning happen. Without a command: the app.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -103,6 +104,8 @@ app.command()(runs.stop)
 app.command()(runs.rm)
 app.command("eval")(evaluate.evaluate)
 app.command()(compare.compare)
+app.command()(export.export)
+app.command()(share.share)
 app.command()(play.play)
 app.add_typer(presets.app, name="presets")
 app.add_typer(lab.app, name="lab")
@@ -112,6 +115,7 @@ app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")
 app.command()(trust.trust)
 app.command()(doctor.doctor)
+examples.add_to(app)
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tui.cli.shell import completion
+
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object a line on stdout, for scripts.")
 ]
@@ -15,6 +17,7 @@ RunId = Annotated[
         metavar="RUN",
         help="A run's id or the start of one (default: the latest).",
         show_default=False,
+        autocompletion=completion.runs,
     ),
 ]
 Settings = Annotated[

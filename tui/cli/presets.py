@@ -12,6 +12,7 @@ from tui import kinds
 from tui.cli.options import Json, Settings
 from tui.cli.output import complain, emit, leave, on_terminal, say, show, table, write
 from tui.cli.own import Trust, say_loaded, trusting
+from tui.cli.shell import completion
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ def list_presets(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_preset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped name, or a file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A shipped name, a file, or a share string.",
+            autocompletion=completion.presets,
+        ),
+    ],
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -70,9 +78,10 @@ def show_preset(
         text = source.text
     else:
         say_loaded([preset])
-        path = find_preset(name)
         if as_json:
-            emit(name=path.stem, path=str(path), **presets.as_data(preset))
+            path = None if presets.is_share(name) else find_preset(name)
+            about = {"name": path.stem, "path": str(path)} if path else {}
+            emit(**about, **presets.as_data(preset))
             return
         text = presets.dump(preset) if settings else source.text
     text = clean(text, lines=True).rstrip("\n") + "\n"
@@ -100,7 +109,10 @@ def check_presets(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME-OR-FILE", help="Shipped names or TOML files.", show_default=False
+            metavar="NAME-OR-FILE",
+            help="Shipped names or TOML files.",
+            show_default=False,
+            autocompletion=completion.presets,
         ),
     ] = None,
     all_shipped: Annotated[

@@ -11,6 +11,7 @@ import typer
 from engine.core.errors import UserError
 from tui.cli.options import Json, RunId
 from tui.cli.output import complain, emit, on_terminal, say, table
+from tui.cli.shell import completion
 from tui.ui.text import clean, number, percent
 
 if TYPE_CHECKING:
@@ -207,7 +208,12 @@ def _wait_for_the_end(reader: RunReader) -> None:
 def rm(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="A run's id or the start of one.", show_default=False),
+        typer.Argument(
+            metavar="RUN",
+            help="A run's id or the start of one.",
+            show_default=False,
+            autocompletion=completion.runs,
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,

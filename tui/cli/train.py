@@ -12,6 +12,7 @@ from engine.core.errors import UserError
 from tui.cli.options import Json, RunId, Settings
 from tui.cli.output import complain, emit, leave, say
 from tui.cli.own import Trust, trusting
+from tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -36,7 +37,9 @@ def train(
         typer.Argument(
             metavar="PRESET",
             show_default=False,
-            help="A shipped preset's name, the path of a TOML file, or - for one that is piped in.",
+            help="A shipped preset's name, the path of a TOML file, - for one that is piped in, or "
+            "a share string (im1:…).",
+            autocompletion=completion.presets,
         ),
     ] = None,
     settings: Settings = None,
@@ -51,6 +54,7 @@ def train(
             show_default=False,
             help="Go on with this run from its last checkpoint (alone: the latest); --set may "
             "raise its budget.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     detach: Annotated[
@@ -105,7 +109,8 @@ def _load(preset: str | None, settings: list[str] | None, seed: int | None) -> t
             f"train needs a PRESET: a name ({some}; `icemaze presets list` shows them all) or the "
             "path of a TOML file."
         )
-    if Path(preset).is_dir() and preset not in shipped_names():
+    pasted = presets.is_share(preset)
+    if not pasted and Path(preset).is_dir() and preset not in shipped_names():
         raise UserError(
             f"train: {preset} is a folder; give the path of a TOML file in it, or a preset's name. "
             "(A run goes on with `icemaze train --resume RUN`.)"
@@ -113,7 +118,8 @@ def _load(preset: str | None, settings: list[str] | None, seed: int | None) -> t
     overrides = list(settings or [])
     if seed is not None:
         overrides.append(f"run.seed={seed}")
-    return presets.load(preset, overrides), preset
+    loaded = presets.load(preset, overrides)
+    return loaded, loaded.title if pasted else preset
 
 
 def _to_resume(run: str, preset: str | None, seed: int | None) -> Path:

@@ -29,6 +29,9 @@ class Host(Protocol):
     def open_run(self, path: Path) -> object:
         """Show the run in this folder."""
 
+    def export_run(self, path: Path) -> object:
+        """Ask in which format the run in this folder is written, and where to; then write it."""
+
     def start_lab(self, card: LabCard) -> object:
         """Start the runs of a challenge or page together, and show them with its lesson."""
 

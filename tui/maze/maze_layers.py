@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.arrays import Bools, Floats, Index
-from engine.env.maze import RESTING, Maze
-from engine.env.mdp import MDP, reachable
+from engine.env.maze import Maze
+from engine.env.mdp import MDP
 from engine.exact.solve import Solution
+from engine.learning.by_cell import by_cell, by_state, decided, shown_states
 from engine.learning.events import Policy, Step
 
 Kind = Literal["map", "state", "actions", "policy"]
@@ -128,55 +128,6 @@ class Picture:
         ]
 
 
-@lru_cache(maxsize=8)
-def met(mdp: MDP) -> Bools:
-    """[S] the states an episode can be in before it ends."""
-    return reachable(mdp)
-
-
-def by_state(table: NDArray[Any], mdp: MDP, maze: Maze) -> Floats:
-    """A table by observation [O, …] as one by state [S, …], NaN where no decision is made."""
-    values = np.asarray(table, dtype=np.float64)[mdp.observation]
-    values[~_decided(maze, mdp)] = np.nan
-    return values
-
-
-def _decided(maze: Maze, mdp: MDP) -> Bools:
-    """[S] where there is something to decide, and the table a row for it."""
-    tiles = maze.tiles
-    decided = np.ones(mdp.n_states, dtype=bool)
-    if tiles.size == mdp.n_cells:
-        decided = ~np.isin(tiles, list(RESTING))[mdp.cell]
-    # Cells that cannot be reached have rows of their own; windows and keys that never are, do not.
-    return decided if mdp.n_states == mdp.n_cells and mdp.pattern is None else decided & met(mdp)
-
-
-def shown_states(mdp: MDP, policy: Policy | None, agent: int) -> Index:
-    """[C] the state to be shown of each cell when the agent is in state `agent` (or -1)."""
-    cells = np.arange(mdp.n_cells)
-    if mdp.n_states == mdp.n_cells:
-        return cells
-    visits = np.zeros(mdp.n_states)
-    if policy is not None:
-        visits = policy.visits.reshape(len(policy.visits), -1).sum(axis=1)[mdp.observation]
-    fitting = met(mdp) & (mdp.held == (mdp.held[agent] if agent >= 0 else 0))
-    score = np.where(fitting, visits, -1).reshape(-1, mdp.n_cells)  # a state is layer · C + cell
-    layer = score.argmax(axis=0)
-    shown = np.where(score[layer, cells] < 0, -1, layer * mdp.n_cells + cells)
-    if agent >= 0:
-        shown[mdp.cell[agent]] = agent
-    return shown
-
-
-def _by_cell(table: Floats | None, shown: Index) -> Floats | None:
-    """A table [S, …] as one by cell [C, …]; NaN where nothing is `shown`."""
-    if table is None:
-        return None
-    of_cell: Floats = table[shown]
-    of_cell[shown < 0] = np.nan
-    return of_cell
-
-
 def layers(maze: Maze, mdp: MDP, policy: Policy | None) -> list[Layer]:
     """The layers in the order of their digits; what the method learns besides comes last."""
 
@@ -237,10 +188,10 @@ def picture(
     shows_policy = layer.kind == "policy" and policy is not None
     shown = shown_states(mdp, policy, marks.state)
     held = int(mdp.held[marks.state]) if marks.state >= 0 else 0
-    numbers, coloured = _by_cell(numbers, shown), _by_cell(heat, shown)
+    numbers, coloured = by_cell(numbers, shown), by_cell(heat, shown)
 
     def chances(table: NDArray[Any]) -> Floats | None:
-        return _by_cell(by_state(table, mdp, maze), shown)
+        return by_cell(by_state(table, mdp, maze), shown)
 
     return Picture(
         maze=maze,
@@ -251,7 +202,7 @@ def picture(
         best=_best(numbers),
         target=chances(policy.target) if policy and shows_policy else None,
         behaviour=chances(policy.behaviour) if policy and shows_policy else None,
-        optimal_values=_by_cell(best, shown) if beside and layer.name == "state value" else None,
+        optimal_values=by_cell(best, shown) if beside and layer.name == "state value" else None,
         marks=marks,
         shown=shown,
         held=held,
@@ -260,7 +211,7 @@ def picture(
 
 def _optimal_values(optimum: Solution, mdp: MDP, maze: Maze) -> Floats:
     """V* [S], NaN where no decision is made and where no episode can come."""
-    known = optimum.reachable & _decided(maze, mdp)
+    known = optimum.reachable & decided(maze, mdp)
     return np.where(known, optimum.values, np.nan)
 
 

@@ -11,9 +11,10 @@ from textual.style import Style
 from textual.widget import Widget
 
 from engine.env.maze import RESTING
+from engine.learning.by_cell import shown_states
 from tui import kinds
 from tui.maze.maze_grid import MazeGrid
-from tui.maze.maze_layers import marks_of, shown_states
+from tui.maze.maze_layers import marks_of
 from tui.model.snapshot import Snapshot
 from tui.model.steps import arrow
 from tui.ui import glyphs

@@ -40,6 +40,8 @@ _KEYS = (
         "Change the learning rate or the exploration while it runs"),
     key("run.notes", "n", "notes", "Notes",
         "Read again what the run has said: warnings, and what to do about them"),
+    key("run.export", "X", "export", "Export",
+        "Write the run to files: tables, a report to read offline, pictures", show=False),
     key("run.glossary", "g", "glossary", "Glossary",
         "Look up a term that the focused panel shows, or search for any"),
     key("run.stop", "x", "stop", "Stop",

@@ -16,6 +16,7 @@ from engine.runs.past.timeline import Kind
 from engine.runs.records import ENDED, RunState
 from tui import kinds
 from tui.forms.start_form import TuneForm
+from tui.library.host import host_of
 from tui.library.run_actions import END_QUESTION, STILL_GOING, STOP_SECONDS
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
@@ -42,6 +43,7 @@ class RunScreen(WatchingScreen[News]):
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
         self.watcher = RunWatch(path)
+        self.run_dir = path
         super().__init__(self.watcher, looks or looks_a_second(LOOKS, REMOTE_LOOKS))
         self.snapshot: Snapshot | None = None
         self.play_back = False
@@ -222,6 +224,10 @@ class RunScreen(WatchingScreen[News]):
             self.tell(Notice("Ending the worker …"))
             self.watcher.end_worker()
             self.look()
+
+    def action_export(self) -> None:
+        """Write the run to files."""
+        host_of(self).export_run(self.run_dir)
 
     def action_leave(self) -> None:
         """Back to the library; a live run goes on."""

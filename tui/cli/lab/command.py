@@ -9,17 +9,25 @@ import typer
 from engine.core.errors import UserError, nearest
 from tui.cli.options import Json
 from tui.cli.output import INTERRUPTED, complain, emit, leave, say, table
+from tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A challenge's name, or its number in the list.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A challenge's name, or its number in the list.",
+        autocompletion=completion.challenges,
+    ),
 ]
 NameOrPage = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A challenge's name, its number in the list, or a page's name."
+        metavar="NAME",
+        help="A challenge's name, its number in the list, or a page's name.",
+        autocompletion=completion.challenges,
     ),
 ]
 

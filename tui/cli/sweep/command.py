@@ -12,6 +12,7 @@ from engine.core.errors import UserError
 from tui.cli.options import Json
 from tui.cli.output import INTERRUPTED, complain, leave
 from tui.cli.own import Trust, trusting
+from tui.cli.shell import completion
 from tui.cli.train import LATEST, TrainCommand
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def sweep(
             metavar="PRESET",
             show_default=False,
             help="A shipped preset's name, or the path of a TOML file.",
+            autocompletion=completion.presets,
         ),
     ] = None,
     seeds: Annotated[

@@ -24,5 +24,7 @@ KEYS: tuple[Binding, ...] = (
     key("home.stop", "x", "stop", "Stop",
         "Stop a live run, after a checkpoint; asked again, end its worker whatever it does"),
     key("home.delete", "d", "delete", "Delete", "Delete a run that has ended"),
+    key("home.export", "X", "export", "Export",
+        "Write this run to files: tables, a report to read offline, pictures"),
     key("home.quit", "q", "app.quit", "Quit", "Leave; live runs go on"),
 )  # fmt: skip

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 """How often the list of runs is read again."""
-RUN_ACTIONS = ("resume", "stop", "delete", "compare")
+RUN_ACTIONS = ("resume", "stop", "delete", "compare", "export")
 """What is done to the highlighted run, or with the marked ones."""
 WELCOME = """\
 New here? Enter chooses the first preset, Enter again starts it:
@@ -329,6 +329,7 @@ class HomeScreen(LabOfHome):
             "stop": state in LIVE,
             "delete": bool(state) and state not in LIVE,
             "compare": self._run_list.has_focus,
+            "export": state not in ("", "broken"),
             "unfilter": self.query_one("#filter").display,
             "lab": bool(self._lab) and not self._lab_list.has_focus,
         }[action]
@@ -384,6 +385,11 @@ class HomeScreen(LabOfHome):
         if event.key == "x" and run is not None and run.summary.state not in LIVE:
             event.stop()
             self.notify("The run is over already: there is nothing to stop.", markup=False)
+
+    def action_export(self) -> None:
+        """Write the highlighted run to files."""
+        if self._run:
+            self._host.export_run(self._run.summary.path)
 
     def action_delete(self) -> None:
         """Delete the highlighted run, after a question."""

@@ -24,7 +24,7 @@ KEYS: tuple[Binding, ...] = (
     like("run.glossary", "Look up a term that is on screen, or search for any"),
     *shared("run.notes"),
     like("run.tune", "Change the learning rate or the weight of the KL while it runs", key="c"),
-    *shared("run.stop"),
+    *shared("run.stop", "run.export"),
     like("run.leave", "Back to the library; the run waits, or goes on, in the background"),
     key("rating.newest", "escape", "newest", "Newest",
         "Back to the pair that is open, or to what is written now", show=False),

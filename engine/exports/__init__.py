@@ -1,0 +1,1 @@
+"""Runs that leave the terminal: tables, TensorBoard, a report, pictures. One file a format."""

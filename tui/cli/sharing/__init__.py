@@ -1,0 +1,1 @@
+"""`icemaze export`, `share` and `open --plain`: runs that leave the terminal."""

@@ -1,0 +1,1 @@
+"""What makes the command a good citizen of a shell: completion, and examples in its help."""

@@ -1,0 +1,1 @@
+"""The dialog in which a run is written to files."""
