@@ -17,10 +17,11 @@ import msgspec
 from engine.core.errors import UserError
 from engine.core.files import replace_file
 from engine.runs import schema, stored
+from engine.runs.lists import filters, labels
 from engine.runs.records import ENDED, Limits, RunSummary
 
 INDEX = ".index.json"
-FORMAT = 1
+FORMAT = 2
 """To be raised when a summary is made in another way: older entries then do not count."""
 SETTLED_NS = 2_000_000_000
 """Files that were changed less than this ago may change again without another time stamp."""
@@ -72,7 +73,7 @@ class RunIndex:
 
 def _stamp(path: Path) -> Stamp:
     stamp: list[int] = []
-    for name in (schema.DATABASE, f"{schema.DATABASE}-wal", "preset.toml"):
+    for name in (schema.DATABASE, f"{schema.DATABASE}-wal", "preset.toml", labels.FILE):
         try:
             found = (path / name).stat()
             stamp += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
@@ -142,20 +143,26 @@ def summarise(run_dir: Path) -> RunSummary:
             head, meta = reader.head(), reader.meta()
             file = run_dir / schema.DATABASE
             created = stored.instant(file, stored.fact(file, meta, "created"))
+            label, preset = labels.read(run_dir), _frozen(run_dir)
+            settings = filters.settings_of(preset)
             return RunSummary(
                 id=run_dir.name,
                 path=run_dir,
                 state=head.state,
                 order=stored.instant(file, meta["order"]) if "order" in meta else created,
                 preset_name=stored.fact(file, meta, "preset_name"),
-                title=stored.fact(file, meta, "title"),
+                title=label.title or stored.fact(file, meta, "title"),
                 created=created,
                 step=head.step,
                 env_steps=head.env_steps,
                 episodes=head.episodes,
                 seconds=head.seconds,
                 success_rate=reader.success_rate(),
-                budget=_budget(run_dir),
+                budget=_budget(preset),
+                algorithm=str(settings.get("algorithm.name", "")),
+                figures=reader.figures(),
+                settings=settings,
+                pinned=label.pinned,
             )
     except (UserError, OSError) as error:
         order = _named_moment(run_dir.name)
@@ -164,12 +171,20 @@ def summarise(run_dir: Path) -> RunSummary:
         )
 
 
-def _budget(run_dir: Path) -> Limits | None:
-    """The `[budget]` of the frozen preset. The rest is not looked at: it may name an algorithm of
-    somebody's own, and no list needs it."""
+def _frozen(run_dir: Path) -> dict[str, Any]:
+    """The frozen preset as plain data, {} for a damaged one. It is not checked any further: it may
+    name an algorithm of somebody's own, and no list needs that."""
     try:
-        return msgspec.convert(stored.toml(run_dir / "preset.toml")["budget"], Limits, strict=True)
-    except (UserError, ValueError, KeyError):
+        return stored.toml(run_dir / "preset.toml")
+    except UserError:
+        return {}
+
+
+def _budget(preset: dict[str, Any]) -> Limits | None:
+    """The `[budget]` of a frozen preset."""
+    try:
+        return msgspec.convert(preset["budget"], Limits, strict=True)
+    except (ValueError, KeyError):
         return None
 
 

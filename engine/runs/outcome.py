@@ -63,6 +63,14 @@ def final(db: sqlite3.Connection, head: Head, file: Path) -> dict[str, Any]:
     }
 
 
+def figures(db: sqlite3.Connection, file: Path) -> dict[str, float]:
+    """The last of `FIGURES` on training worlds that are numbers; of a language model those of the
+    best adapters, as in `final`."""
+    found = _last_means(db, file, "world_id IS NOT NULL")
+    chosen = {name: found.get(f"best_{name}", found[name]) for name in FIGURES if name in found}
+    return {name: value for name, value in chosen.items() if math.isfinite(value)}
+
+
 def per_agent(db: sqlite3.Connection, file: Path) -> dict[str, Floats]:
     """The last value of each figure for each agent, float64 [N] by name; NaN where there is none.
 

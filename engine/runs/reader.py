@@ -216,6 +216,11 @@ class RunReader:
         with self._snapshot():
             return outcome.success_rate(self._db, self._file)
 
+    def figures(self) -> dict[str, float]:
+        """The newest figures on training worlds, as lists show them, those that there are."""
+        with self._snapshot():
+            return outcome.figures(self._db, self._file)
+
     # ------------------------------------------------------------ the record
 
     def worlds(self) -> list[World]:
