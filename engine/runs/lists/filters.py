@@ -89,7 +89,7 @@ class Filter:
 
 
 def known_fields(all_values: Iterable[Values]) -> dict[str, type]:
-    """The fields that something in a list has, with the type of their values; mixed ones are str."""
+    """The fields that something in a list has, with the type of its values; str for mixed ones."""
     known: dict[str, type] = dict.fromkeys(NUMBERS, float) | dict.fromkeys(TEXTS, str)
     known |= {"progress": float, "pinned": bool}
     for values in all_values:
