@@ -20,8 +20,8 @@ from engine.runs.reader import RunReader
 from tui.features.compare import figures
 from tui.features.compare.clock import SharedClock, moved
 from tui.features.compare.intervals import of_difference, told
-from tui.library.differences import differences
 from tui.features.compare.watch import CompareWatch, Comparison, Side, Watch
+from tui.library.differences import differences
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice
 

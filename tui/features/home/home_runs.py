@@ -95,7 +95,9 @@ class RunsOfHome(LabOfHome):
         """Give the highlighted run a title."""
         if run := self._run:
             path = run.summary.path
-            self.app.push_screen(RenameRun(clean(path.name), run.title), partial(self._retitle, path))
+            self.app.push_screen(
+                RenameRun(clean(path.name), run.title), partial(self._retitle, path)
+            )
 
     def _retitle(self, path: Path, title: str | None) -> None:
         if title is not None:

@@ -14,6 +14,7 @@ from textual.containers import Container, Vertical
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
+from engine.runs.lists import labels
 from engine.tabular.kernels.experience import MovingAlgorithm
 from tui import kinds
 from tui.features.trainer.explain_dialog import ExplainScreen
@@ -32,6 +33,7 @@ from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import HasTerms, TermClicked
+from tui.ui.text import clean
 from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen
@@ -69,6 +71,9 @@ class TrainerScreen(RunScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self.query_one(StatusLine).own_title = clean(
+            labels.read(self.watcher.source.reader.path).title
+        )
         self._fit()
         self.enter(NAMES[0])
 
