@@ -80,6 +80,8 @@ class HomeList(OptionList, inherit_bindings=False):
 class PresetList(HomeList):
     """The presets."""
 
+    HELP_TITLE = "Presets"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         key("presets.choose", "enter", "select", "Choose",
             "Show the settings of this preset; Enter there starts it", sign="enter")
@@ -115,6 +117,8 @@ class Drawn(NamedTuple):
 
 class RunList(HomeList):
     """The runs."""
+
+    HELP_TITLE = "Runs"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         key("runs.open", "enter", "select", "Open",

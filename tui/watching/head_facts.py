@@ -20,6 +20,8 @@ from tui.ui.text import duration, percent, si
 
 WORDS = {"dead": "worker is gone"}
 """States that need more than their name."""
+MOST_SECONDS = 99 * 86_400.0
+"""More time than that nobody waits for."""
 BETWEEN = 2
 """Cells between two facts."""
 
@@ -111,7 +113,7 @@ def _rounded(seconds: float) -> str:
         return "<10 s"
     if seconds < 90:
         return f"{round(seconds / 10) * 10:.0f} s"
-    return duration(seconds) if seconds < 360_000 else "days"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else duration(min(seconds, MOST_SECONDS))
 
 
 def facts_of(
@@ -133,7 +135,8 @@ def facts_of(
             "run-state", [f"{mark} {word}", mark if word == "running" else f"{mark} {word}"]
         )
         if not head.ended:
-            pace = Part("pace", [pace_text(head.pace, unit), ""])
+            brief = "unlimited" if head.pace is None else f"{head.pace:g}/s"
+            pace = Part("pace", [pace_text(head.pace, unit), brief, ""])
     warned = sum(note.level != "info" for note in snapshot.notes)
     plural = "warning" if warned == 1 else "warnings"
     notes = Part("note", [f"! {warned} {plural} (n)", f"! {warned}"] if warned else [""])
@@ -141,9 +144,9 @@ def facts_of(
     numbered = kind.numbers_episodes and snapshot.step is not None
     index = snapshot.step.episode if snapshot.step is not None else 0
     episode = Part("episode", [f"episode {index:,}", f"episode {si(index)}"] if numbered else [""])
-    brief = {term.slug: term.label for term in kind.success_terms(snapshot, False)}
+    needed = {term.slug: term.label for term in kind.success_terms(snapshot, False)}
     told = kind.success_terms(snapshot, True)
-    success = [Part(t.slug, [t.label, brief.get(t.slug, "")]) for t in told]
+    success = [Part(t.slug, [t.label, needed.get(t.slug, "")]) for t in told]
     parts = [state, notes, pace, clock, episode, *success]
-    order = [*success, clock, notes, state, clock, episode, pace, clock]
+    order = [*success, clock, notes, state, pace, clock, episode, pace, clock]
     return fitted(parts, order, room)

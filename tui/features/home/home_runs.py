@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual import events, work
 from textual.message import Message
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from tui.library.differences import Difference
 
 
+RUN_ACTIONS = ("resume", "stop", "delete", "compare", "pin", "rename", "difference", "sort")
+"""What is done to the highlighted run, or with the marked ones: names of actions and of keys."""
+
+
 class RunsOfHome(LabOfHome):
     """What is done to the highlighted run. `HomeScreen` lists and shows them."""
-
-    RUN_ACTIONS: ClassVar[frozenset[str]] = frozenset(
-        {"resume", "stop", "delete", "compare", "pin", "rename", "difference", "sort"}
-    )
-    """What is done to the highlighted run, or with the marked ones."""
 
     @dataclass
     class Done(Message):

@@ -32,3 +32,10 @@ KEYS: tuple[Binding, ...] = (
         "In which settings two runs differ: the marked two, or the marked and this one"),
     key("home.quit", "q", "app.quit", "Quit", "Leave; live runs go on"),
 )  # fmt: skip
+
+FIRST = (
+    *("presets.choose", "lab.open", "runs.open", "home.next", "home.lab", "home.filter"),
+    *("home.unfilter", "app.help", "home.quit", "home.resume", "home.stop", "home.delete"),
+    *("runs.mark", "home.compare", "home.difference", "home.down", "home.sort", "home.pin"),
+)
+"""What a narrow footer must not lose, whichever list has the focus."""

@@ -33,6 +33,8 @@ HEADINGS = {
 class LabList(HomeList):
     """The challenges in order, further lessons and further experiments."""
 
+    HELP_TITLE = "Lab"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         key("lab.open", "enter", "select", "Open",
             "Run what fails and what mends it side by side, with the lesson", sign="enter")

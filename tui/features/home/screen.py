@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import ActiveBinding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from tui.features.home.home_runs import RunsOfHome
-from tui.features.home.keys import KEYS
+from tui.features.home.home_runs import RUN_ACTIONS, RunsOfHome
+from tui.features.home.keys import FIRST, KEYS
 from tui.features.home.lab_list import LabList
 from tui.features.home.preview import Preview
 from tui.library import shelf
@@ -24,7 +24,9 @@ from tui.library.lab_shelf import LabCard
 from tui.library.lists import TERM, PresetList, RunList
 from tui.library.search import Search
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
+from tui.ui.bindings import in_order
 from tui.ui.fact import Term
+from tui.ui.key_bar import KeyBar
 from tui.ui.text import clean
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class HomeScreen(RunsOfHome):
     AUTO_FOCUS = "#presets"
 
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    HELP_PLACES: ClassVar[dict[str, str]] = {f"home.{name}": "Runs" for name in RUN_ACTIONS}
 
     @dataclass
     class RunsRead(Message):
@@ -91,7 +94,9 @@ class HomeScreen(RunsOfHome):
                 yield PresetList("presets")
                 yield RunList("runs")
             yield Preview(id="preview")
-        yield Footer(show_command_palette=False)
+        bar = KeyBar()
+        bar.with_palette = False
+        yield bar
 
     def on_mount(self) -> None:
         """Read the presets as soon as the first frame is out."""
@@ -117,6 +122,11 @@ class HomeScreen(RunsOfHome):
             self.list_lab(self._search)
             self._request_runs()
             self._show_preview()
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys that work now, in the order of footer and help."""
+        return in_order(super().active_bindings, FIRST)
 
     # ------------------------------------------------------------ the lists
 
@@ -319,7 +329,7 @@ class HomeScreen(RunsOfHome):
         """Keys for runs are there when the highlighted run allows them."""
         if not self.is_mounted:
             return True
-        if action in self.RUN_ACTIONS:
+        if action in RUN_ACTIONS:
             return self.allows(action)
         if action == "unfilter":
             return self.query_one("#filter").display

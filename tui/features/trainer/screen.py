@@ -18,7 +18,7 @@ from engine.runs.lists import labels
 from engine.tabular.kernels.experience import MovingAlgorithm
 from tui import kinds
 from tui.features.trainer.explain_dialog import ExplainScreen
-from tui.features.trainer.keys import FIRST, KEYS
+from tui.features.trainer.keys import FIRST, FIRST_OVER, KEYS
 from tui.features.trainer.panels import BY_NAME, NAMES, PANELS, ShowsMoments
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
@@ -48,13 +48,18 @@ class TrainerScreen(RunScreen):
 
     CSS_PATH = "trainer.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
-    FIRST_KEYS = FIRST
+
+    @property
+    def first_keys(self) -> tuple[str, ...]:
+        """What the footer begins with: what changes a run only while it can be changed."""
+        return FIRST_OVER if self.recorded else FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
         super().__init__(path, looks=looks)
         self.alone = False
         self._looked_up_from = ""
+        self._was_recorded: bool | None = None
         self._sent: tuple[int, Maze] | None = None
         """The newest map sent, and the world that was shown then."""
 
@@ -90,6 +95,9 @@ class TrainerScreen(RunScreen):
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this moment in all panels."""
+        if self.recorded is not self._was_recorded:
+            self._was_recorded = self.recorded
+            self.refresh_bindings()
         for part in self.query(".panel > *"):
             assert isinstance(part, ShowsMoments)
             part.show(snapshot)
