@@ -21,7 +21,7 @@ def selectable(widget: Widget, strip: Strip, line: int) -> Strip:
         whole = strip.cell_length
         end = whole if end == -1 else min(end, whole)
         start = min(start, end)
-        look = widget.selection_style.rich_style
+        look = widget.screen.get_component_rich_style("screen--selection")
         parts = strip.crop(0, start), strip.crop(start, end), strip.crop(end, whole)
         strip = Strip.join([parts[0], parts[1].apply_style(look), parts[2]])
     return strip.apply_offsets(0, line)
