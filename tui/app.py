@@ -275,6 +275,21 @@ class IceMazeApp(GlyphApp[None]):
         """Who has answered everything has understood it."""
         self._note_progress(message.name, "understood")
 
+    @work(thread=True, group="proposal", exclusive=True)
+    def on_lesson_panel_proposed(self, message: LessonPanel.Proposed) -> None:
+        """Start a run that a lesson proposes, and show it over the lesson."""
+        # start-up time
+        from engine import presets
+        from engine.core.errors import UserError
+
+        wanted = message.proposal
+        try:
+            preset = presets.load(wanted.preset, list(wanted.settings))
+        except UserError as error:
+            self.call_from_thread(self._not_started, error)
+            return
+        self.call_from_thread(self.start_run, preset, wanted.preset)
+
     def _note_progress(self, name: str, state: State) -> None:
         # start-up time
         from engine.core.errors import UserError

@@ -7,6 +7,7 @@ same, and what is damaged, out of date or lost is read anew. Live runs are alway
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from engine.core.errors import UserError
 from engine.core.files import replace_file
 from engine.runs import schema, stored
+from engine.runs.lists import filters, labels
 from engine.runs.records import ENDED, Limits, RunSummary
 
 INDEX = ".index.json"
@@ -72,9 +74,10 @@ class RunIndex:
 
 def _stamp(path: Path) -> Stamp:
     stamp: list[int] = []
-    for name in (schema.DATABASE, f"{schema.DATABASE}-wal", "preset.toml"):
+    folder = os.fspath(path)  # a thousand runs are looked at every second: no paths are made
+    for name in (schema.DATABASE, f"{schema.DATABASE}-wal", "preset.toml", labels.FILE):
         try:
-            found = (path / name).stat()
+            found = os.stat(f"{folder}/{name}")  # noqa: PTH116
             stamp += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
         except OSError:
             stamp += (0, 0, 0, 0)
@@ -142,21 +145,27 @@ def summarise(run_dir: Path) -> RunSummary:
             head, meta = reader.head(), reader.meta()
             file = run_dir / schema.DATABASE
             created = stored.instant(file, stored.fact(file, meta, "created"))
+            label, preset = labels.read(run_dir), _frozen(run_dir)
+            settings = filters.settings_of(preset)
             return RunSummary(
                 id=run_dir.name,
                 path=run_dir,
                 state=head.state,
                 order=stored.instant(file, meta["order"]) if "order" in meta else created,
                 preset_name=stored.fact(file, meta, "preset_name"),
-                title=stored.fact(file, meta, "title"),
+                title=label.title or stored.fact(file, meta, "title"),
                 created=created,
                 step=head.step,
                 env_steps=head.env_steps,
                 episodes=head.episodes,
                 seconds=head.seconds,
                 success_rate=reader.success_rate(),
-                budget=_budget(run_dir),
+                budget=_budget(preset),
                 parent=stored.parent(meta),
+                algorithm=str(settings.get("algorithm.name", "")),
+                figures=reader.figures(),
+                settings=settings,
+                pinned=label.pinned,
             )
     except (UserError, OSError) as error:
         order = _named_moment(run_dir.name)
@@ -165,12 +174,20 @@ def summarise(run_dir: Path) -> RunSummary:
         )
 
 
-def _budget(run_dir: Path) -> Limits | None:
-    """The `[budget]` of the frozen preset. The rest is not looked at: it may name an algorithm of
-    somebody's own, and no list needs it."""
+def _frozen(run_dir: Path) -> dict[str, Any]:
+    """The frozen preset as plain data, {} for a damaged one. It is not checked any further: it may
+    name an algorithm of somebody's own, and no list needs that."""
     try:
-        return msgspec.convert(stored.toml(run_dir / "preset.toml")["budget"], Limits, strict=True)
-    except (UserError, ValueError, KeyError):
+        return stored.toml(run_dir / "preset.toml")
+    except UserError:
+        return {}
+
+
+def _budget(preset: dict[str, Any]) -> Limits | None:
+    """The `[budget]` of a frozen preset."""
+    try:
+        return msgspec.convert(preset["budget"], Limits, strict=True)
+    except (ValueError, KeyError):
         return None
 
 

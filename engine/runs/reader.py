@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -228,6 +228,11 @@ class RunReader:
         with self._snapshot():
             return outcome.success_rate(self._db, self._file)
 
+    def figures(self) -> dict[str, float]:
+        """The newest figures on training worlds, as lists show them, those that there are."""
+        with self._snapshot():
+            return outcome.figures(self._db, self._file)
+
     # ------------------------------------------------------------ the record
 
     def worlds(self) -> list[World]:
@@ -280,6 +285,22 @@ class RunReader:
         """The counters at each recording point, so that curves can be drawn over other units."""
         rows = self._all("SELECT step, updates, episodes, total_env_steps FROM points ORDER BY id")
         return progress(stored.cells(self._file, POINT_ROWS, rows, "points"))
+
+    def curves_of(self, names: Sequence[str]) -> dict[str, Curve]:
+        """The curves of some metrics on training mazes, without reading the others: for a look."""
+        marks = ", ".join("?" * len(names))
+        rows = self._all(
+            "SELECT id, name, step, world_id, mean, low, high FROM metrics WHERE split = 'train' "
+            f"AND name IN ({marks}) ORDER BY id",
+            *names,
+        )
+        by_name: dict[str, list[Row]] = {}
+        for row in stored.cells(self._file, METRIC_ROWS, rows, "metrics"):
+            by_name.setdefault(row[1], []).append(row[2:])
+        grown = {name: GrowingCurve() for name in by_name}
+        for name, new in by_name.items():
+            grown[name].extend(new)
+        return {name: curve.curve() for name, curve in grown.items()}
 
     def reached(self) -> dict[str, Reached]:
         """How many agents are behind each of `TIMES` that the run records, by name."""

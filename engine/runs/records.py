@@ -121,7 +121,8 @@ class Limits(Record, frozen=True, kw_only=True):
 class RunSummary(Record, frozen=True, kw_only=True):
     """A run in one line of a list. `broken` says why its store cannot be read.
 
-    `order` is the instant that lists go by, `created` what the clock said; both are in UTC. They
+    `title` is the user's own where there is one, see `engine.runs.lists.labels`. `order` is the
+    instant that lists go by, `created` what the clock said; both are in UTC. They
     differ where the clock was put back between two runs.
     """
 
@@ -140,3 +141,9 @@ class RunSummary(Record, frozen=True, kw_only=True):
     success_rate: float | None = None
     parent: Parent | None = None
     broken: str = ""
+    algorithm: str = ""
+    figures: dict[str, float] = {}
+    """The newest figures on training worlds, `engine.runs.outcome.FIGURES` that are there."""
+    settings: dict[str, str | float | bool] = {}
+    """The frozen preset's settings by their full keys, see `engine.runs.lists.filters`."""
+    pinned: bool = False

@@ -19,6 +19,7 @@ from engine.learning.events import Finished, Group, Member, Metric, Note, Pair, 
 from engine.llm.worlds import make_sets
 from engine.presets.toml import inline
 from engine.runs import launch
+from engine.runs.lists import labels
 from engine.runs.store import RunWriter
 
 pytestmark = pytest.mark.slow
@@ -114,7 +115,11 @@ def test_commands_say_it_without_its_commands(runs: Path, tmp_path: Path) -> Non
         ["train", "--resume", FILE], ["runs", f"--{FILE}"], ["export", FILE], ["share", FILE],
         ["export", run, "--to", FILE], ["export", run, "--out", str(file.with_suffix(".html"))],
         ["open", FILE, "--plain"], ["open", run, "--plain"], ["train", f"im1:{FILE}"],
+        ["train", "--resume", FILE], ["runs", f"--{FILE}"], ["runs", FILE], ["runs", f"{FILE}=1"],
+        ["runs", f"success>{FILE}"], ["runs", "--sort", FILE], ["rename", run, FILE],
+        ["presets", "diff", FILE, str(file)], ["presets", "diff", str(file), "q-learning"],
     ]  # fmt: skip
+    (runs / run / labels.FILE).write_text(json.dumps({"title": ALL[:90]}), "utf-8")
     with Terminal("-c", SAY, json.dumps(commands), ICEMAZE_RUNS_DIR=str(runs)) as terminal:
         said = terminal.end()
     assert terminal.code == 0 and said.count(SEEN.encode()) > 12
@@ -133,6 +138,8 @@ def test_json_stays_json(runs: Path) -> None:
 
 
 def test_the_app_shows_it_without_its_commands(runs: Path) -> None:
+    for path in runs.iterdir():
+        (path / labels.FILE).write_text(json.dumps({"title": ALL[:90]}), "utf-8")
     with Terminal("-m", "tui.start", ICEMAZE_RUNS_DIR=str(runs), ICEMAZE_ASCII="0") as terminal:
         terminal.wait_for(SEEN)  # the title, in the list of runs
         terminal.press("\t", "Delete")

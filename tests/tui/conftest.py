@@ -15,6 +15,7 @@ from textual.notifications import Notification
 from textual.pilot import Pilot
 from trainer_tools import LEARNING, ON_POLICY, PLANNING, record
 
+from engine.experiments.lab import places
 from tui.ui import glyphs
 
 Wait = Callable[..., Awaitable[Any]]
@@ -41,6 +42,12 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Pilot, name, _and_all_done(getattr(Pilot, name)))
     monkeypatch.setattr(textual.app, "wait_for_idle", _and_all_done(wait_for_idle))  # between keys
     monkeypatch.setattr(Notification, "time_left", DEADLINE)
+
+
+@pytest.fixture(autouse=True)
+def no_lesson_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own places in lessons are neither read nor written."""
+    monkeypatch.setattr(places, "default_file", lambda: tmp_path / "lessons.json")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.runs.records import Head, NoteRow
-from tui.cli.progress import WINDOW_SECONDS, LineReporter, Moment, Speedometer, summary
+from tui.cli.progress import LineReporter, Moment, summary
+from tui.model.speedometer import WINDOW_SECONDS, Speedometer
 
 FIGURES = {
     "status": "stopped", "env_steps": 1500, "episodes": 1, "updates": 1500, "seconds": 2.0,

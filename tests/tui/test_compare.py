@@ -24,8 +24,8 @@ from tui.features.compare.curves import series
 from tui.features.compare.figures import metrics_of
 from tui.features.compare.intervals import of_difference, told
 from tui.features.compare.seeds import Line, banded
-from tui.features.compare.settings import differences
 from tui.features.compare.watch import CompareWatch, Comparison, Side, Watch
+from tui.library.differences import differences
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice
 

@@ -22,6 +22,7 @@ from home_tools import (
 from patience import eventually, settle
 from textual.binding import Binding
 from textual.pilot import Pilot
+from textual.widgets import Input, Static
 
 from engine import presets
 from engine.config import shipped as shipped_presets
@@ -214,7 +215,10 @@ async def test_filter(shipped: Path, runs: Path) -> None:
         await settle(pilot)
         await pilot.press("slash", *"SARSA")
         await settle(pilot)
-        assert rows(pilot, "#presets") == ["Tables", "Slippery SARSA"]
+        assert rows(pilot, "#presets")[:4] == [
+            *("Tables", "Slippery SARSA"),
+            *("Glossary terms", "SARSA"),
+        ]
         assert len(rows(pilot, "#runs")) == 1
         assert "The ice takes you elsewhere." in shown(app)
         assert "esc Show all" in shown(app)
@@ -224,7 +228,26 @@ async def test_filter(shipped: Path, runs: Path) -> None:
         await pilot.press("escape")
         assert len(rows(pilot, "#presets")) == 1 + len(SHIPPED)
         await pilot.press("slash", *"zzz")
-        assert rows(pilot, "#presets") == ["No preset has these words."]
+        assert rows(pilot, "#presets") == ["No preset is like that."]
+
+
+async def test_expressions_find_runs_and_presets(shipped: Path, runs: Path) -> None:
+    make_run(runs, SCHEDULED, "slippery-sarsa", success=0.2)
+    make_run(runs, FIRST, success=0.95)
+    app = app_with(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("slash", *"lr>0.3")
+        await settle(pilot)
+        assert rows(pilot, "#presets") == ["Tables", "First steps on the ice"]
+        assert "Runs 1 of 2" in shown(app)
+        await pilot.press(*" sucess>1")
+        await settle(pilot)
+        assert "Did you mean 'success'" in str(app.screen.query_one("#mistake", Static).content)
+        filled = app.screen.query_one("#filter", Input)
+        filled.value = "success>0.9 -slippery"
+        await settle(pilot)
+        assert "Runs 1 of 2" in shown(app) and "No preset is like that." in shown(app)
 
 
 # ---------------------------------------------------------------- runs
@@ -371,6 +394,49 @@ async def test_a_resume_that_fails_says_why(
         await settle(pilot)
         assert app.opened == []
         assert "The worker did not start." in [n.message for n in app._notifications]
+
+
+async def test_runs_are_sorted_pinned_named_and_told_apart(shipped: Path, runs: Path) -> None:
+    make_run(runs, FIRST, success=0.3)
+    make_run(runs, FIRST.replace("0.95", "0.9"), success=0.9)
+    make_run(runs, SCHEDULED, "slippery-sarsa", success=0.5)
+
+    def listed() -> list[str]:
+        return [row.splitlines()[0][2:] for row in rows(pilot, "#runs")]
+
+    app = app_with(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab", "s", "s")
+        await settle(pilot)
+        assert listed() == ["First steps on the ice", "Slippery SARSA", "First steps on the ice"]
+        assert "by success" in shown(app)
+        await pilot.press("p")
+        await settle(pilot)
+        assert listed()[0] == "Slippery SARSA" and "pinned, finished" in shown(app)
+        await pilot.press("n", *"The one", "enter")
+        await settle(pilot)
+        assert listed()[0] == "The one"
+        await pilot.press("space", "down", "space", "D")
+        await settle(pilot)
+        text = shown(app)
+        assert "What differs in the settings" in text
+        assert "algorithm.name" in text and "sarsa" in text and "q-learning" in text
+        await pilot.press("escape", "space", "up", "d")
+        await pilot.pause()
+        assert "Delete the run The one (2" in " ".join(shown(app).split())
+
+
+async def test_a_click_selects_and_a_second_opens(shipped: Path, runs: Path) -> None:
+    app = app_with(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        presets_list = app.screen.query_one("#presets", lists.PresetList)
+        await pilot.click(presets_list, offset=(3, 4))
+        assert presets_list.chosen == "slippery-sarsa" and isinstance(app.screen, HomeScreen)
+        await pilot.click(presets_list, offset=(3, 4))
+        await settle(pilot)
+        assert not isinstance(app.screen, HomeScreen)
 
 
 # ---------------------------------------------------------------- parts

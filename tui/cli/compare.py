@@ -104,7 +104,7 @@ def _emit(found: Comparison, metrics: Sequence[Metric]) -> None:
     """One object for each run; from the second on with what it is more than the first."""
     # start-up time
     from tui.features.compare.figures import alike, count, estimates, reading
-    from tui.features.compare.settings import differences as settings_of
+    from tui.library.differences import differences as settings_of
 
     settings = settings_of([side.preset for side in found.sides])
     sure = {metric.name: estimates(found, metric.name) for metric in metrics}
@@ -148,8 +148,8 @@ def _say(found: Comparison, metrics: Sequence[Metric]) -> None:
     # start-up time
     from tui.features.compare.figures import estimates, figure_rows
     from tui.features.compare.intervals import METHOD, told
-    from tui.features.compare.settings import differences as settings_of
     from tui.features.compare.watch import remarks
+    from tui.library.differences import differences as settings_of
 
     rows = [
         (s.letter, s.run_id, _state(s), f"{kinds.of(s.preset).clock.unit} {s.length:,}", s.title)

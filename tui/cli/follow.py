@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from engine.core.errors import UserError
 from engine.runs.reader import RunReader
 from tui.cli.output import INTERRUPTED, BlockedError, ReaderGoneError, complain, stdout
-from tui.cli.progress import Moment, Reporter, Speedometer
+from tui.cli.progress import Moment, Reporter
 from tui.cli.streams import HUNG_UP
+from tui.model.speedometer import Speedometer
 
 if TYPE_CHECKING:
     from engine.runs.records import Head

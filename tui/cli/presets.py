@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tui.cli.claims import Verdict
     from tui.cli.follow import Signals
 
+LONGEST_VALUE = 60
+"""Characters of a setting in a table of differences."""
+
 app = typer.Typer(help="List, show and check presets.", no_args_is_help=False)
 
 
@@ -91,6 +94,34 @@ def show_preset(
     from rich.syntax import Syntax
 
     show(Syntax(text, "toml", theme="ansi_dark", background_color="default", word_wrap=True))
+
+
+@app.command("diff")
+def diff_presets(
+    a: Annotated[str, typer.Argument(metavar="A", help="A shipped name, or a file.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    as_json: Json = False,
+) -> None:
+    """Show in which settings two presets differ; a run's stand in its folder, as preset.toml."""
+    # start-up time
+    from engine import presets
+    from tui.library.differences import differences
+
+    loaded = [presets.load(name) for name in (a, b)]
+    say_loaded(loaded)
+    found = differences(loaded)
+    if as_json:
+        for each in found:
+            emit(key=each.key, a=each.values[0], b=each.values[1])
+    elif found:
+        table(("setting", a, b), [(each.key, *map(_short, each.told)) for each in found])
+    else:
+        say(f"{a} and {b} have the same settings.")
+
+
+def _short(value: str) -> str:
+    """A value that fits a table: a map is a long one."""
+    return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 1] + "…"
 
 
 @app.command("schema")

@@ -1,4 +1,4 @@
-"""`icemaze runs`, `status`, `pause`, `resume`, `stop`, `rm`: looking at runs, steering them."""
+"""`icemaze runs`, `status`, `pause`, `rename`, `rm` and others: looking at runs, steering them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,43 @@ HINT_SECONDS = 5.0
 """After so long a person is told how to end a worker that does not answer."""
 
 
-def runs(as_json: Json = False) -> None:
-    """List all runs, newest first."""
+def runs(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILTER]",
+            help="Words and comparisons that must hold, in quotes: "
+            "'algorithm=grpo lr>1e-4 success>0.9'. Fields are id, name, title, algorithm, state, "
+            "success, return, steps, episodes, seconds, progress and all settings of a preset.",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="ORDER",
+            help="newest, title, success, return, algorithm, state, steps or time; with a minus "
+            "before it the other way round.",
+        ),
+    ] = "newest",
+    as_json: Json = False,
+) -> None:
+    """List all runs, newest first, or those that a filter finds. Pinned ones stand on top."""
     # start-up time
     from engine.runs import library
+    from engine.runs.lists import sorting
 
-    summaries = library.list_runs()
+    every = library.list_runs()
+    summaries = sorting.in_order(_found(every, " ".join(words or [])), sort)
     if as_json:
         for run in summaries:
             emit(**_summary_fields(run))
         return
-    if not summaries:
+    if not every:
         say(f"No runs yet in {library.runs_dir()}. `icemaze train PRESET` makes one.")
+        return
+    if not summaries:
+        say(f"None of the {len(every):,} runs is like that.")
         return
     rows = [_row(run) for run in summaries]
     table(("run", "state", "steps", "time", "success", "title"), rows, numbers=(2, 3, 4))
@@ -45,12 +70,58 @@ def runs(as_json: Json = False) -> None:
             complain(f"{run.id} cannot be read: {clean(run.broken)}")
 
 
+def _found(every: list[RunSummary], text: str) -> list[RunSummary]:
+    """The runs that a filter finds. Raises UserError when it is no filter."""
+    # start-up time
+    from engine.runs.lists import filters
+    from tui.library.shelf import used
+
+    if not text.strip():
+        return every
+    values = [filters.run_values(r, used(r.budget, r) if r.budget else None) for r in every]
+    wanted = filters.parse(text, filters.known_fields(values))
+    return [
+        run
+        for run, fields in zip(every, values, strict=True)
+        if wanted.fits(filters.run_words(run), fields)
+    ]
+
+
+def rename(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or the start of one.")],
+    title: Annotated[str, typer.Argument(help="The title; empty brings the preset's back.")],
+) -> None:
+    """Give a run a title of your own. Its id stays."""
+    # start-up time
+    from engine.runs import library
+    from engine.runs.lists import labels
+
+    path = library.find_run(run)
+    label = labels.rename(path, title)
+    say(f"{path.name}: {f'now called {label.title}' if label.title else 'has its own title again'}")
+
+
+def pin(
+    run: RunId = None,
+    off: Annotated[bool, typer.Option("--off", help="Not on top any more.")] = False,
+) -> None:
+    """Keep a run on top of lists."""
+    # start-up time
+    from engine.runs import library
+    from engine.runs.lists import labels
+
+    path = library.find_run(run)
+    labels.pin(path, not off)
+    say(f"{path.name}: {'no longer pinned' if off else 'pinned'}")
+
+
 def _summary_fields(run: RunSummary) -> dict[str, Any]:
     created = run.created.isoformat() if run.created else None
     fields = {
         "run": run.id, "path": str(run.path), "state": run.state, "preset": run.preset_name,
         "title": run.title, "created": created, "env_steps": run.env_steps,
         "episodes": run.episodes, "seconds": run.seconds, "success_rate": run.success_rate,
+        "algorithm": run.algorithm, "pinned": run.pinned,
     }  # fmt: skip
     if run.parent is not None:
         fields |= {"parent": run.parent.run, "parent_step": run.parent.step}
@@ -59,10 +130,11 @@ def _summary_fields(run: RunSummary) -> dict[str, Any]:
 
 def _row(run: RunSummary) -> tuple[str, ...]:
     success = "-" if run.success_rate is None else percent(run.success_rate)
+    state = f"{run.state}, pinned" if run.pinned else run.state
     title = run.title
     if run.parent is not None:
         title += f" (fork of {run.parent.run} at {run.parent.step:,})"
-    return run.id, run.state, f"{run.step:,}", f"{run.seconds:.1f} s", success, title
+    return run.id, state, f"{run.step:,}", f"{run.seconds:.1f} s", success, title
 
 
 def status(run: RunId = None, as_json: Json = False) -> None:

@@ -228,7 +228,7 @@ class LlmKind(Kind):
             if evaluation.success_kind == "sampled":
                 success += f" ± {percent(evaluation.success_stderr)}"
             if roomy and "optimal_success_rate" in figures:
-                success += f" of {percent(figures['optimal_success_rate'].mean)}"
+                success += f" (optimum {percent(figures['optimal_success_rate'].mean)})"
             terms.append(Term(success, "success-rate"))
             if roomy and "best_success_rate" in figures:
                 best = percent(figures["best_success_rate"].mean)

@@ -99,7 +99,7 @@ class TabularKind(Kind):
             return []
         success = f"success {percent(snapshot.evaluation.figures['success_rate'].mean)}"
         if roomy:
-            success += f" of {percent(snapshot.optimal_figures.success_rate)}"
+            success += f" (optimum {percent(snapshot.optimal_figures.success_rate)})"
         return [Term(success, "success-rate")]
 
     @property

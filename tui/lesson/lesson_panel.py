@@ -19,11 +19,13 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from engine.core.errors import UserError
+from engine.experiments.lab import places
 from engine.experiments.lab.lesson import Ask, Lesson
 from engine.experiments.lab.lesson import Point as PointAt
-from engine.experiments.lab.lesson_state import TRIES, LessonState
+from engine.experiments.lab.lesson_state import TRIES, LessonState, Place
+from engine.experiments.lab.proposals import Proposal, proposals
 from tui.glossary.term_picker import TermPicker
-from tui.lesson.lesson_parts import LessonText, NumberField
+from tui.lesson.lesson_parts import LessonText, NumberField, ProposalPicker
 from tui.lesson.lesson_words import LETTERS, hint, page_markdown, read_number, spelled, waiting_for
 from tui.ui.bindings import key
 from tui.ui.fact import Term
@@ -88,6 +90,10 @@ class LessonPanel(Widget, can_focus=True):
         key("lesson.back", "N", "previous_page", "Page before", "Read the page before again"),
         key("lesson.point", "o", "look_up", "Explain",
             "Open the glossary at the word this page points at"),
+        key("lesson.start", "s", "start", "Start it",
+            "Start a run that this page proposes, with its settings"),
+        key("lesson.anew", "R", "begin_anew", "Start over",
+            "Read the lesson from its first page, with nothing answered", show=False),
         key("lesson.down", "down,pagedown", "scroll_page(1)", "Read on",
             "Scroll the page down", show=False),
         key("lesson.up", "up,pageup", "scroll_page(-1)", "Read up",
@@ -123,9 +129,18 @@ class LessonPanel(Widget, can_focus=True):
             self.name = name
             """The lesson's: that of its challenge."""
 
+    class Proposed(Message):
+        """The reader wants to see a run that the page proposes."""
+
+        def __init__(self, proposal: Proposal) -> None:
+            super().__init__()
+            self.proposal = proposal
+
     def __init__(self, lesson: Lesson, *, id: str | None = None, classes: str | None = None):
         super().__init__(id=id, classes=classes)
         self.state = LessonState(lesson)
+        places.restore(self.state)
+        self._kept = self.state.place()
         self._shown_page = -1
         self._markdown = ""
         self._asked: tuple[Ask | None, int] = (None, 0)
@@ -201,6 +216,18 @@ class LessonPanel(Widget, can_focus=True):
             self._lit = lit
             self.post_message(self.Highlight(lit))
         self.refresh_bindings()
+        self._keep_place()
+
+    def _keep_place(self) -> None:
+        """Whoever leaves finds the same page again, with the same answers."""
+        now = self.state.place()
+        if now == self._kept:
+            return
+        self._kept = now
+        try:
+            places.keep(self.state)
+        except UserError as error:
+            self.notify(clean(str(error)), severity="warning", markup=False)
 
     @work(group="text", exclusive=True)
     async def _show_text(self, text: str, turned: bool) -> None:
@@ -291,6 +318,10 @@ class LessonPanel(Widget, can_focus=True):
                 return not self.state.finished
             case "previous_page":
                 return self.state.page_number > 0
+            case "start":
+                return bool(self._proposals)
+            case "begin_anew":
+                return self.state.place() != Place()
             case "leave_number":
                 return self.query_one("#lesson-number").has_focus
         return True
@@ -310,6 +341,28 @@ class LessonPanel(Widget, can_focus=True):
         self._said = ""
         if self.state.go_back():
             self._draw()
+
+    @property
+    def _proposals(self) -> list[Proposal]:
+        return proposals(self.state.page)
+
+    def action_start(self) -> None:
+        """Start a run that the page proposes; among several, the reader chooses."""
+        offered = self._proposals
+        if len(offered) == 1:
+            self.post_message(self.Proposed(offered[0]))
+        elif offered:
+            self.app.push_screen(ProposalPicker(offered), self._start)
+
+    def _start(self, proposal: Proposal | None) -> None:
+        if proposal is not None:
+            self.post_message(self.Proposed(proposal))
+
+    def action_begin_anew(self) -> None:
+        """The lesson from its beginning."""
+        self.state.begin_anew()
+        self._said, self._asked = "", (None, 0)
+        self._draw()
 
     def action_scroll_page(self, pages: int) -> None:
         """Read on, or back."""

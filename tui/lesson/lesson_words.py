@@ -10,6 +10,7 @@ import math
 
 from engine.experiments.lab.lesson import Ask, Point, Show, Text, Wait
 from engine.experiments.lab.lesson_state import LessonState, Shown
+from engine.experiments.lab.proposals import proposals
 from tui.glossary.entries import load
 from tui.ui import glyphs
 from tui.ui.text import clean, number, percent
@@ -135,8 +136,9 @@ def _is_count(value: float) -> bool:
 def hint(state: LessonState) -> str:
     """What to do now."""
     question = state.question
+    proposed = ["s starts what it proposes."] if proposals(state.page) else []
     if state.finished:
-        return " ".join(["The lesson is finished.", *_scores(state)])
+        return " ".join(["The lesson is finished.", *_scores(state), *proposed])
     if question is not None and question.numeric:
         return "Type a number, then Enter."
     if question is not None:
@@ -144,7 +146,8 @@ def hint(state: LessonState) -> str:
         return f"Press a {joint} {LETTERS[len(question.choices) - 1]}."
     if state.wait is not None:
         return "Space starts and pauses the runs; the page goes on when the figure is there."
-    return "n finishes the lesson." if state.last_page else "n turns the page."
+    turn = "n finishes the lesson." if state.last_page else "n turns the page."
+    return " ".join([turn, *proposed])
 
 
 def _scores(state: LessonState) -> list[str]:

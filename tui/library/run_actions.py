@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
+    from tui.library.differences import Difference
 
 
 STOP_SECONDS = 3.0
@@ -60,6 +61,35 @@ def delete(path: Path) -> None:
     from engine.runs.library import remove
 
     remove(path)
+
+
+def pin(path: Path, on: bool) -> None:
+    """Keep a run on top of the list, or no more."""
+    # start-up time
+    from engine.runs.lists import labels
+
+    labels.pin(path, on)
+
+
+def rename(path: Path, title: str) -> None:
+    """Give a run a title of the user's own; an empty one brings the preset's back."""
+    # start-up time
+    from engine.runs.lists import labels
+
+    labels.rename(path, title)
+
+
+def differences(paths: Sequence[Path]) -> list[Difference]:
+    """In which settings runs differ."""
+    # start-up time
+    from engine.runs.reader import RunReader
+    from tui.library.differences import differences as differ
+
+    presets = []
+    for path in paths:
+        with RunReader(path) as reader:
+            presets.append(reader.info().preset)
+    return differ(presets)
 
 
 def start_together(

@@ -7,7 +7,7 @@ painted before it (and NumPy with it) is loaded.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.env.maze import Maze
     from engine.exact.evaluate import OptimalFigures
+    from engine.runs.curves import Curve
     from engine.runs.index import RunIndex
     from engine.runs.records import Limits, RunSummary
+    from tui.kinds.views import Figure
 
 GROUPS = {
     "tabular": "Tables",
@@ -74,6 +76,8 @@ class RunDetail:
     maze: Maze | None = None
     final: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    """Its figures over steps, by name."""
 
 
 # ---------------------------------------------------------------- presets
@@ -150,12 +154,6 @@ def outlook(preset: Preset, solve_too: bool) -> Outlook:
         return Outlook(first, error=clean(str(error)))
 
 
-def matches(query: str, *texts: str) -> bool:
-    """Whether every word of `query` occurs in the texts, whatever its case."""
-    haystack = " ".join(texts).casefold()
-    return all(word in haystack for word in query.casefold().split())
-
-
 # ---------------------------------------------------------------- runs
 
 
@@ -168,16 +166,18 @@ class RunShelf:
         self._index: RunIndex | None = None
         self._cards: dict[Path, RunCard] = {}
 
-    def read(self) -> list[RunCard]:
-        """All runs, newest first. Raises UserError when their folder cannot be listed."""
+    def read(self, order: str = "newest") -> list[RunCard]:
+        """All runs in an order of `engine.runs.lists.sorting`. Raises UserError when their folder
+        cannot be listed."""
         # start-up time
         from engine.runs import library
         from engine.runs.index import RunIndex
+        from engine.runs.lists import sorting
 
         folder = self._folder or library.runs_dir()
         if self._index is None:
             self._index = RunIndex(folder)
-        runs = self._index.read(library.run_folders(folder))
+        runs = sorting.in_order(self._index.read(library.run_folders(folder)), order)
         self._cards = {run.path: self._card(run) for run in runs}
         return list(self._cards.values())
 
@@ -208,6 +208,11 @@ def used(budget: Limits, summary: RunSummary) -> float:
     return min(max(shares, default=0.0), 1.0)
 
 
+def first_figures(preset: Preset) -> tuple[Figure, ...]:
+    """The figures that a run is looked at by first: those of its kind's first view."""
+    return tuple(f for f in kinds.of(preset).views[0].figures if f.split != "test")
+
+
 def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
     """What the preview of a run shows; None when `stale` says that nobody wants it any more."""
     # start-up time
@@ -220,7 +225,9 @@ def read_detail(path: Path, stale: Callable[[], bool]) -> RunDetail | None:
             if stale():
                 return None
             info, world = reader.info(), reader.world_at(2**62)
+            names = [figure.metric for figure in first_figures(info.preset)]
+            curves = reader.curves_of(names)
         maze = world.maze if world and kinds.of(info.preset).has_maze else None
-        return RunDetail(path.name, info.preset, maze, final, clean(why))
+        return RunDetail(path.name, info.preset, maze, final, clean(why), curves)
     except (UserError, OSError, ValueError, KeyError) as error:
         return RunDetail(path.name, error=clean(str(error)))

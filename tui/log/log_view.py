@@ -11,6 +11,7 @@ from textual.geometry import Region, Size, Spacing
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
+from textual.selection import Selection
 from textual.strip import Strip
 
 from engine.learning.events import Episode
@@ -20,6 +21,7 @@ from tui.log.log_columns import Cell, fitting, header, step_cells, titles
 from tui.log.log_entries import Entry, Key, Row, Rows, entries
 from tui.ui import glyphs as glyph_sets
 from tui.ui.fact import Term
+from tui.ui.selecting import selectable, selected
 from tui.ui.terms import term_style, unique
 
 if TYPE_CHECKING:
@@ -34,8 +36,6 @@ OPEN_AHEAD = 2
 
 class LogView(ScrollView):
     """Episodes as foldable rows, their steps below them; one row has the cursor."""
-
-    ALLOW_SELECT = False
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         PREFIX + part
@@ -196,12 +196,25 @@ class LogView(ScrollView):
 
     def render_line(self, y: int) -> Strip:
         """A line of the viewport: the titles stay, the rows scroll."""
+        line = round(self.scroll_y) + y if y else 0
+        return selectable(self, self._line(y), line)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The titles and rows that were dragged over, as they are written."""
+        lines = [self._title_strip(), *map(self._row_strip, range(len(self._rows)))]
+        return selected(selection, (strip.text for strip in lines))
+
+    def _title_strip(self) -> Strip:
+        ground = Style(bgcolor=self.get_component_rich_style(PREFIX + "title").bgcolor)
+        return self._strip(titles(self._columns, glyph_sets.current()), self.size.width, ground)
+
+    def _row_strip(self, number: int) -> Strip:
+        return self._strip(self._cells(self._rows[number]), self.size.width, self._ground(number))
+
+    def _line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            title = self.get_component_rich_style(PREFIX + "title")
-            return self._strip(
-                titles(self._columns, glyph_sets.current()), width, Style(bgcolor=title.bgcolor)
-            )
+            return self._title_strip()
         number = round(self.scroll_y) + y - 1
         if number >= len(self._rows):
             self._drawn[y] = ()
@@ -210,7 +223,7 @@ class LogView(ScrollView):
         self._drawn[y] = look
         strip = self._strips.get(look)
         if strip is None:
-            strip = self._strip(self._cells(self._rows[number]), width, self._ground(number))
+            strip = self._row_strip(number)
             self._strips[look] = strip
         return strip
 

@@ -18,7 +18,7 @@ from tui.maze.maze_paint import PART_OF
 from tui.model.steps import arrow, place
 from tui.ui.fact import Term
 from tui.ui.glyphs import Glyphs
-from tui.ui.text import number, si
+from tui.ui.text import fit, number, si
 
 TILE_NAMES = {"S": "start", "F": "ice", ".": "ice", "H": "hole", "G": "prize", "#": "wall"} | {
     "B": "bonus",
@@ -208,6 +208,20 @@ def describe(
     if maze.observation != "cell" or maze.memory > 1 or maze.n_keys:
         parts.append(f"sees {observation_text(maze, mdp, seen)}")
     return parts
+
+
+def wrapped(parts: list[str], width: int, room: int, glyphs: Glyphs) -> list[str]:
+    """What is known about a cell in at most `room` lines of `width` cells; no part is broken, and
+    only the last line is cut."""
+    lines: list[str] = []
+    for part in parts:
+        text = f" {part} "
+        longer = f"{lines[-1]}{glyphs.separator}{text}" if lines else text
+        if lines and (cell_len(longer) <= width or len(lines) == room):
+            lines[-1] = longer
+        else:
+            lines.append(text)
+    return [fit(line, width, glyphs.ellipsis) for line in lines]
 
 
 def _per_action(arrows: list[str], values: list[float]) -> str:

@@ -44,7 +44,11 @@ class Box(NamedTuple):
 
 BOXES = tuple(
     Box(*size)
-    for size in ((14, 5), (12, 5), (10, 3), (8, 3), (8, 2), (8, 1), (6, 1), (3, 1), (2, 1))
+    for size in (
+        *((26, 9), (22, 9), (22, 8), (18, 7), (16, 7), (16, 6), (14, 6), (14, 5), (12, 5)),
+        *((12, 4), (10, 4), (10, 3), (8, 5), (8, 4), (8, 3), (6, 3)),
+        *((8, 2), (8, 1), (6, 1), (3, 1), (2, 1)),
+    )
 )
 """From the largest to the smallest."""
 
@@ -58,6 +62,8 @@ PART_OF = {"H": "hole", "G": "goal", "B": "bonus", "g": "lesser", "k": "key", "D
 
 DIGITS = 5
 """Characters of a number in the middle of a cell: more would only flicker."""
+LEAST_EDGE = 3
+"""Characters that a number at an edge needs; in narrower tiles one stands in the middle."""
 
 LEVELS = 32
 """Steps of a colour scale: more than a terminal with 256 colours can show."""
@@ -160,7 +166,7 @@ class Painter:
     def _room(self) -> int:
         """Characters for a number at the left or right edge, leaving the middle to the agent."""
         inner = self.box.width - 1
-        return (inner - 1) // 2 if inner <= 9 else (inner - 3) // 2
+        return min((inner - 1) // 2 if inner <= 9 else (inner - 3) // 2, DIGITS + 1)
 
     # ------------------------------------------------------------ one cell
 
@@ -205,7 +211,7 @@ class Painter:
         inner, middle = width - 1, height // 2
         decided = tile not in RESTING and not (self.unknown[state] and tile in PART_OF)
         edges = kind in ("actions", "policy") and self.square and decided
-        edges = edges and not self.unknown[state]
+        edges = edges and not self.unknown[state] and self._room >= LEAST_EDGE
         numbers = self.picture.numbers
         if edges:
             self._edges(canvas, x + 1, state)

@@ -14,30 +14,39 @@ from textual.strip import Strip
 
 from tui import kinds
 from tui.maze.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
-from tui.maze.maze_legend import Piece, describe, fitted, layer_title, legend, legend_terms
+from tui.maze.maze_legend import (
+    Piece,
+    describe,
+    fitted,
+    layer_title,
+    legend,
+    legend_terms,
+    wrapped,
+)
 from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
 from tui.ui import glyphs as glyph_sets
 from tui.ui.canvas import Look
 from tui.ui.fact import Term
+from tui.ui.selecting import LinesToCopy
 from tui.ui.terms import term_style, unique
-from tui.ui.text import fit
 
 if TYPE_CHECKING:
     from tui.model.snapshot import Snapshot
 
 FOOTER = 2
-"""Lines under the grid that do not scroll: the legend and the inspected cell."""
+"""Lines under the grid that do not scroll: the legend and the inspected cell, which takes more
+where there are any."""
+WITH_GAP = 4
+"""Lines that the footer must have before one of them is left blank above it."""
 PREFIX = "maze-grid--"
 
 
-class MazeView(ScrollView):
+class MazeView(LinesToCopy, ScrollView):
     """Draws the maze of a snapshot, one layer at a time.
 
     The cell size adapts to the space: tiles with a number at each edge, lines with one number, dots
     with a shade. A map that does not fit scrolls and keeps the agent (or the cursor) in view.
     """
-
-    ALLOW_SELECT = False
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(PREFIX + part for part in PARTS),
@@ -94,7 +103,7 @@ class MazeView(ScrollView):
         self._styles: dict[Look, Style] = {}
         self._rows: dict[int, tuple[tuple[object, ...], list[Strip]]] = {}
         self._legend: list[Piece] = []
-        self._inspected = ""
+        self._inspected: list[str] = []
 
     # ------------------------------------------------------------ data in
 
@@ -191,8 +200,9 @@ class MazeView(ScrollView):
     def _view(self) -> Size:
         """The visible part of the grid: without scrollbars and footer, which follows closely."""
         size = self.scrollable_content_region.size
-        gap = 1 - FOOTER  # a blank line between the two, if there is room
-        return Size(size.width, max(min(size.height - FOOTER, self.virtual_size.height + gap), 0))
+        grid = self.virtual_size.height - FOOTER
+        gap = size.height - grid >= WITH_GAP
+        return Size(size.width, max(min(size.height - FOOTER, grid + gap), 0))
 
     @property
     def _left(self) -> int:
@@ -244,7 +254,7 @@ class MazeView(ScrollView):
             self._rows[row] = cached
         return cached[1]
 
-    def render_line(self, y: int) -> Strip:
+    def line_strip(self, y: int) -> Strip:
         """A line of the viewport: the grid scrolled, below it the footer standing still."""
         width, blank = self.size.width, self.rich_style
         if self._picture is None or self.snapshot is None:
@@ -312,20 +322,24 @@ class MazeView(ScrollView):
             shares=kind.writes_routes,
         )
         inspected = self.cursor if self.cursor is not None else self.agent
-        text = glyph_sets.current().separator.join(f" {part} " for part in self.details(inspected))
-        if (shown, text) != (self._legend, self._inspected):
-            self._legend, self._inspected = shown, text
-            self.refresh(Region(0, self._view.height, self.size.width, FOOTER))
+        region = self.scrollable_content_region
+        room = max(region.height - self._view.height - 1, 1)
+        parts = [self._plain(part) for part in self.details(inspected)]
+        told = wrapped(parts, region.width, room, glyph_sets.current())
+        if (shown, told) != (self._legend, self._inspected):
+            self._legend, self._inspected = shown, told
+            top = self._view.height
+            self.refresh(Region(0, top, self.size.width, max(self.size.height - top, 0)))
 
     def _footer_line(self, line: int) -> list[Segment]:
         width = self.scrollable_content_region.width
         if line == 0:
             shown = fitted(self._legend, width - 1, self._plain)
             return [Segment(" ", self.rich_style), *map(self._segment, shown)]
-        if line > 1:
+        if line > len(self._inspected):
             return []
-        text = fit(self._plain(self._inspected), width, glyph_sets.current().ellipsis)
-        return [Segment(text, self.get_component_rich_style(PREFIX + "inspect"))]
+        look = self.get_component_rich_style(PREFIX + "inspect")
+        return [Segment(self._inspected[line - 1], look)]
 
     def _segment(self, piece: Piece) -> Segment:
         text, part, slug = piece

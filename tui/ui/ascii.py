@@ -54,6 +54,15 @@ class GlyphApp(App[Result], Generic[Result]):
         """Notify of something, exceptions among them: foreign text, so never as markup."""
         super().notify(clean(message, lines=True), title=clean(title), markup=False, **how)
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy by OSC 52, which most terminals know; only they know what became of it."""
+        super().copy_to_clipboard(text)
+        self.notify("Sent to the terminal's clipboard.", timeout=2)
+
+    def action_help_quit(self) -> None:
+        """Ctrl+C with nothing selected: nobody who wants to copy is asked whether to quit."""
+        self.notify("Nothing is selected: drag over text, then ctrl+c copies it. ctrl+q quits.")
+
     def on_mount(self) -> None:
         """Have what Textual itself draws drawn alike."""
         ascii_only = glyphs.current().ascii

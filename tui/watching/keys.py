@@ -24,7 +24,7 @@ GRID = tuple(
 """The maze grid's own keys, for screens where they work from every panel: same ids, same names."""
 
 _KEYS = (
-    key("run.pause", "space", "toggle_pause", "Pause/go",
+    key("run.pause", "space", "toggle_pause", "Pause",
         "Pause the run, or let it go on; in a recording, play or pause it"),
     key("run.step", "full_stop", "step", "Step",
         "One step (of every agent), or one update of a language model, then pause"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from rich.cells import cell_len
 from textual import events
@@ -12,45 +12,21 @@ from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
-from tui import kinds
 from tui.model.snapshot import Snapshot
 from tui.ui import glyphs
 from tui.ui.fact import Term
 from tui.ui.terms import post_term
-from tui.ui.text import clean, fit, si
+from tui.ui.text import clean, fit
+from tui.watching.head_facts import Fact, Playback, Progress, facts_of, pace_text
 
-WORDS = {"dead": "worker is gone"}
-"""States that need more than their name."""
-ROOMY = 100
-"""From this many columns on the optimum and the episodes are told too."""
+__all__ = ["Fact", "Playback", "StatusLine", "pace_text"]
+
 GAP = 3
 LEAST_TITLE = 12
 
 
-def pace_text(pace: float | None, unit: str = "step") -> str:
-    """A pace as people say it."""
-    return "unlimited" if pace is None else f"{pace:g} {unit}{'' if pace == 1 else 's'}/s"
-
-
-class Playback(NamedTuple):
-    """How a recording is shown."""
-
-    playing: bool
-    pace: float
-    back: bool = False
-
-
-class Fact(NamedTuple):
-    """A piece of the first line and the glossary term it belongs to."""
-
-    text: str
-    slug: str
-
-
 class StatusLine(Widget):
     """Title, state, pace and counters; below them one sentence about what can be done."""
-
-    ALLOW_SELECT = False
 
     DEFAULT_CSS = """
     StatusLine {
@@ -68,11 +44,16 @@ class StatusLine(Widget):
         self._title = ""
         self._facts: tuple[Fact, ...] = ()
         self._hint = "Reading the run …"
+        self._progress = Progress()
+        self.own_title = ""
+        """The title that the user gave the run, clean; empty for the preset's."""
 
     def show(self, snapshot: Snapshot, mark: str, playback: Playback | None, hint: str) -> None:
         """Draw this moment. `mark` stands for the state of the run; `playback` replaces it while a
         recording is shown."""
-        self.tell(clean(snapshot.preset.title), self._told(snapshot, mark, playback), hint)
+        title = self.own_title or clean(snapshot.preset.title)
+        room = self.content_size.width - GAP - min(cell_len(title), LEAST_TITLE)
+        self.tell(title, facts_of(snapshot, mark, playback, self._progress, room), hint)
 
     def tell(self, title: str, facts: Sequence[Fact], hint: str) -> None:
         """Draw these; the title must be clean."""
@@ -112,33 +93,6 @@ class StatusLine(Widget):
     @staticmethod
     def _line(pieces: list[tuple[str, Style]]) -> Content:
         return Content("").join(Content.styled(glyphs.plain(text), look) for text, look in pieces)
-
-    def _told(self, snapshot: Snapshot, mark: str, playback: Playback | None) -> list[Fact]:
-        head, wide = snapshot.head, self.size.width >= ROOMY
-        kind = kinds.of(snapshot.preset)
-        clock, unit = kind.clock, kind.clock.unit
-        state = WORDS.get(head.state, head.state)
-        if head.waiting and not head.ended:
-            state = "waiting for you"
-        if playback is None:
-            facts = [Fact(f"{mark} {state}", "run-state")]
-            if not head.ended:
-                facts.append(Fact(pace_text(head.pace, unit), "pace"))
-        else:
-            how = "paused"
-            if playback.playing:
-                how = pace_text(playback.pace, kind.playback_unit)
-                how += " backwards" if playback.back else ""
-            facts = [Fact(f"{glyphs.current().back} recording, {how}", "recording-point")]
-        facts.append(Fact(f"{unit} {si(snapshot.at)}", clock.slug))
-        if wide and kind.numbers_episodes and snapshot.step is not None:
-            facts.append(Fact(f"episode {snapshot.step.episode}", "episode"))
-        if warnings := sum(note.level != "info" for note in snapshot.notes):
-            plural = "warning" if warnings == 1 else "warnings"
-            facts.insert(1, Fact(f"! {warnings} {plural} (n)" if wide else f"! {warnings}", "note"))
-        if wide and snapshot.parent is not None:
-            facts.append(Fact(f"fork at {si(snapshot.parent.step)}", "fork"))
-        return [*facts, *(Fact(*term) for term in kind.success_terms(snapshot, wide))]
 
     async def _on_click(self, event: events.Click) -> None:
         post_term(self, event)

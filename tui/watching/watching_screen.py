@@ -87,7 +87,12 @@ class WatchingScreen(Screen[None], Generic[Seen]):
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys that work now, in the order of footer and help."""
-        return in_order(super().active_bindings, self.FIRST_KEYS)
+        return in_order(super().active_bindings, self.first_keys)
+
+    @property
+    def first_keys(self) -> tuple[str, ...]:
+        """Those of `FIRST_KEYS`, unless they depend on the moment."""
+        return self.FIRST_KEYS
 
     def on_mount(self) -> None:
         """Begin to look."""

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.experiments.lab.lesson import Ask, Lesson, Page, Part, Show, Wait
 
 TRIES = 3
@@ -57,6 +59,27 @@ class Shown:
     met: Met | None = None
     value: float = math.nan
     """Of a figure that is shown."""
+
+
+class PlaceAnswer(msgspec.Struct, frozen=True):
+    """An answer as it is kept; `truth` is None where there is none."""
+
+    page: int
+    part: int
+    given: float
+    right: bool | None = None
+    truth: float | None = None
+    tries: int = 1
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where somebody is in a lesson, as plain data. Positions are page and part, both from 0."""
+
+    page: int = 0
+    finished: bool = False
+    answers: list[PlaceAnswer] = []
+    wrong: list[tuple[int, int, list[float]]] = []
+    met: list[tuple[int, int, float | None, bool]] = []
 
 
 class LessonState:
@@ -179,6 +202,51 @@ class LessonState:
         self.page_number -= 1
         return True
 
+    # ------------------------------------------------------------ leaving and coming back
+
+    def place(self) -> Place:
+        """Where one is now."""
+        answers = [
+            PlaceAnswer(page, i, a.given, a.right, _or_none(a.truth), a.tries)
+            for (page, i), a in self._answers.items()
+        ]
+        wrong = [(page, i, given) for (page, i), given in self._wrong.items() if given]
+        met = [(page, i, _or_none(m.value), m.passed) for (page, i), m in self._met.items()]
+        return Place(self.page_number, self.finished, answers, wrong, met)
+
+    def restore(self, place: Place) -> bool:
+        """Go on at a place. False, and nothing is changed, where this lesson has no such one."""
+        answered = [((a.page, a.part), (a.given,)) for a in place.answers]
+        answered += [((page, i), tuple(given)) for page, i, given in place.wrong]
+        asked = all(self._can_be_answered(at, given) for at, given in answered)
+        waits = all(isinstance(self._part_at(page, i), Wait) for page, i, *_ in place.met)
+        if not (asked and waits and 0 <= place.page < len(self.lesson.pages)):
+            return False
+        self.page_number, self.finished = place.page, place.finished
+        self._answers = {
+            (a.page, a.part): Answer(a.given, a.right, _or_nan(a.truth), max(a.tries, 1))
+            for a in place.answers
+        }
+        self._wrong = {(page, i): list(given) for page, i, given in place.wrong}
+        self._met = {(page, i): Met(_or_nan(value), ok) for page, i, value, ok in place.met}
+        return True
+
+    def begin_anew(self) -> None:
+        """From the first page, with nothing answered."""
+        self.restore(Place())
+
+    def _part_at(self, page: int, part: int) -> Part | None:
+        pages = self.lesson.pages
+        known = 0 <= page < len(pages) and 0 <= part < len(pages[page].parts)
+        return pages[page].parts[part] if known else None
+
+    def _can_be_answered(self, place: Position, given: tuple[float, ...]) -> bool:
+        ask = self._part_at(*place)
+        if not isinstance(ask, Ask):
+            return False
+        choices = range(1, len(ask.choices) + 1)
+        return all(math.isfinite(one) and (ask.numeric or one in choices) for one in given)
+
     # ------------------------------------------------------------ figures
 
     def watch(self, figures: Figures, ended: Set[str]) -> bool:
@@ -282,3 +350,11 @@ class LessonState:
             return Answer(given, given == ask.answer, tries=tries)
         truth = self._value_of(ask)
         return Answer(given, abs(given - truth) <= ask.tolerance + SLACK, truth, tries)
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -165,8 +165,8 @@ def told(side: Side, comparison: Comparison, width: int) -> tuple[Term, ...]:
     roomy = width >= 60
     clock = kinds.of(shot.preset).clock
     return (
-        Term(f"success {percent(success)}" + f" of {percent(best)}" * roomy, "success-rate"),
-        Term(f"return {number(value)}" + f" of {number(most)}" * roomy, "expected-return"),
+        Term(f"success {percent(success)}" + f" (optimum {percent(best)})" * roomy, "success-rate"),
+        Term(f"return {number(value)}" + f" (optimum {number(most)})" * roomy, "expected-return"),
         Term(f"{clock.unit} {si(shot.at)}", clock.slug),
         Term(shot.head.state, "run-state"),
         Term(shot.algorithm.name, "algorithm"),

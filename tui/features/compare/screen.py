@@ -26,11 +26,11 @@ from tui.features.compare.figures import (
 from tui.features.compare.grids import CardGrid, CompareGrids, marker
 from tui.features.compare.keys import FIRST, KEYS
 from tui.features.compare.runs import CompareRuns
-from tui.features.compare.settings import differences
 from tui.features.compare.table import CompareTable
 from tui.features.compare.watch import Comparison
 from tui.glossary.glossary_dialog import GlossaryDialog, look_up
 from tui.lesson.lesson_panel import LessonPanel
+from tui.library.differences import differences
 from tui.library.facts_of import symbol
 from tui.ui import glyphs
 from tui.ui.choice_bar import ChoiceBar

@@ -24,7 +24,7 @@ from tui.features.compare.clock import SharedClock
 from tui.features.compare.intervals import Differences
 from tui.features.compare.intervals import differences as sure_differences
 from tui.features.compare.seeds import Seed, Seeds
-from tui.features.compare.settings import differences
+from tui.library.differences import differences
 from tui.model.replay import Replay
 from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot

@@ -6,10 +6,11 @@ from typing import ClassVar, NamedTuple
 
 from rich.table import Table
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.dom import DOMNode
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
 from tui.glossary.panel import spelled
@@ -42,7 +43,7 @@ page once its questions are answered, N turns back.
 log* lists every step with the arithmetic of its update: Enter explains a row. *Curves* compare the
 exact value of the policy with the optimum; the band holds the middle 80 % of the agents.
 *Glossary* explains every word and symbol, with its value in this run. Every panel has keys of its
-own: they are listed here while it has the focus.
+own, which work while it has the focus. Drag over text to select it; ctrl+c copies it.
 """,
     "RatingScreen": """
 **You are the reward.** Two completions of the same request: say which is better. A small reward
@@ -74,11 +75,14 @@ TEXTUAL_KEYS = {
     "app.focus_next": "Next field",
     "app.focus_previous": "Previous field",
     "command_palette": "Commands by name",
+    "screen.copy_text": "Copy",
 }
 """Names for the keys that come from Textual itself, by action."""
 
 
-LEFTOVERS = ("screen.copy_text", "page_left", "page_right")
+EVERY_PANEL, EVERYWHERE = "On this screen", "Everywhere"
+"""Titles of the keys that belong to no panel."""
+LEFTOVERS = ("page_left", "page_right")
 """Keys of Textual's own that nobody here has a use for: nothing is as wide as that."""
 
 
@@ -90,6 +94,8 @@ class Key(NamedTuple):
     tooltip: str
     action: str
     node: DOMNode
+    id: str = ""
+    """The binding's."""
 
 
 class HelpScreen(Dialog[None]):
@@ -100,7 +106,8 @@ class HelpScreen(Dialog[None]):
         & > .box { width: 84; padding: 1 2; }
         & Markdown { margin: 0; padding: 0; background: $surface; }
         & MarkdownParagraph { margin: 0 0 1 0; }
-        & Static { height: auto; }
+        & Static { height: auto; margin: 0 0 1 0; }
+        & .help-section { text-style: bold; color: $text-primary; margin: 0; }
     }
     """
 
@@ -111,21 +118,23 @@ class HelpScreen(Dialog[None]):
     def __init__(self, screen: Screen[object]) -> None:
         super().__init__()
         self.about = ABOUT.get(type(screen).__name__, "")
-        self.keys = active_keys(screen)
+        self.sections = sections(screen)
 
     def compose(self) -> ComposeResult:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(justify="right", style="bold", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column()
-        for each in self.keys:
-            table.add_row(*map(spelled, each[:3]))
         with VerticalScroll(classes="box") as box:
             box.border_title = "Help"
             box.border_subtitle = "Esc: close"
             if self.about:
                 yield Markdown(self.about.strip())
-            yield Static(table)
+            for title, keys in self.sections:
+                table = Table.grid(padding=(0, 2))
+                table.add_column(justify="right", style="bold", no_wrap=True, min_width=9)
+                table.add_column(no_wrap=True, min_width=14)
+                table.add_column()
+                for each in keys:
+                    table.add_row(*map(spelled, each[:3]))
+                yield Static(spelled(title), classes="help-section", markup=False)
+                yield Static(table)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
@@ -138,7 +147,7 @@ def active_keys(screen: Screen[object]) -> list[Key]:
         binding, node = active.binding, active.node
         name = TEXTUAL_KEYS.get(binding.action, binding.description)
         system = binding.system and binding.action not in TEXTUAL_KEYS
-        if not name or system or binding.action in LEFTOVERS:
+        if not name or system or binding.action in LEFTOVERS or "super+" in binding.key:
             continue
         shown = screen.app.get_key_display(binding)
         place = (binding.action, id(node))
@@ -146,10 +155,86 @@ def active_keys(screen: Screen[object]) -> list[Key]:
         if before is None:
             moves = binding.group == MOVES  # the name says all
             tooltip = "" if moves else active.tooltip or binding.tooltip
-            found[place] = Key(shown, name, tooltip, binding.action, node)
+            found[place] = Key(shown, name, tooltip, binding.action, node, binding.id or "")
         elif shown not in before.keys.split():
             found[place] = before._replace(keys=f"{before.keys} {shown}")
     return list(found.values())
+
+
+def sections(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
+    """All keys by where they work: on the whole screen, panel by panel (also in those that have
+    not the focus), everywhere. Keys that do alike stand in one line."""
+    found: dict[str, list[Key]] = {EVERY_PANEL: []}
+    places: dict[str, str] = getattr(screen, "HELP_PLACES", {})
+    owners = [widget for widget in screen.query("*") if widget.can_focus and _title(widget)]
+    families = {_family(b): _title(w) for w in owners for b in _rows(w) if "." in (b.id or "")}
+    known: set[str | None] = {each.binding.id for each in screen.active_bindings.values()}
+    for each in active_keys(screen):
+        title = EVERYWHERE if each.node is screen.app else _title(each.node) or EVERY_PANEL
+        if each.node is screen:
+            title = places.get(each.id) or families.get(each.id.partition(".")[0], EVERY_PANEL)
+        elif not each.id:
+            continue  # Textual's own, for scrolling what here has better keys
+        found.setdefault(title, []).append(each)
+    for widget in owners:
+        rows = [binding for binding in _rows(widget) if binding.id not in known]
+        known |= {binding.id for binding in rows}
+        for binding in rows:
+            shown = screen.app.get_key_display(binding)
+            tooltip = "" if binding.group == MOVES else binding.tooltip
+            found.setdefault(_title(widget), []).append(
+                Key(shown, binding.description, tooltip, binding.action, widget, binding.id or "")
+            )
+    last = found.pop(EVERYWHERE, [])
+    return [(title, _joined(keys)) for title, keys in {**found, EVERYWHERE: last}.items() if keys]
+
+
+def _rows(widget: Widget) -> list[Binding]:
+    """The rows of a widget's own table."""
+    return [row for row in type(widget).BINDINGS if isinstance(row, Binding) and row.id]
+
+
+def _family(binding: Binding) -> str:
+    return (binding.id or "").partition(".")[0]
+
+
+def _title(node: DOMNode) -> str:
+    """The panel that a widget belongs to, by the word on its border."""
+    for each in node.ancestors_with_self:
+        if title := getattr(each, "HELP_TITLE", ""):
+            return str(title)
+        if isinstance(each, Widget) and each.has_class("panel") and each.border_title:
+            return str(each.border_title)
+    return ""
+
+
+def _joined(keys: list[Key]) -> list[Key]:
+    """The keys with those that do alike in one line: the four that move a cursor, say."""
+    lines: list[list[Key]] = []
+    for each in keys:
+        last = lines[-1][0] if lines else each
+        alike = last.tooltip == each.tooltip and last.node is each.node
+        if lines and alike and _stem([last, each]):
+            lines[-1].append(each)
+        else:
+            lines.append([each])
+    return [
+        line[0]._replace(
+            keys=" ".join(dict.fromkeys(" ".join(each.keys for each in line).split())),
+            name=_stem(line),
+        )
+        for line in lines
+    ]
+
+
+def _stem(keys: list[Key]) -> str:
+    """The words that the names of keys begin with in common."""
+    kept = []
+    for words in zip(*(each.name.split() for each in keys), strict=False):
+        if len(set(words)) > 1:
+            break
+        kept.append(words[0])
+    return " ".join(kept)
 
 
 def commands(screen: Screen[object]) -> list[Key]:

@@ -15,6 +15,7 @@ from tui.features.home.which_runs import WhichRuns
 from tui.library.host import Host, host_of
 from tui.library.lab_shelf import LabCard, earlier_runs, read_lab
 from tui.library.lists import RunList
+from tui.library.search import Search
 from tui.library.shelf import PresetCard, RunCard
 from tui.ui.text import clean
 
@@ -74,9 +75,9 @@ class LabOfHome(Screen[None]):
             self._warn(found.note)
         self._lab_states = dict(found.states)
 
-    def list_lab(self, words: str) -> None:
-        """Show the rows of the Lab that have all `words`."""
-        self._lab_list.show_lab(self._lab.values(), self._lab_states, words)
+    def list_lab(self, search: Search) -> None:
+        """Show the rows of the Lab that are looked for."""
+        self._lab_list.show_lab(self._lab.values(), self._lab_states, search)
 
     def lab_state(self, card: LabCard) -> str:
         """How far the user is with a row of the Lab."""

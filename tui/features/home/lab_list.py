@@ -11,7 +11,7 @@ from textual.widgets.option_list import Option
 
 from tui.library.lab_shelf import LabCard
 from tui.library.lists import HomeList
-from tui.library.shelf import matches
+from tui.library.search import Search
 from tui.ui import glyphs
 from tui.ui.bindings import key
 from tui.ui.fact import Fact
@@ -33,15 +33,17 @@ HEADINGS = {
 class LabList(HomeList):
     """The challenges in order, further lessons and further experiments."""
 
+    HELP_TITLE = "Lab"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         key("lab.open", "enter", "select", "Open",
             "Run what fails and what mends it side by side, with the lesson", sign="enter")
     ]  # fmt: skip
 
-    def show_lab(self, cards: Iterable[LabCard], states: Mapping[str, str], words: str) -> None:
-        """Show the rows that have all `words`; `states` says how far one is, by name."""
+    def show_lab(self, cards: Iterable[LabCard], states: Mapping[str, str], search: Search) -> None:
+        """Show the rows that are looked for; `states` says how far one is, by name."""
         cards = list(cards)
-        fitting = [c for c in cards if matches(words, c.name, c.title, c.question)]
+        fitting = [card for card in cards if search.has_row(card)]
         options: list[Option] = []
         for kind, heading in HEADINGS.items():
             rows = [c for c in fitting if c.kind == kind]
@@ -49,10 +51,12 @@ class LabList(HomeList):
                 title = Content.styled(heading, "bold $text-secondary")
                 options.append(Option(title, disabled=True))
                 options += [Option(lab_prompt(c, states), id=c.id) for c in rows]
-        self.show(options, "Nothing in the Lab has these words.")
+        self.show(options, "Nothing in the Lab is like that.")
         challenges = [c for c in cards if c.kind == "challenge"]
         understood = sum(states.get(c.name) == "understood" for c in challenges)
         self.border_title = f"Lab: {understood} of {len(challenges)} understood"
+        if search.active:
+            self.border_title = f"Lab {len(fitting)}" if fitting else "Lab: nothing found"
 
 
 def state_text(state: str) -> Content:

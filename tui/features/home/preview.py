@@ -31,6 +31,7 @@ class Preview(VerticalScroll, can_focus=False):
         & #preview-words { height: auto; width: 1fr; max-width: 90; }
         & #preview-summary { margin: 0 0 1 0; }
         & Facts { margin: 0 0 1 0; }
+        & #preview-curve { display: none; height: 1fr; min-height: 9; max-height: 24; }
         &.-beside #preview-top { layout: horizontal; }
     }
     """
@@ -41,6 +42,7 @@ class Preview(VerticalScroll, can_focus=False):
             with Vertical(id="preview-words"):
                 yield Static(id="preview-summary", markup=False)
                 yield Facts(id="preview-facts")
+        yield Vertical(id="preview-curve")
 
     def on_mount(self) -> None:
         """Nothing is highlighted yet."""
@@ -64,6 +66,7 @@ class Preview(VerticalScroll, can_focus=False):
         self.query_one(Facts).show(of_run(card, detail))
         self._summary("")
         self._show_map(detail)
+        self._show_curve(detail)
 
     def show_challenge(self, card: LabCard, state: str, outlook: Outlook | None) -> None:
         """Show a challenge or a page of the lab, with the maze of its first run."""
@@ -74,6 +77,7 @@ class Preview(VerticalScroll, can_focus=False):
 
     def show_nothing(self, text: str) -> None:
         """Show a sentence instead."""
+        self._begin("")
         self.border_title = None
         self.query_one(Facts).show([])
         self._summary(text)
@@ -89,10 +93,24 @@ class Preview(VerticalScroll, can_focus=False):
 
     def _begin(self, title: str) -> None:
         """Another thing is shown from its top."""
+        self.query_one("#preview-curve").display = False
         text = glyphs.plain(title)
         if text != str(self.border_title):
             self.border_title = Content(text)
             self.scroll_home(animate=False)
+
+    def _show_curve(self, detail: RunDetail | None) -> None:
+        """How the run came to its figures, with the curves that the trainer shows first."""
+        if detail is None or detail.preset is None or not detail.curves:
+            return
+        # start-up time: charts need NumPy, and only runs have curves
+        from tui.features.home.run_curve import RunCurve
+
+        box = self.query_one("#preview-curve")
+        box.display = True
+        if not box.query(RunCurve):
+            box.mount(RunCurve())
+        box.query_one(RunCurve).show_run(detail)
 
     def _summary(self, text: str) -> None:
         static = self.query_one("#preview-summary", Static)

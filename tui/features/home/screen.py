@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import ActiveBinding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from tui.features.home.code_question import ask_to_run
-from tui.features.home.home_lab import LabOfHome
-from tui.features.home.keys import KEYS
+from tui.features.home.home_runs import RUN_ACTIONS, RunsOfHome
+from tui.features.home.keys import FIRST, KEYS
 from tui.features.home.lab_list import LabList
 from tui.features.home.preview import Preview
-from tui.library import run_actions, shelf
-from tui.library.facts_of import LIVE, RESUMABLE
+from tui.library import shelf
 from tui.library.lab_shelf import LabCard
-from tui.library.lists import PresetList, RunList
+from tui.library.lists import TERM, PresetList, RunList
+from tui.library.search import Search
 from tui.library.shelf import Outlook, PresetCard, RunCard, RunDetail
-from tui.ui import glyphs
+from tui.ui.bindings import in_order
 from tui.ui.fact import Term
+from tui.ui.key_bar import KeyBar
 from tui.ui.text import clean
-from tui.ui.yes_no import YesNo
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
 
 REFRESH_SECONDS = 1.0
 """How often the list of runs is read again."""
-RUN_ACTIONS = ("resume", "stop", "delete", "compare", "export")
-"""What is done to the highlighted run, or with the marked ones."""
+SEARCH = "words, or algorithm=grpo lr>1e-4 success>0.9"
 WELCOME = """\
 New here? Enter chooses the first preset, Enter again starts it:
 an agent moves, learns from every step, and shows what it is thinking."""
 
 
-class HomeScreen(LabOfHome):
+class HomeScreen(RunsOfHome):
     """Lab, presets and runs on the left, what the highlighted one is on the right."""
 
     CSS_PATH = "home.tcss"
@@ -53,6 +49,7 @@ class HomeScreen(LabOfHome):
     AUTO_FOCUS = "#presets"
 
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    HELP_PLACES: ClassVar[dict[str, str]] = {f"home.{name}": "Runs" for name in RUN_ACTIONS}
 
     @dataclass
     class RunsRead(Message):
@@ -60,6 +57,8 @@ class HomeScreen(LabOfHome):
 
         cards: list[RunCard]
         detail: RunDetail | None
+        described: RunCard | None
+        """The run that the detail is of, as it was then."""
         error: str = ""
 
     @dataclass
@@ -68,13 +67,6 @@ class HomeScreen(LabOfHome):
 
         name: str
         outlook: Outlook
-
-    @dataclass
-    class Done(Message):
-        """A thread has done something to a run: `path` is to be opened, `error` to be said."""
-
-        path: Path | None = None
-        error: str = ""
 
     def __init__(self, runs_dir: Path | None = None) -> None:
         """`runs_dir` holds the runs; the user's own folder by default."""
@@ -85,7 +77,9 @@ class HomeScreen(LabOfHome):
         self._reading = False
         self._read_again = False
         self._said = ""
-        self._asked_to_stop: set[Path] = set()
+        self._search = Search()
+        self._described: dict[str, RunCard] = {}
+        """The runs whose detail was read, as they were then."""
 
     def compose(self) -> ComposeResult:
         title = ("Ice Maze", "bold $text-primary")
@@ -94,18 +88,22 @@ class HomeScreen(LabOfHome):
         yield Static(Content(WELCOME), id="welcome")
         with Horizontal(id="body"):
             with Vertical(id="lists"):
-                yield Input(placeholder="words to look for", id="filter", compact=True)
+                yield Input(placeholder=SEARCH, id="filter", compact=True)
+                yield Static(id="mistake", markup=False)
                 yield LabList("lab")
                 yield PresetList("presets")
                 yield RunList("runs")
             yield Preview(id="preview")
-        yield Footer(show_command_palette=False)
+        bar = KeyBar()
+        bar.with_palette = False
+        yield bar
 
     def on_mount(self) -> None:
         """Read the presets as soon as the first frame is out."""
         self.query_one("#presets").border_title = "Presets"
         self.query_one("#runs").border_title = "Runs"
         self.query_one("#filter").display = False
+        self.query_one("#mistake").display = False
         self.query_one("#lab").display = False
         # Not in a thread: it takes a moment once, and a key pressed meanwhile must find the list.
         self.call_after_refresh(self._load_presets)
@@ -113,7 +111,7 @@ class HomeScreen(LabOfHome):
     def _load_presets(self) -> None:
         self._presets = {card.name: card for card in shelf.read_presets()}
         self.read_lab()
-        self._list_presets()
+        self._look()
         self.set_interval(REFRESH_SECONDS, self._request_runs)
         self._request_runs()
 
@@ -121,9 +119,14 @@ class HomeScreen(LabOfHome):
         """Back from a run: what happened to it meanwhile?"""
         if self._presets:
             self.read_states()
-            self.list_lab(self._words)
+            self.list_lab(self._search)
             self._request_runs()
             self._show_preview()
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys that work now, in the order of footer and help."""
+        return in_order(super().active_bindings, FIRST)
 
     # ------------------------------------------------------------ the lists
 
@@ -132,19 +135,22 @@ class HomeScreen(LabOfHome):
         return self.query_one(PresetList)
 
     @property
-    def _run_list(self) -> RunList:
-        return self.query_one(RunList)
-
-    @property
     def _words(self) -> str:
         return self.query_one("#filter", Input).value
 
-    def _list_presets(self) -> None:
-        self.list_lab(self._words)
-        self._preset_list.show_presets(self._presets.values(), self._words)
+    def _look(self) -> None:
+        """Understand the filter, and show what it finds."""
+        self._search.look(self._words, self._presets.values(), self._runs.values())
+        mistake = self.query_one("#mistake", Static)
+        mistake.display = bool(self._search.error)
+        mistake.update(Content(self._search.error))
+        self.list_lab(self._search)
+        self._preset_list.show_presets(self._presets.values(), self._search)
 
     def _list_runs(self) -> None:
-        self._run_list.show_runs(self._runs.values(), self._words)
+        if self._search.active:
+            self._search.look(self._words, self._presets.values(), self._runs.values())
+        self._run_list.show_runs(self._runs.values(), self._search, self.order)
         self.query_one("#welcome").display = not self._runs
 
     @property
@@ -153,12 +159,6 @@ class HomeScreen(LabOfHome):
         name = self._preset_list.chosen
         elsewhere = self._run_list.has_focus or self._lab_list.has_focus
         return None if elsewhere or name is None else self._presets.get(name)
-
-    @property
-    def _run(self) -> RunCard | None:
-        """The highlighted run, if the runs have the focus."""
-        run_id = self._run_list.chosen
-        return self._runs.get(run_id) if self._run_list.has_focus and run_id else None
 
     # ------------------------------------------------------------ the preview
 
@@ -192,6 +192,8 @@ class HomeScreen(LabOfHome):
             self._show_lab_row(preview, card, self._outlook_of(first) if first else None)
         elif preset := self._preset:
             preview.show_preset(preset, self._outlook_of(preset))
+        elif self._search.active and (run := self._runs.get(self._run_list.chosen or "")):
+            preview.show_run(run, self._details.get(run.summary.id))  # only runs are found
         elif self._run_list.has_focus:
             preview.show_nothing("Your runs will be listed here, newest first.")
         else:
@@ -246,23 +248,26 @@ class HomeScreen(LabOfHome):
             self._read_again = True
         elif self.is_active:
             self._reading = True
-            self._read_runs(self._run.summary.path if self._run else None)
+            run = self._run  # an ended run is described once
+            new = run is not None and self._described.get(run.summary.id) != run
+            self._read_runs(run if new else None, self.order)
 
     @work(thread=True, group="runs", exit_on_error=False)
-    def _read_runs(self, detailed: Path | None) -> None:
+    def _read_runs(self, described: RunCard | None, order: str) -> None:
         # start-up time
         from engine.core.errors import UserError
 
         worker = get_current_worker()
         detail, error, cards = None, "", []
         try:
-            cards = self._shelf.read()
-            if detailed is not None:
-                detail = shelf.read_detail(detailed, lambda: worker.is_cancelled)
+            cards = self._shelf.read(order)
+            if described is not None:
+                path = described.summary.path
+                detail = shelf.read_detail(path, lambda: worker.is_cancelled)
         except (UserError, OSError) as problem:
             error = clean(str(problem))
         if not worker.is_cancelled:
-            self.post_message(self.RunsRead(cards, detail, error))
+            self.post_message(self.RunsRead(cards, detail, described, error))
 
     def on_home_screen_runs_read(self, message: RunsRead) -> None:
         """Show what the thread has read."""
@@ -271,10 +276,11 @@ class HomeScreen(LabOfHome):
             self.notify(message.error, severity="error", markup=False)
         self._said = message.error
         shown = self._run
-        changed = {card.summary.id: card for card in message.cards} != self._runs
-        self._runs = {card.summary.id: card for card in message.cards}
-        if message.detail:
+        before, self._runs = self._runs, {card.summary.id: card for card in message.cards}
+        changed = list(before.values()) != message.cards  # the order too
+        if message.detail and message.described:
             self._details[message.detail.id] = message.detail
+            self._described[message.detail.id] = message.described
         if changed or not self._run_list.option_count:
             self._list_runs()
         if message.detail or (changed and shown):
@@ -309,7 +315,7 @@ class HomeScreen(LabOfHome):
 
     @on(Input.Changed, "#filter")
     def _filtered(self) -> None:
-        self._list_presets()
+        self._look()
         self._list_runs()
 
     @on(Input.Submitted, "#filter")
@@ -321,22 +327,24 @@ class HomeScreen(LabOfHome):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys for runs are there when the highlighted run allows them."""
-        if action not in (*RUN_ACTIONS, "unfilter", "lab") or not self.is_mounted:
+        if not self.is_mounted:
             return True
-        state = self._run.summary.state if self._run else ""
-        return {
-            "resume": state in RESUMABLE,
-            "stop": state in LIVE,
-            "delete": bool(state) and state not in LIVE,
-            "compare": self._run_list.has_focus,
-            "export": state not in ("", "broken"),
-            "unfilter": self.query_one("#filter").display,
-            "lab": bool(self._lab) and not self._lab_list.has_focus,
-        }[action]
+        if action in RUN_ACTIONS:
+            return self.allows(action)
+        if action == "unfilter":
+            return self.query_one("#filter").display
+        return action != "lab" or (bool(self._lab) and not self._lab_list.has_focus)
 
     @on(OptionList.OptionSelected, "#presets")
     def _choose(self, event: OptionList.OptionSelected) -> None:
-        self.choose_preset(self._presets[event.option.id or ""])
+        row = event.option.id or ""
+        if row.startswith(TERM):
+            # start-up time
+            from tui.glossary.glossary_dialog import GlossaryDialog
+
+            self.app.push_screen(GlossaryDialog(row.removeprefix(TERM)))
+        else:
+            self.choose_preset(self._presets[row])
 
     @on(RunList.MarksChanged)
     def _marks_changed(self) -> None:
@@ -349,77 +357,3 @@ class HomeScreen(LabOfHome):
             self.notify(clean(card.summary.broken), severity="error", markup=False)
         else:
             self._host.open_run(card.summary.path)
-
-    def action_resume(self) -> None:
-        """Go on with the highlighted run and show it."""
-        if self._run:
-            self.notify("Starting the worker…", timeout=2)
-            self._carry_out(run_actions.resume, self._run.summary.path, then_open=True)
-
-    def action_stop(self) -> None:
-        """Ask the highlighted run to stop; asked again while it goes on, end its worker."""
-        if run := self._run:
-            path = run.summary.path
-            if path in self._asked_to_stop:
-                asked = YesNo(run_actions.END_QUESTION, yes="End it now", no="Wait")
-                self.app.push_screen(asked, partial(self._end_if, path))
-            else:
-                self._asked_to_stop.add(path)
-                self._carry_out(run_actions.stop, path)
-                self.set_timer(run_actions.STOP_SECONDS, partial(self._say_how_to_end, path))
-
-    def _end_if(self, path: Path, sure: bool | None) -> None:
-        if sure:
-            self._carry_out(run_actions.end, path)
-
-    def _say_how_to_end(self, path: Path) -> None:
-        live = any(r.summary.path == path and r.summary.state in LIVE for r in self._runs.values())
-        if live:
-            self.notify(run_actions.STILL_GOING, severity="warning", timeout=10, markup=False)
-        else:  # it may be resumed, and then asked to stop again
-            self._asked_to_stop.discard(path)
-
-    def on_key(self, event: events.Key) -> None:
-        """A key for live runs that found none: silence would look like a key that is broken."""
-        run = self._run
-        if event.key == "x" and run is not None and run.summary.state not in LIVE:
-            event.stop()
-            self.notify("The run is over already: there is nothing to stop.", markup=False)
-
-    def action_export(self) -> None:
-        """Write the highlighted run to files."""
-        if self._run:
-            self._host.export_run(self._run.summary.path)
-
-    def action_delete(self) -> None:
-        """Delete the highlighted run, after a question."""
-        if run := self._run:
-            question = f"Delete the run {run.title} ({run.summary.id}) for good?"
-            asked = YesNo(glyphs.plain(question), yes="Delete it", no="Keep it")
-            self.app.push_screen(asked, partial(self._delete_if, run.summary.path))
-
-    def _delete_if(self, path: Path, sure: bool | None) -> None:
-        if sure:
-            self._carry_out(run_actions.delete, path)
-
-    @work(thread=True, group="actions", exit_on_error=False)
-    def _carry_out(
-        self, action: Callable[[Path], str | None], path: Path, then_open: bool = False
-    ) -> None:
-        # start-up time
-        from engine.core.errors import UserError
-
-        try:
-            said = action(path) or ""
-            self.post_message(self.Done(path if then_open else None, error=clean(said)))
-        except UserError as error:
-            if not ask_to_run(self, error, partial(self._carry_out, action, path, then_open)):
-                self.post_message(self.Done(error=clean(str(error))))
-
-    def on_home_screen_done(self, message: Done) -> None:
-        """Say what went wrong, or show what was asked for."""
-        if message.error:
-            self.notify(message.error, severity="error", markup=False)
-        if message.path is not None:
-            self._host.open_run(message.path)
-        self._request_runs()

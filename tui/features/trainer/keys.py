@@ -34,7 +34,14 @@ KEYS: tuple[Binding, ...] = (
 )  # fmt: skip
 
 FIRST = (
-    *("run.pause", "run.step", "run.faster", "run.slower", "log.explain", "run.explain"),
-    *("curves.go", "run.panel", "run.glossary", "app.help", "run.leave", "run.groups"),
+    *("run.pause", "run.step", "run.faster", "run.slower", "run.tune", "run.edit", "run.stop"),
+    *("run.notes", "app.help", "run.leave", "run.panel", "log.explain", "run.explain"),
+    *("curves.go", "run.glossary", "run.groups"),
 )
-"""What a narrow footer must not lose, whichever panel has the focus."""
+"""What a narrow footer must not lose while a run goes on, whichever panel has the focus."""
+FIRST_OVER = (
+    *("run.pause", "run.step", "run.faster", "run.slower", "log.explain", "run.explain"),
+    *("curves.go", "run.panel", "run.glossary", "run.notes", "app.help", "run.leave"),
+    *("run.groups", "run.episode", "run.back", "run.forward", "run.follow", "run.curves"),
+)
+"""The same of a recording: there is nothing to tune, edit or stop."""

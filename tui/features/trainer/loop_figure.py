@@ -13,13 +13,13 @@ from rich.style import Style
 from textual import events
 from textual.geometry import Region
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui import kinds
 from tui.features.trainer.loop_layout import LoopLayout
 from tui.kinds.loop import Piece
 from tui.ui import glyphs as glyph_sets
 from tui.ui.fact import Term
+from tui.ui.selecting import LinesToCopy
 from tui.ui.terms import post_term, term_style, unique
 
 if TYPE_CHECKING:
@@ -30,10 +30,8 @@ WIDE = 58
 """From this many columns on the full figure, below it the compact one."""
 
 
-class LoopFigure(Widget):
+class LoopFigure(LinesToCopy):
     """Five lines for the loop from `WIDE` columns on, three in the compact form below."""
-
-    ALLOW_SELECT = False
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         PREFIX + part
@@ -86,7 +84,7 @@ class LoopFigure(Widget):
                 self.refresh(Region(0, y, width, 1))
         self._lines = lines
 
-    def render_line(self, y: int) -> Strip:
+    def line_strip(self, y: int) -> Strip:
         """One line of the figure."""
         if y >= len(self._lines):
             return Strip.blank(self.size.width, self.rich_style)

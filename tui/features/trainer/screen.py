@@ -15,10 +15,11 @@ from engine.config.preset import Preset
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
+from engine.runs.lists import labels
 from engine.tabular.kernels.experience import MovingAlgorithm
 from tui import kinds
 from tui.features.trainer.explain_dialog import ExplainScreen
-from tui.features.trainer.keys import FIRST, KEYS
+from tui.features.trainer.keys import FIRST, FIRST_OVER, KEYS
 from tui.features.trainer.panels import BY_NAME, NAMES, PANELS, ShowsMoments
 from tui.glossary.panel import GlossaryPanel
 from tui.glossary.term_picker import TermPicker
@@ -33,6 +34,7 @@ from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import HasTerms, TermClicked
+from tui.ui.text import clean
 from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen
@@ -51,13 +53,18 @@ class TrainerScreen(RunScreen):
 
     CSS_PATH = "trainer.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
-    FIRST_KEYS = FIRST
+
+    @property
+    def first_keys(self) -> tuple[str, ...]:
+        """What the footer begins with: what changes a run only while it can be changed."""
+        return FIRST_OVER if self.recorded else FIRST
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
         super().__init__(path, looks=looks)
         self.alone = False
         self._looked_up_from = ""
+        self._was_recorded: bool | None = None
         self._sent: tuple[int, Maze] | None = None
         """The newest map sent, and the world that was shown then."""
 
@@ -75,6 +82,9 @@ class TrainerScreen(RunScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self.query_one(StatusLine).own_title = clean(
+            labels.read(self.watcher.source.reader.path).title
+        )
         self._fit()
         self.enter(NAMES[0])
 
@@ -92,6 +102,9 @@ class TrainerScreen(RunScreen):
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this moment in all panels."""
+        if self.recorded is not self._was_recorded:
+            self._was_recorded = self.recorded
+            self.refresh_bindings()
         for part in self.query(".panel > *"):
             assert isinstance(part, ShowsMoments)
             part.show(snapshot)
