@@ -98,8 +98,8 @@ class PresetList(HomeList):
                 title = Content.styled(heading, "bold $text-secondary")
                 options += [Option(title, disabled=True), *rows]
         if terms := search.terms():
-            heading = Content.styled("Glossary terms", "bold $text-secondary")
-            options.append(Option(heading, disabled=True))
+            over = Content.styled("Glossary terms", "bold $text-secondary")
+            options.append(Option(over, disabled=True))
             rows = [Option(Content(glyphs.plain(title)), id=TERM + slug) for slug, title in terms]
             options += rows
         self.show(options, "No preset is like that.")
