@@ -87,9 +87,11 @@ class PresetList(HomeList):
             "Show the settings of this preset; Enter there starts it", sign="enter")
     ]  # fmt: skip
 
-    def show_presets(self, cards: Iterable[PresetCard], search: Search) -> None:
+    def show_presets(
+        self, cards: Iterable[PresetCard], search: Search, terms: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Show the presets that are looked for, under the headings of their groups, and below them
-        glossary entries. The presets of challenges are the Lab's."""
+        glossary entries, each by slug and title. The presets of challenges are the Lab's."""
         fitting = [c for c in cards if c.group != "challenge" and search.has_preset(c)]
         options: list[Option] = []
         for group, heading in GROUPS.items():
@@ -97,7 +99,7 @@ class PresetList(HomeList):
             if rows:
                 title = Content.styled(heading, "bold $text-secondary")
                 options += [Option(title, disabled=True), *rows]
-        if terms := search.terms():
+        if terms:
             over = Content.styled("Glossary terms", "bold $text-secondary")
             options.append(Option(over, disabled=True))
             rows = [Option(Content(glyphs.plain(title)), id=TERM + slug) for slug, title in terms]
