@@ -184,6 +184,8 @@ def run_prompt(card: RunCard, marked: Set[str] = frozenset(), width: int = 0) ->
         parts.append(f"{percent(card.progress)} done")
     if card.summary.success_rate is not None:
         parts.append(f"success {percent(card.summary.success_rate)}")
+    if card.summary.pinned and width and len(", ".join(parts)) + ROOM_AROUND > width:
+        parts.remove(state)  # its symbol says the same; a figure that is cut would be another
     if card.summary.created:
         created = card.summary.created.astimezone()  # the time of whoever looks
         forms = (f"{created:%m-%d %H:%M}", f"{created:%H:%M}")
