@@ -138,7 +138,7 @@ def test_json_stays_json(runs: Path) -> None:
 
 
 def test_the_app_shows_it_without_its_commands(runs: Path) -> None:
-    for path in runs.iterdir():
+    for path in filter(Path.is_dir, runs.iterdir()):
         (path / labels.FILE).write_text(json.dumps({"title": ALL[:90]}), "utf-8")
     with Terminal("-m", "tui.start", ICEMAZE_RUNS_DIR=str(runs), ICEMAZE_ASCII="0") as terminal:
         terminal.wait_for(SEEN)  # the title, in the list of runs

@@ -319,7 +319,7 @@ async def test_help_and_glossary(runs: list[Path]) -> None:
         assert isinstance(pilot.app.screen, HelpScreen)
         assert "one clock" in pilot.app.screen.about
         names = {key.name for key in pilot.app.screen.keys}
-        assert {"Pause/go", "Back", "On", "Curves", "Panel", "Follow"} <= names
+        assert {"Pause", "Back", "On", "Curves", "Panel", "Follow"} <= names
         await pilot.press("escape")
         slugs = {term.slug for term in screen.query_one(CompareTable).terms()}
         assert {"success-rate", "expected-return"} <= slugs

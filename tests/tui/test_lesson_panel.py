@@ -88,6 +88,9 @@ class PanelApp(GlyphApp[None]):
     def on_lesson_panel_finished(self, message: LessonPanel.Finished) -> None:
         self.said.append(message)
 
+    def on_lesson_panel_proposed(self, message: LessonPanel.Proposed) -> None:
+        self.said.append(message)
+
     def figures(self, success: float, regret: float = math.nan, *ended: str) -> None:
         """What the host passes on at a tick."""
         of_curious = {"regret": regret}
@@ -309,3 +312,33 @@ async def test_the_page_scrolls_by_keys() -> None:
         await eventually(pilot, lambda: page.scroll_y > 0)
         await pilot.press("up")
         await eventually(pilot, lambda: page.scroll_y == 0)
+
+
+@pytest.mark.slow
+async def test_the_place_survives_leaving_and_s_starts_what_is_proposed() -> None:
+    text = """# Greed
+## One
+```lesson
+ask = "Near or far?"
+choices = ["near", "far"]
+answer = 2
+```
+## Two
+Try these: `icemaze train greedy --set run.seed=3` and `icemaze train curious`.
+"""
+    lesson = parse_lesson(text, "lesson.md", "greed", ("greedy", "curious"))
+    async with PanelApp(lesson).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("b", "n")
+        await settle(pilot)
+    app = PanelApp(lesson)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "Page 2 of 2. n finishes the lesson. s starts what it proposes." in words(app)
+        await pilot.press("s", "enter")
+        await settle(pilot)
+        (heard,) = (m.proposal for m in app.said if isinstance(m, LessonPanel.Proposed))
+        assert (heard.preset, heard.settings) == ("greedy", ("run.seed=3",))
+        await pilot.press("R")
+        await settle(pilot)
+        assert "Page 1 of 2. Press a or b." in words(app)

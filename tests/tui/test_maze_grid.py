@@ -263,7 +263,7 @@ async def test_a_world_without_a_map_is_a_lattice_of_states() -> None:
     async with Stage(grid).run_test(size=(80, 24)):
         grid.layer_number = VALUE
         grid.show(moment(maze, policy=six, mdp=mdp))
-        assert [text_of(grid, s)[2].strip("▏ ") for s in range(6)] == ["5"] * 6
+        assert all(sum("5" in line for line in text_of(grid, s)) == 1 for s in range(6))
         grid.cursor = 4
         assert lines(grid)[-1].strip() == "" or "s4" in drawn(grid)
         assert "s4" in drawn(grid)

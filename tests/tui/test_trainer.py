@@ -113,7 +113,7 @@ async def test_the_footer_shows_what_matters_in_every_panel(
             await pilot.pause()
             footer = shown(app).splitlines()[-1]
             for words in (
-                "space Pause/go",
+                "space Pause",
                 ". Step",
                 "+- Pace",
                 "⏎ Explain",
@@ -372,7 +372,13 @@ async def test_help_lists_exactly_the_active_keys(recording: Path) -> None:
                 await pilot.press("question_mark")
                 await pilot.pause()
                 assert isinstance(app.screen, HelpScreen)
-                assert app.screen.keys == keys
+                parts = dict(app.screen.sections)
+                told = {each.id for part in parts.values() for each in part}
+                lines = [each for part in parts.values() for each in part]
+                assert {"On this screen", *(panel.title for panel in PANELS)} <= set(parts)
+                assert {"run.tune", "log.explain", "curves.log-x", "grid.layer-1"} <= told
+                texts = [(each.name, each.tooltip) for each in lines if each.tooltip]
+                assert len(texts) == len(set(texts))
                 await pilot.press("escape")
                 assert app.screen is screen
 
@@ -385,11 +391,26 @@ async def test_the_palette_has_the_names_of_the_help(recording: Path) -> None:
         assert len(offered) == len(set(offered))
         own = {key.name for key in commands(screen)} - {"Commands by name"}
         assert set(offered) == own | {"Theme", "Screenshot"}
-        assert {"Pause/go", "Explain", "Glossary", "Leave", "Help", "Quit"} <= set(offered)
+        assert {"Pause", "Explain", "Glossary", "Leave", "Help", "Quit"} <= set(offered)
         explain = next(c for c in app.get_system_commands(screen) if c.title == "Explain")
         await explain.callback()
         await pilot.pause()
         assert isinstance(app.screen, ExplainScreen)
+
+
+def test_what_changes_a_live_run_fits_the_narrowest_footer() -> None:
+    rows = {row.id: row for row in trainer_keys.KEYS}
+    shown = {"run.faster": "+- Pace", "run.slower": "", "app.help": "? Help"}
+    names = trainer_keys.FIRST[: trainer_keys.FIRST.index("run.panel") + 1]
+    signs = {"space": "space", "full_stop": "."}
+    items = [
+        shown.get(name, "")
+        or f"{signs.get(rows[name].key, rows[name].key)} {rows[name].description}"
+        for name in names
+        if name != "run.slower"
+    ]
+    assert {"t Tune", "E Edit", "x Stop", "n Notes", "? Help", "q Leave"} <= set(items)
+    assert len(" ".join(items)) <= 78
 
 
 def test_every_key_can_be_rebound_and_is_explained() -> None:

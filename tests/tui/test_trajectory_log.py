@@ -111,7 +111,7 @@ async def test_a_truncated_episode_is_told_apart_from_one_that_ended() -> None:
         log.show(shot(*cut, rows=(row(3, success=False), row(2, truncated=True, success=False,
                                                              terminated=False))))  # fmt: skip
         heads = [line for line in lines(log) if "Episode" in line]
-        assert "time limit" in heads[0] and "failed" in heads[1] and "time limit" in heads[2]
+        assert "time limit" in heads[0] and "hole" in heads[1] and "time limit" in heads[2]
 
 
 async def test_recorded_steps_are_asked_for_when_unfolded() -> None:

@@ -114,7 +114,9 @@ def diff_presets(
         for each in found:
             emit(key=each.key, a=each.values[0], b=each.values[1])
     elif found:
-        table(("setting", a, b), [(each.key, *map(_short, each.told)) for each in found])
+        table(
+            ("setting", clean(a), clean(b)), [(each.key, *map(_short, each.told)) for each in found]
+        )
     else:
         say(f"{a} and {b} have the same settings.")
 

@@ -9,7 +9,15 @@ from typing import NamedTuple
 from engine.env.maze import Maze
 from engine.learning.events import Step
 from tui.kinds.exploring import KINDS, Exploring
-from tui.model.steps import action_name, arrow, ending, not_learned_from, place, result
+from tui.model.steps import (
+    action_name,
+    arrow,
+    ending,
+    not_learned_from,
+    place,
+    result,
+    without_noise,
+)
 from tui.ui.glyphs import Glyphs
 from tui.ui.text import number, signed
 
@@ -154,6 +162,7 @@ class Story:
         if not_learned_from(step):
             waits = "waits for later rewards"
             return [term("δ" if brief else "TD error δ", "td-error"), muted(f"  {waits}")]
+        step = without_noise(step)
         return [
             term("δ" if brief else "TD error δ", "td-error"),
             Piece(f" {signed(step.error)}", tone(step.error)),

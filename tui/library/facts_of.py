@@ -154,10 +154,6 @@ def keys_text(state: str) -> str:
     if state == "broken":
         return "d deletes it"
     if state in LIVE:
-        return "Enter watches it, x stops it"
-    replay = "Enter opens it"
-    return (
-        f"{replay}, r goes on with it, d deletes it"
-        if state in RESUMABLE
-        else (f"{replay}, d deletes it")
-    )
+        return "Enter watches it, x stops it, p pins it, n names it"
+    resume = "r goes on with it, " if state in RESUMABLE else ""
+    return f"Enter opens it, {resume}p pins it, n names it, d deletes it"

@@ -87,9 +87,11 @@ class PresetList(HomeList):
             "Show the settings of this preset; Enter there starts it", sign="enter")
     ]  # fmt: skip
 
-    def show_presets(self, cards: Iterable[PresetCard], search: Search) -> None:
+    def show_presets(
+        self, cards: Iterable[PresetCard], search: Search, terms: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Show the presets that are looked for, under the headings of their groups, and below them
-        glossary entries. The presets of challenges are the Lab's."""
+        glossary entries, each by slug and title. The presets of challenges are the Lab's."""
         fitting = [c for c in cards if c.group != "challenge" and search.has_preset(c)]
         options: list[Option] = []
         for group, heading in GROUPS.items():
@@ -97,9 +99,9 @@ class PresetList(HomeList):
             if rows:
                 title = Content.styled(heading, "bold $text-secondary")
                 options += [Option(title, disabled=True), *rows]
-        if terms := search.terms():
-            heading = Content.styled("Glossary terms", "bold $text-secondary")
-            options.append(Option(heading, disabled=True))
+        if terms:
+            over = Content.styled("Glossary terms", "bold $text-secondary")
+            options.append(Option(over, disabled=True))
             rows = [Option(Content(glyphs.plain(title)), id=TERM + slug) for slug, title in terms]
             options += rows
         self.show(options, "No preset is like that.")
@@ -182,6 +184,8 @@ def run_prompt(card: RunCard, marked: Set[str] = frozenset(), width: int = 0) ->
         parts.append(f"{percent(card.progress)} done")
     if card.summary.success_rate is not None:
         parts.append(f"success {percent(card.summary.success_rate)}")
+    if card.summary.pinned and width and len(", ".join(parts)) + ROOM_AROUND > width:
+        parts.remove(state)  # its symbol says the same; a figure that is cut would be another
     if card.summary.created:
         created = card.summary.created.astimezone()  # the time of whoever looks
         forms = (f"{created:%m-%d %H:%M}", f"{created:%H:%M}")

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from engine.config.preset import Preset
     from engine.runs.lists.filters import Filter
 
-MOST_TERMS = 8
-"""Glossary entries that are listed."""
-
 
 class Facts(NamedTuple):
     """What something is found by: words in small letters, and fields with their values."""
@@ -99,20 +96,16 @@ class Search:
             return any(self._filter.fits(*facts) for facts in parts)
         return self._filter.fits(" ".join((own.casefold(), *(f.words for f in parts))), {})
 
-    def terms(self) -> list[tuple[str, str]]:
-        """Glossary entries that words are found in, slug and title, the nearest first."""
-        if self._filter is None or self.error or not self._filter.only_words():
-            return []
-        # start-up time
-        from tui.glossary.entries import load
-
-        return [(entry.slug, entry.title) for entry in load().search(self.text)[:MOST_TERMS]]
+    @property
+    def wants_terms(self) -> bool:
+        """Whether glossary entries may be looked for too: by words, which they are made of."""
+        return self._filter is not None and not self.error and self._filter.only_words()
 
 
 def _of_preset(card: PresetCard) -> Facts:
-    # start-up time
-    import msgspec
+    import msgspec  # start-up time
 
+    # start-up time
     from engine.runs.lists import filters
 
     own = (card.name, card.title, card.summary)

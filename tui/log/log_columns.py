@@ -10,7 +10,7 @@ from engine.learning.events import Step
 from tui.kinds.columns import Column, Layouts
 from tui.kinds.llm_words import choice, choice_mark, rank
 from tui.log.log_entries import Entry, Row
-from tui.model.steps import action_name, arrow, ending, not_learned_from, place
+from tui.model.steps import action_name, arrow, ending, not_learned_from, place, without_noise
 from tui.ui.glyphs import Glyphs, plain
 from tui.ui.text import fit, fit_number, number
 
@@ -44,9 +44,9 @@ def titles(shown: tuple[Column, ...], glyphs: Glyphs) -> list[Cell]:
 
 
 def header(
-    entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs, name: str
+    entry: Entry, is_open: bool, watched: int, width: int, glyphs: Glyphs, name: str, maze: Maze
 ) -> list[Cell]:
-    """An episode in one line: its name, length, return, how it ended."""
+    """An episode of a maze in one line: its name, length, return, how it ended."""
     fold = glyphs.unfolded if is_open else glyphs.folded
     cells = [Cell(f"{fold} {name}", "header")]
     if entry.agent != watched:
@@ -58,19 +58,19 @@ def header(
     if entry.total_return is not None:
         label = "return" if width >= ROOMY else "G"
         cells += [Cell(f"  {label} ", "muted"), Cell(number(entry.total_return), "value")]
-    symbol, word, part = _outcome(entry, glyphs)
+    symbol, word, part = _outcome(entry, maze, glyphs)
     return [*cells, Cell(f"  {symbol} {word}", part)]
 
 
-def _outcome(entry: Entry, glyphs: Glyphs) -> tuple[str, str, str]:
-    """The end of an episode: symbol, word, style."""
-    last = entry.steps[-1] if entry.steps else None
-    if last is not None and (last.terminated or last.truncated or not entry.over):
-        symbol, word = ending(last, glyphs)
+def _outcome(entry: Entry, maze: Maze, glyphs: Glyphs) -> tuple[str, str, str]:
+    """The end of an episode: symbol, word, style. The same live and recorded: by what the record
+    knows of an episode, though its steps may know more."""
+    if not entry.over and entry.steps:
+        symbol, word = ending(entry.steps[-1], glyphs)
     elif entry.success:
         symbol, word = glyphs.success, "prize"
     elif entry.terminated:
-        symbol, word = glyphs.fell, "failed"
+        symbol, word = _end_without_success(maze, glyphs)
     elif entry.truncated:
         symbol, word = glyphs.timeout, "time limit"
     else:
@@ -78,11 +78,20 @@ def _outcome(entry: Entry, glyphs: Glyphs) -> tuple[str, str, str]:
     return symbol, word, "good" if entry.success else "bad" if entry.over else "muted"
 
 
+def _end_without_success(maze: Maze, glyphs: Glyphs) -> tuple[str, str]:
+    """What ends an episode here that does not succeed, if there is only one such thing."""
+    tiles = set("".join(maze.rows))
+    holes, lesser = "H" in tiles and maze.fall == "end", "g" in tiles
+    if holes and not lesser:
+        return glyphs.fell, "hole"
+    return (glyphs.ended, "lesser prize") if lesser and not holes else (glyphs.ended, "ended")
+
+
 def step_cells(
     row: Row, step: Step, shown: tuple[Column, ...], maze: Maze, glyphs: Glyphs
 ) -> list[Cell]:
     """A step, column by column."""
-    cells = [Cell(" " * INDENT, "muted")]
+    cells, step = [Cell(" " * INDENT, "muted")], without_noise(step)
     for column in shown:
         text, part = _cell(column, row, step, maze, glyphs)
         cells.append(Cell(fit(text, column.width - 1, glyphs.ellipsis) + " ", part))

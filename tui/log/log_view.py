@@ -242,7 +242,9 @@ class LogView(ScrollView):
             is_open, width = self._is_open(row.entry), self.size.width
             kind = kinds.of(self._snapshot.preset)
             name = kind.episode_name(row.entry.index, row.entry.end)
-            return header(row.entry, is_open, watched, width, glyphs, name)
+            return header(
+                row.entry, is_open, watched, width, glyphs, name, self._snapshot.world.maze
+            )
         if step is None:
             return [Cell(f"    {glyphs.ellipsis} reading the record", "muted")]
         maze = self._snapshot.world.maze

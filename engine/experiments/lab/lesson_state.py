@@ -216,6 +216,7 @@ class LessonState:
 
     def restore(self, place: Place) -> bool:
         """Go on at a place. False, and nothing is changed, where this lesson has no such one."""
+        answered: list[tuple[Position, tuple[float, ...]]]
         answered = [((a.page, a.part), (a.given,)) for a in place.answers]
         answered += [((page, i), tuple(given)) for page, i, given in place.wrong]
         asked = all(self._can_be_answered(at, given) for at, given in answered)

@@ -153,7 +153,7 @@ def _comparison(field: str, op: str, value: _Token, known: Mapping[str, type]) -
     if kind is str and not any(known[key] is float for key in keys) and keys[0] in TEXTS:
         raise UserError(f"{shown(field)} is a text, so it has no {op}: compare it with = or !=.")
     limit = _number(field, op, value.text)
-    compare = {
+    compare: Callable[[Any], bool] = {
         "<": lambda found: found < limit, "<=": lambda found: found <= limit,
         ">": lambda found: found > limit, ">=": lambda found: found >= limit,
     }[op]  # fmt: skip

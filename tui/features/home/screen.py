@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 """How often the list of runs is read again."""
+MOST_TERMS = 8
+"""Glossary entries that a search lists."""
 SEARCH = "words, or algorithm=grpo lr>1e-4 success>0.9"
 WELCOME = """\
 New here? Enter chooses the first preset, Enter again starts it:
@@ -145,7 +147,16 @@ class HomeScreen(RunsOfHome):
         mistake.display = bool(self._search.error)
         mistake.update(Content(self._search.error))
         self.list_lab(self._search)
-        self._preset_list.show_presets(self._presets.values(), self._search)
+        self._preset_list.show_presets(self._presets.values(), self._search, self._terms_found())
+
+    def _terms_found(self) -> list[tuple[str, str]]:
+        """Glossary entries that the words are in, slug and title, the nearest first."""
+        if not self._search.wants_terms:
+            return []
+        # start-up time
+        from tui.glossary.entries import load
+
+        return [(e.slug, e.title) for e in load().search(self._search.text)[:MOST_TERMS]]
 
     def _list_runs(self) -> None:
         if self._search.active:

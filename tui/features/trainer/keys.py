@@ -41,7 +41,7 @@ FIRST = (
 """What a narrow footer must not lose while a run goes on, whichever panel has the focus."""
 FIRST_OVER = (
     *("run.pause", "run.step", "run.faster", "run.slower", "log.explain", "run.explain"),
-    *("curves.go", "run.panel", "run.glossary", "run.notes", "app.help", "run.leave"),
+    *("curves.go", "run.panel", "run.notes", "app.help", "run.leave", "run.glossary"),
     *("run.groups", "run.episode", "run.back", "run.forward", "run.follow", "run.curves"),
 )
 """The same of a recording: there is nothing to tune, edit or stop."""
