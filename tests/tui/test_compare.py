@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from engine.experiments.ends import FigureEnds
 from engine.experiments.intervals import SHARE, of_group
 from engine.runs.curves import Curve, Reached
 from engine.runs.reader import RunReader
-from tui.features.compare import figures
+from tui.features.compare import figures, seeds
 from tui.features.compare.clock import SharedClock, moved
 from tui.features.compare.curves import series
 from tui.features.compare.figures import metrics_of
@@ -458,3 +459,18 @@ def test_runs_of_three_seeds_become_one_curve_over_steps_or_episodes(tmp_path: P
             assert done <= over.edge / 2 + 1e-9
     finally:
         watch.close()
+
+
+def test_a_run_of_a_sweep_brings_the_other_seeds_of_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "sweep.toml").touch()
+    cells = {"a0": (0, 0), "b0": (1, 0), "a1": (0, 1), "b1": (1, 1), "a2": (0, 2)}
+    rows = [{"setting": i, "seed": seed, "run": run} for run, (i, seed) in cells.items()]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for run in cells:
+        (tmp_path / run).mkdir()
+    found = seeds.others([tmp_path / "a0", tmp_path / "b0"])
+    assert [[run.name for run in runs] for runs in found] == [["a1", "a2"], ["b1"]]
+    assert seeds.others([tmp_path / "a0", tmp_path / "a1"])[0] == [tmp_path / "a2"]
+    reader = seeds.Seeds([tmp_path / "a1"])
+    assert reader.look() == (), "an empty folder is left out"
+    reader.close()

@@ -194,14 +194,14 @@ async def test_the_figure_of_the_chart(runs: list[Path]) -> None:
     async with comparing(runs[:2]) as (pilot, screen):
         curves = screen.query_one(CompareCurves)
         assert curves.metric is not None and curves.metric.name == "success_rate"
-        assert [level.name for level in curves.chart.view.references] == ["π*"]
+        assert [level.name for level in screen.query(Chart).first().view.references] == ["π*"]
         await press(pilot, screen, "m")
         assert curves.metric.name == "expected_return"
         await press(pilot, screen, "M", "M")
         assert curves.metric.name == screen.metrics[-1].name
-        before = curves.chart.log_x
+        before = curves.charts.log_x
         await press(pilot, screen, "l")
-        assert curves.chart.log_x is not before
+        assert curves.charts.log_x is not before
 
 
 async def test_keys_of_the_grid_act_on_all(runs: list[Path]) -> None:
@@ -479,3 +479,9 @@ async def test_where_room_is_short_every_run_has_its_column(runs: list[Path]) ->
         await pilot.resize_terminal(*NARROW)
         await settled(pilot, screen)
         assert table.render_line(0).text.count("−A") == 3
+        await pilot.resize_terminal(30, 24)
+        await settled(pilot, screen)
+        assert "2 more" in table.render_line(0).text, "what lies outside is said"
+        await press(pilot, screen, "shift+right", "shift+right")
+        head = table.render_line(0).text
+        assert "●" in head and "◆" in head, "the first one stays, for the differences are to it"

@@ -29,7 +29,7 @@ from tui.plot.chart_plot import (
     Run,
     plain,
 )
-from tui.plot.chart_view import BAND, Reference, View
+from tui.plot.chart_view import BAND, Reference, Series, View
 from tui.plot.smoothing import ema, name
 from tui.ui.text import cut_apart, fit, number, si
 
@@ -94,8 +94,9 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
         return []
     cursor = [] if view.cursor_x is None else [[Run(f"x = {_position(view.cursor_x)}", CURSOR)]]
     note = [[Run(hidden_note(hidden, view), MUTED)]] if hidden else []
+    smooth = [_smoothed(view, series) for series in view.series]
     for detail, name_width, references in _DETAILS:
-        entries = _series_entries(view, detail, name_width)
+        entries = _series_entries(view, smooth, detail, name_width)
         if references:
             entries += [_reference_entry(view, r, name_width) for r in view.references]
         entries += [*cursor, *note]
@@ -103,7 +104,7 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
         if len(lines) <= rows and all(_width(entry) <= width for entry in entries):
             return [_fitted(line, width, view.ascii) for line in lines]
     note = [[Run(f"{hidden:,} left out", MUTED)]] if hidden else []
-    short = _series_entries(view, 0, 0)
+    short = _series_entries(view, smooth, 0, 0)
     entries = [*note, *short, *cursor, *(_reference_entry(view, r, 6) for r in view.references)]
     for shown in range(len(entries), -1, -1):
         more = [[Run(f"+{len(entries) - shown}", MUTED)]] if shown < len(entries) else []
@@ -113,7 +114,17 @@ def legend(view: View, hidden: int, width: int, rows: int) -> list[Line]:
     return [_fitted(line, width, view.ascii) for line in lines]
 
 
-def _series_entries(view: View, detail: int, name_width: int) -> list[Line]:
+def _smoothed(view: View, series: Series) -> float:
+    """What is smoothed of a series where the cursor reads it; NaN where nothing is."""
+    place = series.place(view.cursor_x)
+    if not view.smoothing or place < 0:
+        return math.nan
+    return float(ema(series.y[: place + 1], view.smoothing)[-1])
+
+
+def _series_entries(
+    view: View, smooth: Sequence[float], detail: int, name_width: int
+) -> list[Line]:
     """One for each series; of names that are cut, what tells them apart stays."""
     names = [plain(series.name, view.ascii) for series in view.series]
     cut = (
@@ -121,10 +132,10 @@ def _series_entries(view: View, detail: int, name_width: int) -> list[Line]:
         if name_width
         else [""] * len(names)
     )
-    return [_series_entry(view, i, detail, label) for i, label in enumerate(cut)]
+    return [_series_entry(view, i, smooth[i], detail, label) for i, label in enumerate(cut)]
 
 
-def _series_entry(view: View, index: int, detail: int, label: str) -> Line:
+def _series_entry(view: View, index: int, smooth: float, detail: int, label: str) -> Line:
     series, ink = view.series[index], SERIES + index % STYLES
     marker = (ASCII_MARKERS if view.ascii else MARKERS)[index % STYLES]
     sample = "" if view.ascii or detail < 1 else f" {_sample(PATTERNS[index % STYLES])}"
@@ -134,8 +145,6 @@ def _series_entry(view: View, index: int, detail: int, label: str) -> Line:
     label = f"{label} " if label else ""
     entry = [Run(f"{marker}{sample} ", ink), Run(label, LABEL), Run(told(value), ink)]
     if smoothed:
-        place = series.place(view.cursor_x)
-        smooth = math.nan if place < 0 else float(ema(series.y, view.smoothing)[place])
         entry.append(Run(f" {name(view.smoothing)} {told(smooth)}", MUTED))
     if detail >= 2 and low < high and told(low) != told(high):
         # Named, or it would be taken for an interval of confidence.

@@ -104,6 +104,8 @@ class CurvesPanel(ChartPanel):
         for view in self._in_sight:
             shown += [*figures(view, snapshot), *view.levels(snapshot)]
         terms = [Term(item.label, item.slug) for item in shown]
+        if self.charts.smoothing:
+            terms.append(Term("smoothed curve", "smoothing"))
         return unique([*terms, Term(axis.label, axis.slug), Term("band over agents", "band")])
 
     @property

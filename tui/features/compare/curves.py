@@ -117,6 +117,8 @@ class CompareCurves(ChartPanel):
         clock = self.comparison.clock
         terms = [Term(m.label, m.slug) for m in self.metrics[: self.charts.shown]]
         terms.append(Term(clock.axis, clock.slug))
+        if self.charts.smoothing:
+            terms.append(Term("smoothed curve", "smoothing"))
         return unique([*(t for t in terms if t.slug), Term("band over agents", "band")])
 
     @property

@@ -24,8 +24,6 @@ from tui.ui.text import cut_apart, fit
 
 GAP = 2
 LEAST_LABEL = 10
-READABLE_LABEL = 16
-"""Columns of a label in which its words can be told apart."""
 
 
 class CompareTable(ScrollView, can_focus=True, inherit_bindings=False):
@@ -121,13 +119,12 @@ class CompareTable(ScrollView, can_focus=True, inherit_bindings=False):
         room = self.scrollable_content_region.width
         label = room - sum(values) - sum(more) - GAP * count - len(more)
         longest = max([LEAST_LABEL, *(cell_len(row.label) for row in self.rows if row.values)])
-        least = min(longest, READABLE_LABEL)
-        if label < least:  # rather every run than all differences
+        if label < LEAST_LABEL:  # rather every run than all differences
             label += sum(more) + len(more)
             more = [0] * len(more)
         self._shown = list(range(count))
         if label < LEAST_LABEL:
-            self._shown = self._fitting(room - least, values)
+            self._shown = self._fitting(room - LEAST_LABEL, values)
             label = room - sum(values[i] + GAP for i in self._shown)
         spare = label - longest
         if spare > 0:  # words between the numbers are easier to read in wider columns
