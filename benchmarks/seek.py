@@ -23,7 +23,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -42,6 +43,14 @@ from tui.model.run_watch import RunWatch
 POINTS, FIGURES, POLICIES, NOTES = 20_000, 25, 1_000, 200
 SEEKS, BAR_MS = 100, 50.0
 MOVES = 6
+
+
+class Took(NamedTuple):
+    """How long something took, in milliseconds."""
+
+    wall: float
+    cpu: float
+    """Of this thread: what it would take on a machine that does nothing else."""
 
 
 def make(folder: Path, episodes: int) -> Path:
@@ -94,14 +103,14 @@ def make(folder: Path, episodes: int) -> Path:
     return run_dir
 
 
-def seeks(watch: RunWatch, moves: list[Callable[[Replay], bool]]) -> list[float]:
+def seeks(watch: RunWatch, moves: list[Callable[[Replay], bool]]) -> list[Took]:
     """Milliseconds that each move and the snapshot after it take."""
     took = []
     for move in moves:
-        begun = perf_counter()
+        begun, cpu = perf_counter(), thread_time()
         watch.go(move)
         news = watch.look()
-        took.append(1000 * (perf_counter() - begun))
+        took.append(Took(1000 * (perf_counter() - begun), 1000 * (thread_time() - cpu)))
         assert not news.unreadable, news.unreadable
     return took
 
@@ -114,7 +123,7 @@ def to_next(kind: Kind) -> Callable[[Replay], bool]:
     return lambda replay: replay.mark([kind], 1)
 
 
-async def drawn(run_dir: Path, steps: list[int]) -> list[float]:
+async def drawn(run_dir: Path, steps: list[int]) -> list[Took]:
     """Milliseconds from asking the trainer for a step until it has drawn it."""
     app = IceMazeApp(runs_dir=run_dir.parent, open_run=run_dir)
     took = []
@@ -123,19 +132,23 @@ async def drawn(run_dir: Path, steps: list[int]) -> list[float]:
             await pilot.pause(0.05)
         screen = app.screen
         for step in steps:
-            before, begun = screen.snapshot, perf_counter()
+            before, begun, cpu = screen.snapshot, perf_counter(), thread_time()
             screen.scrub(step)
             while screen.snapshot is before:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
             done = asyncio.Event()
             screen.call_after_refresh(done.set)
             await done.wait()
-            took.append(1000 * (perf_counter() - begun))
+            took.append(Took(1000 * (perf_counter() - begun), 1000 * (thread_time() - cpu)))
     return took
 
 
-def tell(what: str, took: list[float]) -> None:
-    print(f"{what:34} median {statistics.median(took):6.1f} ms   worst {max(took):6.1f} ms")
+def tell(what: str, took: list[Took]) -> None:
+    wall, cpu = [each.wall for each in took], [each.cpu for each in took]
+    print(
+        f"{what:24} median {statistics.median(wall):6.1f} ms  worst {max(wall):6.1f} ms   "
+        f"CPU {statistics.median(cpu):6.1f} and {max(cpu):6.1f} ms"
+    )
 
 
 def main() -> int:
@@ -166,7 +179,7 @@ def main() -> int:
         tell("played moves", seeks(watch, [lambda r: r.step(1)] * 50 + [lambda r: r.step(-1)] * 50))
         watch.close()
         tell("drawn at 160x50", asyncio.run(drawn(run_dir, steps[:30])))
-    return 0 if max(took) <= BAR_MS else 1
+    return 0 if max(each.wall for each in took) <= BAR_MS else 1
 
 
 if __name__ == "__main__":

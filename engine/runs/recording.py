@@ -28,6 +28,8 @@ ADAPTER = "adapter"
 """Where a run keeps what others can use of it: the best adapters of a language model."""
 NO_END = 2**62
 """More steps than any run does."""
+KEEP_SECONDS = 0.01
+"""What keeping a state costs is taken for this, until one was kept."""
 OVERHEAD = 50
 """Checkpoints and live batches that take t seconds are at least 50·t seconds apart."""
 
@@ -59,6 +61,7 @@ class Recorder:
         self._at_point = False
         self._urgent = False
         self._commit_time = self._live_time = self._checkpoint_time = clock()
+        self._keep_time, self._keep_cost = clock(), KEEP_SECONDS
         self._live_cost = self._checkpoint_cost = 0.0
         self._live_step = max(0, learner.counters.step - FULL_SPEED_LIVE_STEPS)
 
@@ -150,8 +153,14 @@ class Recorder:
         """Keep the state of a table learner, which costs milliseconds, where it is due."""
         counters = self.learner.counters
         heavy = isinstance(self.learner, HeavyLearner)
-        if not heavy and counters.step >= self.keeper.due and not self.learner.done:
+        if heavy or counters.step < self.keeper.due or self.learner.done:
+            return
+        started = self.clock()
+        soon = started - self._keep_time < OVERHEAD * self._keep_cost
+        if not (soon and self.keeper.put_off()):
             self.keeper.keep(counters, self.learner.state())
+            self._keep_time = self.clock()
+            self._keep_cost = self._keep_time - started
 
     def _checkpoint_is_due(self, now: float) -> bool:
         age = now - self._checkpoint_time

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_tools import COMPARED, LAKE, rows, run_here, unbroken
+from run_tools import COMPARED, LAKE, rows, run_here
 
 from engine import factory, presets
 from engine.config.preset import Budget, Preset
@@ -22,17 +22,25 @@ from engine.runs.store import RunWriter
 pytestmark = pytest.mark.slow
 
 STEPS = 6000
-TENTHS = [STEPS // 10 * tenth for tenth in range(1, 10)]
+TENTHS = [640 * tenth for tenth in range(1, 10)]
+"""About: 640 can be halved six times."""
 
 
 def lake() -> Preset:
     return presets.parse(LAKE, overrides=[f"budget.env_steps={STEPS}"])
 
 
+def whole(preset: Preset, runs_dir: Path) -> Path:
+    """A finished run, so fast that it keeps but one checkpoint at each tenth."""
+    run_dir = launch.create_run(preset, "whole", runs_dir=runs_dir)
+    assert run_here(run_dir, factory.make_learner, clock=lambda: 0.0)
+    return run_dir
+
+
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, to be read only."""
-    return unbroken(lake(), tmp_path_factory.mktemp("runs"))
+    return whole(lake(), tmp_path_factory.mktemp("runs"))
 
 
 def forked(parent: Path, runs_dir: Path, at: int | None, *overrides: str) -> Path:
@@ -59,6 +67,8 @@ def test_kept_checkpoints_are_few_and_take_little_room(
     keeper = Keeper(writer, Budget(seconds=1.0), folders=False)
     noise = {"x": np.random.default_rng(0).integers(0, 256, size, np.uint8)}  # nothing packs it
     for step in range(1, 60):
+        if step == 5:
+            assert keeper.put_off(), "nobody knows of a tenth"
         if step >= keeper.due:
             keeper.keep(Counters(step=step), noise)
             writer.commit()
@@ -72,13 +82,30 @@ def test_kept_checkpoints_are_few_and_take_little_room(
     writer.close()
 
 
+def test_a_slow_run_keeps_more_at_its_beginning_and_none_is_put_off_at_the_tenths(
+    tmp_path: Path,
+) -> None:
+    writer = RunWriter(launch.create_run(lake(), "a", runs_dir=tmp_path))
+    keeper = Keeper(writer, Budget(env_steps=STEPS), folders=False)
+    for step in range(1, 700):
+        if step >= keeper.due:
+            keeper.keep(Counters(step=step), {})
+    writer.commit()
+    steps = [step for step, _ in writer.kept()]
+    assert len(steps) > MOST // 2 and steps == [*range(steps[0], 700, steps[0])]
+    while keeper.every < 640:
+        assert keeper.put_off()
+    assert not keeper.put_off() and keeper.due == 1280
+    writer.close()
+
+
 def test_a_resume_forgets_what_was_kept_after_its_checkpoint(parent: Path, tmp_path: Path) -> None:
-    writer = RunWriter(forked(parent, tmp_path, 3000))
-    for step in (3600, 4200):
+    writer = RunWriter(forked(parent, tmp_path, 3200))
+    for step in (3840, 4200):
         writer.keep(Counters(step=step), checkpoints.pack({}))
     writer.commit()
     assert writer.rewind() is not None
-    assert [step for step, _ in writer.kept()] == TENTHS[:4], "that of 3000 is its first"
+    assert [step for step, _ in writer.kept()] == TENTHS[:4], "that of 3200 is its first"
     writer.close()
 
 
@@ -91,15 +118,15 @@ def test_a_resume_forgets_what_was_kept_after_its_checkpoint(parent: Path, tmp_p
 def test_a_fork_without_changes_ends_like_its_parent_row_for_row(
     parent: Path, tmp_path: Path, algorithm: str, at: int
 ) -> None:
-    whole, tenths = parent, TENTHS
+    before, tenths = parent, TENTHS
     if algorithm == "planner":
         planner = presets.load("value-iteration", ["budget.updates=20"])
-        whole, tenths = unbroken(planner, tmp_path), [*range(2, 20, 2)]
-    child = forked(whole, tmp_path, at)
+        before, tenths = whole(planner, tmp_path), [*range(2, 20, 2)]
+    child = forked(before, tmp_path, at)
     assert run_here(child, factory.make_learner)
     for table in COMPARED:
-        assert rows(child, table) == rows(whole, table), table
-    assert rows(child, "checkpoints")[-1][1:4] == rows(whole, "checkpoints")[-1][1:4]
+        assert rows(child, table) == rows(before, table), table
+    assert rows(child, "checkpoints")[-1][1:4] == rows(before, "checkpoints")[-1][1:4]
     with RunReader(child) as reader:
         info = reader.info()
     assert info.parent is not None
@@ -116,7 +143,7 @@ def test_a_fork_with_changes_leaves_its_parent_at_the_checkpoint(
 ) -> None:
     before = (parent / "run.db").read_bytes()
     child = forked(
-        parent, tmp_path, 3600, "algorithm.learning_rate=0.9", "budget.env_steps=7000",
+        parent, tmp_path, 3200, "algorithm.learning_rate=0.9", "budget.env_steps=7000",
         "algorithm.exploration.end=0.5",
     )  # fmt: skip
     assert run_here(child, factory.make_learner)
@@ -125,45 +152,45 @@ def test_a_fork_with_changes_leaves_its_parent_at_the_checkpoint(
         info = reader.info()
         assert info.parent is not None and (info.parent.run, info.parent.step) == (
             parent.name,
-            3600,
+            3200,
         )
         assert info.preset.algorithm.learning_rate == 0.9  # type: ignore[attr-defined]
         assert {tuned.key for tuned in reader.tunes()} == {
             "algorithm.learning_rate", "algorithm.exploration",
         }  # fmt: skip
-        assert [tuned.step for tuned in reader.tunes()] == [3600, 3600]
+        assert [tuned.step for tuned in reader.tunes()] == [3200, 3200]
         assert (reader.head().state, reader.head().step) == ("finished", 7000)
         told = [note.text for note in reader.notes() if note.term == "fork"]
         assert len(told) == 1 and parent.name in told[0] and "learning_rate = 0.9" in told[0]
         # Both stand on one clock: the same up to the fork, and not after it.
         one, other = (each.curves(["expected_return"])["expected_return"] for each in (reader, old))
-        shared = other.x <= 3600
+        shared = other.x <= 3200
         assert np.array_equal(one.x[: shared.sum()], other.x[shared])
         assert np.array_equal(one.mean[: shared.sum()], other.mean[shared])
         assert not np.array_equal(one.mean[-20:], other.mean[-20:])
     assert index.summarise(child).parent == info.parent
     # It can be resumed, and forked itself: also from before the fork, which it has from its parent.
-    assert fork.find_point(child, 2000).step == 1800
-    assert fork.find_point(child, 3600).preset.algorithm == info.preset.algorithm
+    assert fork.find_point(child, 2000).step == 1920
+    assert fork.find_point(child, 3200).preset.algorithm == info.preset.algorithm
     writer = RunWriter(child)
     assert writer.rewind() is not None
     writer.close()
 
 
 def test_a_setting_that_was_tuned_is_the_parents_at_the_checkpoint(tmp_path: Path) -> None:
-    whole = launch.create_run(lake(), "tuned", runs_dir=tmp_path)
-    writer = RunWriter(whole)
+    tuned = launch.create_run(lake(), "tuned", runs_dir=tmp_path)
+    writer = RunWriter(tuned)
     writer.connection.execute(
         "INSERT INTO commands (name, args, sent_at) VALUES "
         """('tune', '{"key": "algorithm.learning_rate", "value": 0.25}', 0)"""
     )
     writer.close()
-    assert run_here(whole, factory.make_learner)
-    point = fork.find_point(whole, 3600)
+    assert run_here(tuned, factory.make_learner, clock=lambda: 0.0)
+    point = fork.find_point(tuned, 3200)
     assert point.preset.algorithm.learning_rate == 0.25  # type: ignore[attr-defined]
     child = fork.create_fork(point, point.preset, runs_dir=tmp_path)
     assert run_here(child, factory.make_learner)
-    assert rows(child, "metrics") == rows(whole, "metrics")
+    assert rows(child, "metrics") == rows(tuned, "metrics")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +202,7 @@ def test_a_setting_that_was_tuned_is_the_parents_at_the_checkpoint(tmp_path: Pat
         ("run.agents=5", "run.agents cannot be changed in a fork"),
         ("run.seed=7", "random numbers go on"),
         ("algorithm.learning_rate=7", "learning_rate"),
-        ("budget.env_steps=3000", "budget.env_steps: at step 3,600"),
+        ("budget.env_steps=3000", "budget.env_steps: at step 3,200"),
         ("algorithm.learning_rat=0.5", "learning_rat"),
     ],
 )
@@ -183,30 +210,30 @@ def test_what_a_fork_cannot_change_is_said_in_a_sentence_and_leaves_nothing(
     parent: Path, tmp_path: Path, override: str, words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        forked(parent, tmp_path, 3600, override)
+        forked(parent, tmp_path, 3200, override)
     assert not list(tmp_path.glob("2*"))
 
 
 def test_a_setting_that_shapes_what_is_learned_is_refused(tmp_path: Path) -> None:
     preset = presets.load("linear-q-learning", ["budget.env_steps=200", "run.agents=1"])
-    whole = unbroken(preset, tmp_path)
+    before = whole(preset, tmp_path)
     with pytest.raises(UserError, match=r"algorithm\.tilings cannot be changed in a fork"):
-        forked(whole, tmp_path, 100, "algorithm.tilings=9")
+        forked(before, tmp_path, 100, "algorithm.tilings=9")
     assert not list(tmp_path.glob("*-fork-*"))
 
 
 def test_a_damaged_checkpoint_is_said_and_leaves_nothing(parent: Path, tmp_path: Path) -> None:
-    point = fork.find_point(parent, 3600)
+    point = fork.find_point(parent, 3200)
     broken = tmp_path / parent.name
     broken.mkdir(0o700)
     for file in ("preset.toml", "run.db"):
         (broken / file).write_bytes((parent / file).read_bytes())
         (broken / file).chmod(0o600)
     with sqlite3.connect(broken / "run.db") as db:
-        db.execute("UPDATE kept SET state = x'00' WHERE step = 3600")
-    with pytest.raises(UserError, match="checkpoint of step 3600 cannot be read"):
-        fork.find_point(broken, 3600)
-    with pytest.raises(UserError, match="checkpoint of step 3600 cannot be read"):
+        db.execute("UPDATE kept SET state = x'00' WHERE step = 3200")
+    with pytest.raises(UserError, match="checkpoint of step 3200 cannot be read"):
+        fork.find_point(broken, 3200)
+    with pytest.raises(UserError, match="checkpoint of step 3200 cannot be read"):
         fork.create_fork(point._replace(run_dir=broken), point.preset, runs_dir=tmp_path)
     assert not list(tmp_path.glob("*-fork-*"))
-    assert fork.find_point(broken, 3500).step == 3000, "the others are unharmed"
+    assert fork.find_point(broken, 3199).step == 2560, "the others are unharmed"

@@ -1,8 +1,9 @@
 """Checkpoints that are kept along a run, so that a fork can leave it in the middle.
 
-They are few and evenly spaced: one after each tenth of the budget. Where there are more than `MOST`
-of them, or they take too much room, every second one is let go and they come half as often. What a
-run is resumed from, the first checkpoint and the two newest, is not their business.
+They are few and evenly spaced: after each tenth of the budget, and closer as long as the run has
+not come far and is slow enough that they cost next to nothing. Where there are more than `MOST` of
+them, or they take too much room, the spacing doubles and those between are let go. What a run is
+resumed from, the first checkpoint and the two newest, is not their business.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from engine.runs import checkpoints
 from engine.runs.store import RunWriter
 
 MOST = 10
+FINEST = 64
+"""How many times closer than at the end they may be at the beginning: a power of two."""
 LARGEST_ROWS = 4 * 2**20
 """Bytes that all kept states in rows may have together: about what a run's record has."""
 LARGEST_FOLDERS = 2**28
@@ -32,8 +35,11 @@ class Keeper:
         self.writer, self.folders, self.begun_at = writer, folders, begun_at
         self.room = LARGEST_FOLDERS if folders else LARGEST_ROWS
         limits = (budget.updates,) if folders else (budget.env_steps, budget.updates)
-        limit = next((limit for limit in limits if limit), 1)
-        self.every = max(1, int(writer.meta(SPACING, -(-limit // MOST))))
+        limit = next((limit for limit in limits if limit), 0)
+        finest = max(1, -(-limit // (MOST * FINEST)))
+        self.tenth = FINEST * finest if limit > MOST * FINEST else -(-limit // MOST)
+        """The spacing at which the budget is used up before there are too many; 0: unknown."""
+        self.every = max(1, int(writer.meta(SPACING, finest)))
         self.sizes = {step: self._size(state) for step, state in writer.kept()}
 
     def _size(self, packed: bytes) -> int:
@@ -53,19 +59,34 @@ class Keeper:
         newest = max(self.begun_at, *self.sizes, 0)
         return (newest // self.every + 1) * self.every
 
+    def put_off(self) -> bool:
+        """Keep none at this step, as it costs too much so soon, and fewer from now on. False where
+        it is to be kept all the same: one after each tenth of the budget."""
+        if self.tenth and self.every >= self.tenth:
+            return False
+        self._space_out()
+        return True
+
     def keep(self, counters: Counters, state: State) -> None:
         """Keep a state with the next commit, and let go of what is too much."""
         packed = checkpoints.pack(state)
-        size = self._size(packed)
-        if 2 * size > self.room:  # it would be let go at once, and the next one too
-            self.every *= 2
-        else:
-            self.sizes[counters.step] = size
-            self.writer.keep(counters, packed)
+        self.sizes[counters.step] = self._size(packed)
+        self.writer.keep(counters, packed)
         while len(self.sizes) > MOST or sum(self.sizes.values()) > self.room:
-            self.every *= 2
-            before = sorted(self.sizes)
-            for step in before[::2] if len(before) > 1 else before:
+            self._space_out()
+            self._thin()
+        self.writer.set_meta(keep_every=self.every)
+
+    def _space_out(self) -> None:
+        doubled = 2 * self.every
+        self.every = min(doubled, self.tenth) if self.every < self.tenth else doubled
+
+    def _thin(self) -> None:
+        """Let go of all but the first in each stretch of the spacing."""
+        taken = {0}
+        for step in sorted(self.sizes):
+            stretch = step // self.every
+            if stretch in taken:
                 del self.sizes[step]
                 self.writer.let_go(step)
-        self.writer.set_meta(keep_every=self.every)
+            taken.add(stretch)
