@@ -415,6 +415,7 @@ class RunReader:
         Raises UserError when the arguments do not fit, or nobody is there to do it.
         """
         commands.parse(name, args)
+        stored.check_started_here(self.meta(), self.id, name)
         if (state := self.state()) in ENDED:
             raise UserError(
                 f"The run {self.id} is {state}: it cannot {name}. "
