@@ -70,6 +70,8 @@ class ExternalRun:
         self.counters = Counters()
         self.before = 0.0
         """Seconds that were recorded before this process took over."""
+        self.tokens = 0
+        """Tokens that were seen so far, where the trainer counts them."""
         self._started = time.monotonic()
         self._newest: dict[str, int] = {}
         self._diagnosed = -1
@@ -206,6 +208,7 @@ class ExternalRun:
     def _advance(self, step: int) -> None:
         if step > self.counters.step:
             self.counters = msgspec.structs.replace(self.counters, step=step, updates=step)
+        self.counters = msgspec.structs.replace(self.counters, total_env_steps=self.tokens)
 
     def _update(self, step: int, values: dict[str, float]) -> Update:
         counted = {name: names.stored(value) for name, value in values.items()}
@@ -213,7 +216,7 @@ class ExternalRun:
             step=step,
             updates=step,
             episodes=self.counters.episodes,
-            total_env_steps=self.counters.total_env_steps,
+            total_env_steps=self.tokens,
             metrics={
                 name: Metric(value, value, value, 0 if math.isnan(value) else 1)
                 for name, value in counted.items()

@@ -194,7 +194,7 @@ class RunReader:
 
         `status` is the state; figures no evaluation has given are NaN; `metrics` are the means of
         the last recording point. Where success is not to reach the goal, `success_rule` says what
-        it is.
+        it is; of a run that Ice Maze did not start, `external` says who trains.
         """
         head = self.head()
         with self._snapshot():
@@ -203,6 +203,8 @@ class RunReader:
         world = self._event(World, "worlds", row)
         if world is not None and world.maze.success_rule:
             found["success_rule"] = world.maze.success_rule
+        if other := self.meta().get("external"):
+            found["external"] = other["trainer"]
         return found
 
     def per_agent(self) -> dict[str, Floats]:

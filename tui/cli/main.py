@@ -37,6 +37,7 @@ from tui.cli.lab import command as lab
 from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit, say, stdout
 from tui.cli.streams import HUNG_UP, PIPE_CLOSED
 from tui.cli.sweep import command as sweep
+from tui.cli.watch import command as watch
 
 RUN_FAILED, WRONG_INPUT = 1, 2
 RUNS_DIR, RUNS_DIR_VARIABLE = "--runs-dir", "ICEMAZE_RUNS_DIR"
@@ -94,6 +95,7 @@ def icemaze(
 
 app.command(cls=train.TrainCommand)(train.train)
 app.command("open")(app_commands.open_run)
+app.command()(watch.watch)
 app.command()(runs.runs)
 app.command()(runs.status)
 app.command()(runs.pause)

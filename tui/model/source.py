@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.algorithms.registry import algorithm_of
+from engine.config.preset import ExternalPreset, Preset
 from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdps
 from engine.env.mdp import MDP
@@ -173,14 +174,14 @@ class SnapshotSource:
             notes=tuple(reader.notes()),
             held_out=reader.evaluation_at(None if moment is None else at, split="test"),
             held_out_curves=reader.curves(split="test"),
-            **self._preferences(),
+            **self._written(info.preset),
         )
 
-    def _preferences(self) -> dict[str, Any]:
-        """The pairs of texts, the answers, and the newest completions that were scored by them;
-        nothing in a run that asks for no preferences, which are asked for before all else."""
+    def _written(self, preset: Preset) -> dict[str, Any]:
+        """The pairs of texts, the answers, and the newest completions that were scored; nothing in
+        a run about a maze. (One that asks for preferences asks for them before all else.)"""
         pairs = tuple(self.reader.pairs())
-        if not pairs:
+        if not pairs and not isinstance(preset, ExternalPreset):
             return {}
         rows = self.reader.groups()
         return {

@@ -89,7 +89,7 @@ class CurvesPanel(Vertical, can_focus=True):
             chart.cursor_x = float(snapshot.at)
         elif left_recording:
             chart.cursor_x = None
-        choice = kinds.of(snapshot.preset).views
+        choice = kinds.of(snapshot.preset).views_of(snapshot)
         self.views = [view for view in choice if figures(view, snapshot)]
         chart.empty = f"{NOTHING}: space goes on" if snapshot.head.state == "paused" else NOTHING
         self._draw()

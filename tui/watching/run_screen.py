@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from textual import work
 
@@ -29,6 +29,12 @@ LOOKS, REMOTE_LOOKS = 8.0, 4.0
 
 class RunScreen(WatchingScreen[News]):
     """Watches one run. Leaving the screen never stops it."""
+
+    ENDINGS: ClassVar[dict[str, str]] = {
+        "finished": "The run is finished. Space replays it from its first episode.",
+        "stopped": "The run has stopped. r in the library goes on with it.",
+    }
+    """What is told when a run ends that was watched, by its state."""
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -120,11 +126,7 @@ class RunScreen(WatchingScreen[News]):
                 self.tell(Notice(f"{note.text} {note.remedy}".strip(), level))
             self._last_note = max(self._last_note, note.id)
         if head.ended and self._was_live:
-            text = {
-                "finished": "The run is finished. Space replays it from its first episode.",
-                "stopped": "The run has stopped. r in the library goes on with it.",
-            }.get(head.state)
-            if text:
+            if text := self.ENDINGS.get(head.state):
                 self.tell(Notice(text))
         self._was_live = not head.ended
 

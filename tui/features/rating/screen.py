@@ -20,7 +20,7 @@ from textual.widgets import Static
 
 from engine.learning.events import Episode, Pair, Preference
 from tui import kinds
-from tui.features.rating.completion_card import CompletionCard
+from tui.watching.completion_card import CompletionCard
 from tui.features.rating.keys import FIRST, KEYS
 from tui.features.rating.marks import Marks, MarksDialog
 from tui.features.rating.reward_view import RewardView
