@@ -37,7 +37,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     advantage: float | None = None
     group: int | str | None = None
     """Completions with the same one were compared; by default those of the same prompt."""
-    cut_off: bool = False
+    cut_off: bool | None = None
+    """Whether it ran into the token limit; None where that is not known."""
     tokens: list[str] = []
     log_probs: list[float] = []
     """Of each token, where it is known."""
@@ -107,13 +108,13 @@ def _member(one: Rollout, total: float) -> Member:
         total=total,
         advantage=math.nan if one.advantage is None else one.advantage,
         success=False,
-        terminated=not one.cut_off,
-        truncated=one.cut_off,
+        terminated=one.cut_off is False,
+        truncated=bool(one.cut_off),
         text=text,
         tokens=tokens,
         log_probs=tuple(one.log_probs[: len(tokens)]) if known else (),
         parts=dict(parts[:MOST_PARTS]),
-        cut_off=one.cut_off,
+        cut_off=bool(one.cut_off),
     )
 
 

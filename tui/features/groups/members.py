@@ -26,6 +26,10 @@ class Outcome(NamedTuple):
     part: str
 
 
+UNKNOWN = Outcome("", "-", "muted")
+"""Nobody has told how it ended."""
+
+
 def by_advantage(shown: ShownGroup) -> list[Member]:
     """The recorded members, the one that was made likelier most first."""
     members = shown.group.members
@@ -40,11 +44,9 @@ def one_line(text: str) -> str:
 def outcome(member: Member, maze: Maze | None, glyphs: Glyphs) -> Outcome:
     """How it ended; a completion that was cut off or cannot be read says so too."""
     if maze is None:
-        return (
-            Outcome(glyphs.timeout, "cut off", "bad")
-            if member.cut_off
-            else Outcome(glyphs.ended, "its end", "muted")
-        )
+        if member.cut_off:
+            return Outcome(glyphs.timeout, "cut off", "bad")
+        return Outcome(glyphs.ended, "its end", "muted") if member.terminated else UNKNOWN
     if member.unreadable:
         return Outcome("?", "unreadable", "bad")
     cut = ", cut off" if member.cut_off else ""

@@ -92,4 +92,4 @@ class ExternalKind(LlmKind):
 def _setting(value: float | str | bool) -> str:
     if isinstance(value, str | bool):
         return clean(str(value))
-    return number(float(value), 6)
+    return f"{value:g}"
