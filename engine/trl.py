@@ -73,7 +73,7 @@ class IceMazeCallback(TrainerCallback):
         self._runs_dir = None if runs_dir is None else Path(runs_dir)
         self._run: ExternalRun | None = None
         self._newest: object = None
-        """The last completion that was seen: while it is still the last, nothing new was written."""
+        """The last completion that was seen: while it is the last, nothing new was written."""
         self._rollouts = True
         """Whether completions can be read from this trainer."""
 
@@ -139,9 +139,7 @@ class IceMazeCallback(TrainerCallback):
             say(run)
             run.commit()
         except Exception as error:  # training must go on whatever there is in somebody's rewards
-            log.warning(
-                "Ice Maze stops recording this run (%s: %s)", type(error).__name__, error
-            )
+            log.warning("Ice Maze stops recording this run (%s: %s)", type(error).__name__, error)
             self._run = None
             run.close()
 

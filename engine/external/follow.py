@@ -19,8 +19,7 @@ TOLD = 20
 """Bad lines that have a note each; then every note speaks of twice as many."""
 
 FULL = (
-    "Some metrics are left out: a step has one value of each, and a run "
-    f"{names.MOST_NAMES} of them"
+    f"Some metrics are left out: a step has one value of each, and a run {names.MOST_NAMES} of them"
 )
 
 

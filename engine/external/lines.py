@@ -73,6 +73,8 @@ def parse(raw: bytes) -> Line:
 def _checked(data: dict[str, Any], kind: type[Header | Entry]) -> Header | Entry:
     try:
         said = msgspec.convert(data, kind, strict=True)
+    except UnicodeEncodeError as error:  # msgspec's own message about a text that is half a sign
+        raise UserError("a value is a text with half a sign of UTF-16 in it") from error
     except (msgspec.ValidationError, OverflowError) as error:
         raise UserError(shown(str(error), 200)) from error
     if isinstance(said, Header):

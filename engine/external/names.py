@@ -30,7 +30,7 @@ MOST_NAMES = 200
 def canonical(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Metrics by our names. None, which says that nothing was measured, is left out."""
     return {
-        OURS.get(name, name)[:LONGEST_NAME]: float(value)
+        whole(OURS.get(name, name)[:LONGEST_NAME]): float(value)
         for name, value in metrics.items()
         if value is not None
     }
@@ -39,3 +39,8 @@ def canonical(metrics: Mapping[str, float | None]) -> dict[str, float]:
 def stored(value: float) -> float:
     """A number as the record keeps it: what is not finite is not a point of a curve."""
     return value if math.isfinite(value) else math.nan
+
+
+def whole(text: str) -> str:
+    """Text that can be written as UTF-8: halves of a pair of surrogates become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

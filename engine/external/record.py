@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from engine import presets
+from engine.algorithms.registry import algorithm_of
 from engine.config.external import External, ExternalSettings
 from engine.config.llm import ModelSettings
 from engine.config.preset import Budget, ExternalPreset
@@ -30,7 +31,7 @@ from engine.external import names
 from engine.external.rollouts import Rollout, groups
 from engine.learning.events import Finished, Metric, Note, Update, World
 from engine.learning.learner import Counters
-from engine.llm.algorithms.external import ExternalAlgorithm
+from engine.llm.algorithms.base import LlmAlgorithm
 from engine.llm.diagnosis import foreign
 from engine.llm.diagnosis.monitor import Diagnosis
 from engine.runs import launch, library, schema
@@ -75,7 +76,8 @@ class ExternalRun:
         self._started = time.monotonic()
         self._newest: dict[str, int] = {}
         self._diagnosed = -1
-        algorithm = ExternalAlgorithm(preset.algorithm.title)
+        algorithm = algorithm_of(preset)
+        assert isinstance(algorithm, LlmAlgorithm)
         self._diagnosis = Diagnosis(preset, algorithm, lambda: math.nan, foreign.FOREIGN_RULES)
 
     # ------------------------------------------------------------ life

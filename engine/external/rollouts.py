@@ -12,6 +12,7 @@ from statistics import fmean, pstdev
 
 import msgspec
 
+from engine.external.names import whole
 from engine.learning.events import Group, Member
 
 KEPT_GROUPS = 4
@@ -99,9 +100,13 @@ def _kept(totals: Sequence[float]) -> list[int]:
 
 def _member(one: Rollout, total: float) -> Member:
     text = _cut(text_of(one.completion))
-    tokens = tuple(one.tokens[:MOST_TOKENS]) if sum(map(len, one.tokens)) <= LONGEST_TEXT else ()
+    tokens = (
+        tuple(map(whole, one.tokens[:MOST_TOKENS]))
+        if sum(map(len, one.tokens)) <= LONGEST_TEXT
+        else ()
+    )
     known = len(one.log_probs) == len(one.tokens)
-    parts = [(name[:60], part) for name, part in one.parts.items() if part is not None]
+    parts = [(whole(name[:60]), part) for name, part in one.parts.items() if part is not None]
     return Member(
         actions=(),
         states=(),
@@ -119,6 +124,7 @@ def _member(one: Rollout, total: float) -> Member:
 
 
 def _cut(text: str) -> str:
+    text = whole(text)
     if len(text) <= LONGEST_TEXT:
         return text
     return f"{text[:LONGEST_TEXT]}\n… and {len(text) - LONGEST_TEXT:,} characters more"

@@ -125,9 +125,8 @@ class RunScreen(WatchingScreen[News]):
                 level: Any = {"info": "information"}.get(note.level, note.level)
                 self.tell(Notice(f"{note.text} {note.remedy}".strip(), level))
             self._last_note = max(self._last_note, note.id)
-        if head.ended and self._was_live:
-            if text := self.ENDINGS.get(head.state):
-                self.tell(Notice(text))
+        if head.ended and self._was_live and (text := self.ENDINGS.get(head.state)):
+            self.tell(Notice(text))
         self._was_live = not head.ended
 
     # ------------------------------------------------------------ steering the run

@@ -1,4 +1,4 @@
-"""JSON lines of another trainer: what is recorded, what is left out and said, and how files grow."""
+"""JSON lines of another trainer: what is recorded, what is left out, and how files grow."""
 
 from __future__ import annotations
 
@@ -85,7 +85,12 @@ def test_a_file_becomes_a_run_like_any_other(file: Path) -> None:
         assert reader.final()["external"] == "verl 0.5"
     assert (row.size, len(group.members)) == (20, KEPT_MEMBERS)
     best = max(group.members, key=lambda member: member.total)
-    assert (best.text, best.parts, best.advantage, best.log_probs) == ("4", {"right": 1.0}, 2.0, (-0.5,))
+    assert (best.text, best.parts, best.advantage, best.log_probs) == (
+        "4",
+        {"right": 1.0},
+        2.0,
+        (-0.5,),
+    )
     assert curve(one.run_dir, "reference_kl") == [0.02]  # under the name that charts know
     assert curve(one.run_dir, "mine/x") == [7.0]
     assert notes(one.run_dir) == ["harder"] and one.bad == 0
@@ -241,7 +246,7 @@ def test_two_who_watch_one_file_make_one_run(file: Path) -> None:
 @pytest.mark.parametrize("make", [lambda f: f.mkdir(), lambda f: os.mkfifo(f)], ids=["dir", "fifo"])
 def test_only_a_plain_file_is_followed(file: Path, make: Any) -> None:
     make(file)
-    with pytest.raises(UserError, match="plain file|cannot be read"):
+    with pytest.raises(UserError, match=r"plain file|cannot be read"):
         followed(file)
 
 

@@ -206,8 +206,7 @@ class GroupScreen(Screen[None]):
         self._show_member()
 
     def _head(self) -> Content:
-        shown, group = self.shown, self.shown.group
-        shapes = glyphs.current()
+        group, shapes = self.shown.group, glyphs.current()
         unit = kinds.of(self._snapshot.preset).clock.unit
         where = f"{unit} {group.step} of {self.page.newest}"
         which = f"group {group.index + 1} of {len(self.page.groups)} recorded"
@@ -217,7 +216,8 @@ class GroupScreen(Screen[None]):
             [
                 Content.styled(fit(glyphs.plain(first), width, shapes.ellipsis), "bold"),
                 Content.styled(
-                    fit(glyphs.plain(_compared(group, self.maze)), width, shapes.ellipsis), "$foreground 75%"
+                    fit(glyphs.plain(_compared(group, self.maze)), width, shapes.ellipsis),
+                    "$foreground 75%",
                 ),
             ]
         )

@@ -1,5 +1,4 @@
-"""The curves of another trainer's run: those whose meaning is known, and all others by their names.
-"""
+"""The curves of another trainer's run: those whose meaning is known, others by their names."""
 
 from __future__ import annotations
 
