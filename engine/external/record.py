@@ -36,6 +36,7 @@ from engine.llm.diagnosis import foreign
 from engine.llm.diagnosis.monitor import Diagnosis
 from engine.runs import launch, library, schema
 from engine.runs.disk.lock import RunLock
+from engine.runs.notify.notifier import Notifier
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
 
@@ -76,6 +77,7 @@ class ExternalRun:
         self._started = time.monotonic()
         self._newest: dict[str, int] = {}
         self._diagnosed = -1
+        self._notifier = Notifier(run_dir, preset.title)
         algorithm = algorithm_of(preset)
         assert isinstance(algorithm, LlmAlgorithm)
         self._diagnosis = Diagnosis(preset, algorithm, lambda: math.nan, foreign.FOREIGN_RULES)
@@ -163,6 +165,9 @@ class ExternalRun:
         )
         try:
             self.commit()
+            if status != "stopped":
+                text = error or f"Finished at step {counters.step:,}."
+                self._notifier.tell(status, counters.step, text)
         finally:
             self.close()
 
@@ -230,7 +235,10 @@ class ExternalRun:
         known = {name: values[name] for name in foreign.METRICS if name in values}
         if known and step > self._diagnosed:
             self._diagnosed = step
-            self.writer.write(list(self._diagnosis.notes(step, values, None)))
+            for note in self._diagnosis.notes(step, values, None):
+                self.writer.write([note])
+                if note.level == "warning":
+                    self._notifier.tell("diagnosis", step, note.text, note.remedy)
 
 
 def _preset(told: Described) -> ExternalPreset:

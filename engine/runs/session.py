@@ -17,6 +17,7 @@ from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learn
 from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.disk.lock import is_alive
+from engine.runs.notify.notifier import Notifier
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.recording import Recorder, waiting
 from engine.runs.store import Replay, RunWriter, not_repeated
@@ -93,6 +94,7 @@ class Session:
         self.chunk = Chunk()
         self.tasks: deque[Task] = deque()
         self.replays: deque[Replay] = deque()
+        self.notifier = Notifier(writer.run_dir, str(writer.meta("title", "")))
         self._last_command = 0
         self._last_look = -1.0
 
@@ -208,6 +210,9 @@ class Session:
             self._check_figures()
         self.writer.write([self._last_word(status, self.learner.counters)])
         self.recorder.commit()
+        if status == "finished":
+            step = self.learner.counters.step
+            self.notifier.tell("finished", step, f"Finished at step {step:,}.")
 
     def _check_figures(self) -> None:
         """Raise LastingError when the last evaluation found nothing that is a number."""
@@ -229,6 +234,7 @@ class Session:
                 self._note("error", text, remedy, counters.step)
                 self.writer.write([self._last_word("failed", counters, text)])
                 self.writer.commit()
+                self.notifier.tell("failed", counters.step, text, remedy)
                 return
             except Exception as error:
                 log.error("could not write the failure (attempt %d): %s", attempt, error)

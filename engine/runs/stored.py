@@ -89,6 +89,7 @@ META: dict[str, Any] = {
     "pace": Pace | None,
     "paused": bool,
     "waiting": Id,
+    "notified": Id,
     "finished": StoredEnd,
     "algorithm_file": OwnFile,
     "external": OtherTrainer,

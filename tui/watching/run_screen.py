@@ -21,6 +21,7 @@ from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
 from tui.model.source import GroupPage
 from tui.ui.yes_no import YesNo
+from tui.watching.attention import ENDINGS, attention
 from tui.watching.watching_screen import PLAY_PACES, WatchingScreen, looks_a_second, next_pace
 
 LOOKS, REMOTE_LOOKS = 8.0, 4.0
@@ -122,12 +123,24 @@ class RunScreen(WatchingScreen[News]):
         for note in snapshot.notes:
             past = note.id <= self._last_note or (first and (head.ended or note.step < head.step))
             if not past:
+                if note.level == "warning":
+                    self._draw_attention(snapshot, note.text)
                 level: Any = {"info": "information"}.get(note.level, note.level)
                 self.tell(Notice(f"{note.text} {note.remedy}".strip(), level))
             self._last_note = max(self._last_note, note.id)
+        if head.state in ENDINGS and self._was_live:
+            self._draw_attention(snapshot, ENDINGS[head.state])
         if head.ended and self._was_live and (text := self.ENDINGS.get(head.state)):
             self.tell(Notice(text))
         self._was_live = not head.ended
+
+    def _draw_attention(self, snapshot: Snapshot, text: str) -> None:
+        """Ring, as far as the user wants it. Textual has no other way to write past its screen
+        than the driver, through which its own clipboard goes too."""
+        driver = self.app._driver
+        if (signs := attention(snapshot.preset.title, text)) and driver is not None:
+            driver.write(signs)
+            driver.flush()
 
     # ------------------------------------------------------------ steering the run
 

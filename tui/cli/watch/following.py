@@ -12,11 +12,12 @@ from engine.core.errors import StorageError, UserError
 from engine.runs.reader import RunReader
 from tui import kinds
 from tui.cli.follow import POLL_SECONDS, Signals, budget_used, why_it_failed
-from tui.cli.output import INTERRUPTED, complain, emit, say
+from tui.cli.output import INTERRUPTED, complain, draw_attention, emit, on_terminal, say
 from tui.cli.progress import JsonReporter, LineReporter, Moment, Reporter, Speedometer
 from tui.cli.streams import HUNG_UP
 from tui.cli.text_words import score_words, summary_lines
 from tui.ui.text import percent, si
+from tui.watching.attention import ENDINGS
 
 if TYPE_CHECKING:
     from engine.external.follow import FollowedFile
@@ -142,6 +143,8 @@ def look_on(run_dir: Path, as_json: bool) -> int:
                 if note.id not in known:
                     known.add(note.id)
                     reporter.note(note)
+                    if note.level == "warning" and not as_json and on_terminal():
+                        draw_attention(reader.info().preset.title, note.text)
             share = budget_used(reader, head)
             measured = speed.measure(head.step, share)
             now = time.monotonic()
@@ -149,6 +152,8 @@ def look_on(run_dir: Path, as_json: bool) -> int:
                 told = (now, head.step)
                 reporter.progress(Moment(head, reader.final(), share, *measured))
             if head.ended:
+                if head.state in ENDINGS and not as_json and on_terminal():
+                    draw_attention(reader.info().preset.title, ENDINGS[head.state])
                 figures = reader.final()
                 if head.state in ("failed", "dead"):
                     figures["status"] = "failed"
