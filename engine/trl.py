@@ -94,6 +94,7 @@ class IceMazeCallback(TrainerCallback):
         except (UserError, OSError) as error:
             log.warning("This run is not recorded for Ice Maze: %s", error)
             return
+        self._run.watch_machine()
         self._newest = self._last()
         atexit.register(self._left)
         log.info("Ice Maze watches this run: icemaze watch %s", self._run.run_dir)

@@ -36,6 +36,7 @@ from engine.llm.diagnosis import foreign
 from engine.llm.diagnosis.monitor import Diagnosis
 from engine.runs import launch, library, schema
 from engine.runs.disk.lock import RunLock
+from engine.runs.machine.sampler import MachineSampler
 from engine.runs.notify.notifier import Notifier
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
@@ -77,6 +78,8 @@ class ExternalRun:
         self._started = time.monotonic()
         self._newest: dict[str, int] = {}
         self._diagnosed = -1
+        self.machine: MachineSampler | None = None
+        """Looks at this machine, where it is the one that trains."""
         self._notifier = Notifier(run_dir, preset.title)
         algorithm = algorithm_of(preset)
         assert isinstance(algorithm, LlmAlgorithm)
@@ -133,8 +136,15 @@ class ExternalRun:
         run.commit()
         return run
 
+    def watch_machine(self) -> None:
+        """Record how busy this machine is, too."""
+        self.machine = MachineSampler(time.monotonic)
+        self.machine.start()
+
     def commit(self) -> None:
         """Write what was said since the last commit. Raises StorageError."""
+        if self.machine is not None:
+            self.writer.write_machine(self.machine, self.counters.step)
         self.writer.set_meta(
             counters=msgspec.to_builtins(self.counters), seconds=self.seconds, waiting=0
         )
@@ -173,6 +183,8 @@ class ExternalRun:
 
     def close(self) -> None:
         """Let go of the run without a last word, as a killed process does."""
+        if self.machine is not None:
+            self.machine.stop()
         with contextlib.suppress(sqlite3.Error):
             self.writer.close()
         self._lock.close()

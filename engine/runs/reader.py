@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
+import msgspec
+
 from engine import presets
 from engine.config.preset import Preset, algorithm_name
 from engine.core import private
@@ -37,7 +39,17 @@ from engine.learning.events import (
 from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
-from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
+from engine.runs.machine.readings import Device
+from engine.runs.records import (
+    ENDED,
+    EpisodeRow,
+    GroupRow,
+    Head,
+    MachineRow,
+    NoteRow,
+    RunInfo,
+    RunState,
+)
 from engine.runs.store import LIVE_STEPS
 
 Split = Literal["train", "test"]
@@ -353,6 +365,17 @@ class RunReader:
             after_id,
         )
         return stored.rows(self._file, NoteRow, rows, "notes")
+
+    def machine(self, newest: int = 1000) -> list[MachineRow]:
+        """How busy the worker's machine was: the newest rows, oldest first."""
+        if not self._first("SELECT 1 FROM sqlite_master WHERE name = 'machine'"):
+            return []  # a run of an older version, which did not look
+        rows = self._all("SELECT * FROM machine ORDER BY id DESC LIMIT ?", newest)
+        return stored.rows(self._file, MachineRow, rows[::-1], "machine")
+
+    def devices(self) -> list[Device]:
+        """The devices that `machine` speaks of."""
+        return msgspec.convert(self.meta().get("machine", []), list[Device])
 
     def tunes(self) -> list[Tuned]:
         """What was changed while the run was going, in order."""

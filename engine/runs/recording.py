@@ -11,6 +11,7 @@ from engine.learning.learner import AskingLearner, HeavyLearner, Learner, State
 from engine.runs import checkpoints
 from engine.runs.custom_algorithm import Teller
 from engine.runs.disk.full_disk import PatientDisk
+from engine.runs.machine.sampler import MachineSampler
 from engine.runs.notify.notifier import Notifier
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.store import LIVE_STEPS, RunWriter
@@ -55,6 +56,7 @@ class Recorder:
         self.notifier = Notifier(writer.run_dir, str(writer.meta("title", "")))
         self._told = int(writer.meta("notified", -1))
         """The newest step whose warnings were told: a resumed run comes to them again."""
+        self.machine = MachineSampler(clock)
         self._at_point = False
         self._urgent = False
         self._commit_time = self._live_time = self._checkpoint_time = clock()
@@ -122,6 +124,7 @@ class Recorder:
 
     def commit(self) -> None:
         """Write everything taken, and where the run stands."""
+        self.writer.write_machine(self.machine, self.learner.counters.step)
         self.writer.set_meta(
             counters=msgspec.to_builtins(self.learner.counters),
             watched_episodes=self.learner.watched_episodes,

@@ -2,7 +2,8 @@
 
 Any SQLite tool can read it: scalars stand in plain columns, whole events in `payload` columns
 (MessagePack, see `engine.learning.events.decode`), checkpoint states as NumPy `.npz`. Everything
-but `meta`, `commands`, `live` and the worker's own notes depends only on the preset and its seed.
+but `meta`, `commands`, `live`, `machine` and the worker's own notes depends only on the preset and
+its seed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from engine.runs import stored
 from engine.runs.disk.filesystem import network_filesystem
 
 DATABASE = "run.db"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_SECONDS = 10.0
 DAMAGE = ("not a database", "malformed", "no such", "already exists", "duplicate", "has no column")
 """Words of what SQLite says about a file that is not as Ice Maze has written it."""
@@ -62,6 +63,15 @@ RATINGS = """
 CREATE TABLE ratings (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, idx INTEGER NOT NULL, kind TEXT NOT NULL,
   payload BLOB NOT NULL);
+"""
+
+MACHINE = """
+-- How busy the machine was, a row for each device now and then; gpu is null for the processor.
+-- busy: share of its time; memory: GiB in use; own: GiB of the worker; watts; degrees Celsius.
+-- Measured, so no part of the record: a resumed run keeps what was seen before.
+CREATE TABLE machine (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, seconds REAL NOT NULL, phase TEXT NOT NULL,
+  gpu INTEGER, busy REAL, memory REAL, own REAL, power REAL, temperature REAL);
 """
 
 SCHEMA = """
@@ -125,15 +135,21 @@ CREATE TABLE commands (
 -- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
 CREATE TABLE live (
   id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
-{groups}{per_agent}{ratings}""".format(
+{groups}{per_agent}{ratings}{machine}""".format(
     last_columns=", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD),
     groups=GROUPS,
     per_agent=PER_AGENT,
     ratings=RATINGS,
+    machine=MACHINE,
 )
 
-UPGRADES = {2: ("groups", GROUPS), 3: ("per_agent", PER_AGENT), 4: ("ratings", RATINGS)}
-"""Schema version: the table it brought, which stands at the same place of `RECORD`."""
+UPGRADES = {
+    2: ("groups", GROUPS),
+    3: ("per_agent", PER_AGENT),
+    4: ("ratings", RATINGS),
+    5: ("machine", MACHINE),
+}
+"""Schema version: the table it brought. Those of `RECORD` stand there in the same order."""
 
 
 @contextlib.contextmanager
@@ -253,8 +269,9 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(
             "BEGIN;"
             + "".join(
-                f"{definition}"
-                f"ALTER TABLE checkpoints ADD COLUMN last_{table} INTEGER NOT NULL DEFAULT 0;"
+                definition
+                + f"ALTER TABLE checkpoints ADD COLUMN last_{table} INTEGER NOT NULL DEFAULT 0;"
+                * (table in RECORD)
                 for table, definition in steps
             )
             + f"REPLACE INTO meta VALUES ('schema_version', '{SCHEMA_VERSION}');COMMIT;"

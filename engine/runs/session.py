@@ -11,6 +11,7 @@ from typing import Literal
 
 from engine import presets
 from engine.config.preset import Preset, algorithm_name
+from engine.core import phase
 from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
@@ -118,6 +119,8 @@ class Session:
             return False
         finally:
             self.disk.give_back()
+            if hasattr(self, "recorder"):
+                self.recorder.machine.stop()
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
 
@@ -149,7 +152,9 @@ class Session:
             for text in restart.warnings:
                 self._note("warning", text)
         self.recorder.commit()
-        learner.prepare()  # before the stopwatch starts: compiling is not training
+        self.recorder.machine.start()
+        with phase.during("preparing"):
+            learner.prepare()  # before the stopwatch starts: compiling is not training
         if restart is None:
             self.recorder.take(learner.begin())
             self.recorder.checkpoint(first=True)
@@ -190,6 +195,7 @@ class Session:
         return spent or self.learner.done
 
     def _keep_time(self) -> None:
+        phase.rest(self._idle)
         if self._idle:
             self.stopwatch.stop()
         else:

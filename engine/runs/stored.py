@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.core.errors import UserError, shown
+from engine.runs.machine.readings import Device
 from engine.runs.records import RunState
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ META: dict[str, Any] = {
     "finished": StoredEnd,
     "algorithm_file": OwnFile,
     "external": OtherTrainer,
+    "machine": list[Device],
 }
 """What each key of `meta` has to be; further keys are any JSON."""
 

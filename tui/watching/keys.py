@@ -40,6 +40,8 @@ _KEYS = (
         "Change the learning rate or the exploration while it runs"),
     key("run.notes", "n", "notes", "Notes",
         "Read again what the run has said: warnings, and what to do about them"),
+    key("run.machine", "M", "machine", "Machine",
+        "How busy processor, memory and GPUs are, in each phase of training", show=False),
     key("run.glossary", "g", "glossary", "Glossary",
         "Look up a term that the focused panel shows, or search for any"),
     key("run.stop", "x", "stop", "Stop",

@@ -22,6 +22,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.source import GroupPage
 from tui.ui.yes_no import YesNo
 from tui.watching.attention import ENDINGS, attention
+from tui.watching.machine import MachineScreen
 from tui.watching.watching_screen import PLAY_PACES, WatchingScreen, looks_a_second, next_pace
 
 LOOKS, REMOTE_LOOKS = 8.0, 4.0
@@ -225,6 +226,12 @@ class RunScreen(WatchingScreen[News]):
             self.tell(Notice("Ending the worker …"))
             self.watcher.end_worker()
             self.look()
+
+    def action_machine(self) -> None:
+        """How busy the machine is that trains."""
+        reader = self.watcher.source.reader
+        load = lambda: self.in_thread(lambda: (reader.devices(), reader.machine()))  # noqa: E731
+        self.app.push_screen(MachineScreen(load))
 
     def action_leave(self) -> None:
         """Back to the library; a live run goes on."""

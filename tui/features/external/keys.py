@@ -13,7 +13,7 @@ KEYS: tuple[Binding, ...] = (
     key("external.back", "less_than_sign,comma", "look(-1)", "Back",
         "Completions recorded before these", sign="<"),
     key("external.on", "greater_than_sign", "look(1)", "on", "Completions recorded after these"),
-    *shared("run.curves", "run.notes"),
+    *shared("run.curves", "run.notes", "run.machine"),
     like("run.follow", "Back to the newest completions"),
     like("run.glossary", "Look up a term that is on screen, or search for any"),
     like("run.leave", "Back to the library; its trainer goes on whatever you do here"),
