@@ -343,6 +343,7 @@ def make_older(run_dir: Path, version: int) -> None:
     for later, (table, _) in schema.UPGRADES.items():
         if later > version:
             old.execute(f"DROP TABLE {table}")
+        if later > version and table in schema.RECORD:
             old.execute(f"ALTER TABLE checkpoints DROP COLUMN last_{table}")
     old.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
     old.commit()
