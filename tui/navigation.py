@@ -16,6 +16,7 @@ from textual.screen import Screen
 from engine.runs.reader import RunReader
 from tui import kinds
 from tui.features.edit.screen import EditScreen
+from tui.features.external.screen import ExternalScreen
 from tui.features.groups.screen import GroupScreen
 from tui.features.rating.screen import RatingScreen
 from tui.features.trainer.screen import TrainerScreen
@@ -28,10 +29,13 @@ __all__ = ["EditScreen", "GroupScreen", "screen_of_run", "screen_of_runs"]
 
 
 def screen_of_run(path: Path) -> RunScreen:
-    """The screen that shows a run: the trainer, or for free text the pairs. Raises UserError."""
+    """The screen that shows a run: the trainer, for free text the pairs, for a run of another
+    trainer what that one tells. Raises UserError."""
     with RunReader(path) as reader:
-        preset = reader.info().preset
-    return RatingScreen(path) if kinds.of(preset).asks_preferences else TrainerScreen(path)
+        kind = kinds.of(reader.info().preset)
+    if not kind.started_here:
+        return ExternalScreen(path)
+    return RatingScreen(path) if kind.asks_preferences else TrainerScreen(path)
 
 
 def screen_of_runs(runs: Sequence[Path], card: LabCard | None) -> Screen[None]:

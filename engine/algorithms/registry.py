@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from engine.config.algorithm import AlgorithmSettings
+from engine.config.external import ExternalSettings
 from engine.config.llm import LlmSettings
 from engine.config.preset import Preset
 from engine.core.errors import UserError, nearest
 from engine.learning.algorithm import Algorithm
 from engine.learning.custom_file import CUSTOM_PREFIX
 from engine.llm.algorithms.base import LlmAlgorithm
+from engine.llm.algorithms.external import ExternalAlgorithm
 from engine.tabular.custom import loading as custom
 
 A = TypeVar("A", bound=Algorithm)
@@ -114,6 +116,8 @@ def of_run(name: str, run_dir: Path, table: dict[str, Any]) -> Algorithm:
 def of(settings: AlgorithmSettings) -> Algorithm:
     """The algorithm these settings belong to."""
     name = str(settings.__struct_config__.tag)
+    if isinstance(settings, ExternalSettings):
+        return ExternalAlgorithm(settings.title)
     if isinstance(settings, LlmSettings):
         return LANGUAGE_MODELS.get(name)
     if name.startswith(CUSTOM_PREFIX):

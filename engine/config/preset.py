@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.deploy import Deploy
+from engine.config.external import External, ExternalSettings
 from engine.config.llm import ModelSettings, Warmup
 from engine.config.rewards import PlanRewards
 from engine.config.text import TextTask
@@ -119,7 +120,16 @@ class LlmPreset(Preset, frozen=True, kw_only=True):
     run: LlmRun = LlmRun()
 
 
+class ExternalPreset(LlmPreset, frozen=True, kw_only=True):
+    """The description of a run that another trainer carries out. It cannot be trained."""
+
+    algorithm: ExternalSettings
+    external: External
+
+
 def algorithm_name(preset: Preset) -> str:
-    """The algorithm's name as users type it."""
+    """The algorithm's name as users type it; of another trainer, as that one calls it."""
+    if isinstance(preset, ExternalPreset):
+        return preset.algorithm.title
     name: str = preset.algorithm.__struct_config__.tag  # type: ignore[assignment]
     return name

@@ -6,9 +6,11 @@ keeps the user's comments and order.
 
 from __future__ import annotations
 
+import re
+import shlex
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import platformdirs
@@ -25,7 +27,32 @@ class AppConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens when a run ends, fails, or a diagnosis fires."""
+    """What happens when a run ends, fails, or a diagnosis fires. Nothing, unless it is set here."""
+
+    terminal: list[Literal["bell", "osc9", "osc777"]] = []
+    """What the terminal gets that shows the run: its bell, or a notification of the desktop."""
+    on_end: str = ""
+    """A command to run when a run has finished or failed. No shell reads it; what happened stands
+    in its environment (`ICEMAZE_EVENT`, …)."""
+    on_diagnosis: str = ""
+    """The same when the run warns of something."""
+    webhook: str = ""
+    """An http(s) address to which what happened is posted as JSON."""
+
+    def __post_init__(self) -> None:
+        for name in ("on_end", "on_diagnosis"):
+            try:
+                shlex.split(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name} is no command ({error})") from error
+        if self.webhook and not re.fullmatch(r"https?://[!-~]+", self.webhook):
+            raise ValueError(
+                "webhook is no address; expected one that begins with http:// or https://"
+            )
+
+    def command(self, event: str) -> list[str]:
+        """The words of the command for an event; none where nothing is to be run."""
+        return shlex.split(self.on_diagnosis if event == "diagnosis" else self.on_end)
 
 
 class UserConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

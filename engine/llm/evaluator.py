@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.core import phase
 from engine.core.arrays import Array
 from engine.learning.events import AnyEvent, Evaluation, Metric
 from engine.learning.learner import State
@@ -92,12 +93,14 @@ class Evaluator:
     def evaluate(self) -> list[Evaluation]:
         """The evaluations of this update that are made at once; the others are pending."""
         self.pending = self.task.due()
-        return [self._evaluation(measured) for measured in self.task.evaluate_now()]
+        with phase.during("evaluating"):
+            return [self._evaluation(measured) for measured in self.task.evaluate_now()]
 
     def run_pending(self) -> list[AnyEvent]:
         """The first evaluation that is pending. Raises PutOffError."""
         split = self.pending[0]
-        measured = self.task.evaluate(split)
+        with phase.during("evaluating"):
+            measured = self.task.evaluate(split)
         self.pending.pop(0)
         if split == "train":
             self.diagnosis.evaluated(mean_of(measured.figures, "success_rate"))

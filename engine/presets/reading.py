@@ -17,8 +17,8 @@ from engine.algorithms.registry import algorithm_of
 from engine.config.algorithm import AlgorithmSettings
 from engine.config.converting import converting
 from engine.config.llm import with_new_names
-from engine.config.preset import LlmPreset, Preset, algorithm_name
-from engine.config.text import without_maze
+from engine.config.preset import ExternalPreset, LlmPreset, Preset, algorithm_name
+from engine.config.text import NO_MAZE, without_maze
 from engine.core.errors import UserError, nearest, shown
 from engine.env.build_maze import build_mazes
 from engine.env.build_mdp import build_mdp
@@ -133,18 +133,29 @@ def convert(
     try:
         check_values(data)
         data = with_new_names(data)
+        if "external" in data and run:
+            return _converted({**data, "maze": NO_MAZE}, ExternalPreset)
+        if "external" in data:
+            raise UserError(
+                "external: this describes a run of another trainer, which Ice Maze cannot train; "
+                "`icemaze watch` shows it. Expected a preset with [maze] or [text]."
+            )
         if data.get("text") is not None:
             data = without_maze(data)
         own = _own_settings(data, folder, run=run, like=like)
         kind = llm_preset_type() if "model" in data else preset_type(own)
-        with converting:
-            return msgspec.convert(data, kind, strict=True)
+        return _converted(data, kind)
     except msgspec.ValidationError as error:
         raise UserError(f"{where}: {explain(error, data, schema_of(kind))}") from error
     except NotTrustedError:
         raise
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _converted(data: dict[str, Any], kind: type[Preset]) -> Preset:
+    with converting:
+        return msgspec.convert(data, kind, strict=True)
 
 
 def _own_settings(
@@ -186,8 +197,14 @@ def _own_settings(
 
 
 def as_data(preset: Preset) -> dict[str, Any]:
-    """The preset with every default filled in, as plain data that `convert` takes."""
+    """The preset with every default filled in, as plain data that `convert` takes; of another
+    trainer's run only what that one has told."""
     data: dict[str, Any] = msgspec.to_builtins(preset)
+    if isinstance(preset, ExternalPreset):
+        told = {name: data[name] for name in ("title", "summary", "group", "budget", "external")}
+        model = {name: data["model"][name] for name in ("name", "quantization", "policy")}
+        algorithm = {"name": "external", "title": preset.algorithm.title}
+        return {**told, "algorithm": algorithm, "model": model}
     if isinstance(preset, LlmPreset) and preset.text is not None:
         del data["maze"]
     return data

@@ -21,7 +21,7 @@ import msgspec
 from engine.core.errors import UserError
 from engine.learning.events import Finished, Note
 from engine.learning.learner import Counters
-from engine.runs import commands, custom_algorithm
+from engine.runs import commands, custom_algorithm, stored
 from engine.runs.disk.lock import LOCK_FILE, RunLock, is_alive
 from engine.runs.reader import RunReader
 from engine.runs.store import RunWriter
@@ -42,6 +42,7 @@ def end_worker(run_dir: Path) -> str:
     cannot be told for sure or does not go.
     """
     with RunReader(run_dir) as reader:
+        stored.check_started_here(reader.meta(), reader.id, "end")
         if reader.head().ended:
             raise UserError(f"The run {reader.id} is {reader.state()}: there is no worker to end.")
         pid = reader.pid

@@ -207,7 +207,7 @@ def _evaluate_adapters(
 def _splits(reader: RunReader, overrides: list[str]) -> list[WorldSet]:
     """The run's mazes, or changed ones: those trained on, then those held out, if any."""
     preset, world = reader.info().preset, reader.world_at(reader.head().step)
-    if isinstance(preset, LlmPreset) and preset.text is not None:
+    if isinstance(preset, LlmPreset) and preset.model.policy == "text":
         raise UserError(
             f"{reader.id}: this run writes free text, so there is no maze to walk and no exact "
             f"figure; `icemaze open {reader.id}` shows what it writes and what was preferred."

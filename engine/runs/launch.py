@@ -200,6 +200,7 @@ def start_worker(
     is already going, when there is nothing left to do, and when the worker does not start; and
     NotTrustedError when it would run code that the user has not said yes to.
     """
+    stored.check_started_here(_read_meta(run_dir), run_dir.name, "go on with")
     own = permitted_code(run_dir)
     lock = RunLock.take(run_dir)
     if lock is None:

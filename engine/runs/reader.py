@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
+import msgspec
+
 from engine import presets
 from engine.config.preset import Preset, algorithm_name
 from engine.core import private
@@ -38,9 +40,19 @@ from engine.learning.events import (
 from engine.runs import commands, outcome, schema, stored
 from engine.runs.curves import TIMES, Curve, GrowingCurve, Reached, Row, todays_names
 from engine.runs.disk.lock import is_alive
+from engine.runs.machine.readings import Device
 from engine.runs.past.timeline import Timeline
 from engine.runs.progress import POINT_ROWS, Progress, progress
-from engine.runs.records import ENDED, EpisodeRow, GroupRow, Head, NoteRow, RunInfo, RunState
+from engine.runs.records import (
+    ENDED,
+    EpisodeRow,
+    GroupRow,
+    Head,
+    MachineRow,
+    NoteRow,
+    RunInfo,
+    RunState,
+)
 from engine.runs.store import LIVE_STEPS
 
 Split = Literal["train", "test"]
@@ -206,7 +218,7 @@ class RunReader:
 
         `status` is the state; figures no evaluation has given are NaN; `metrics` are the means of
         the last recording point. Where success is not to reach the goal, `success_rule` says what
-        it is.
+        it is; of a run that Ice Maze did not start, `external` says who trains.
         """
         head = self.head()
         with self._snapshot():
@@ -215,6 +227,8 @@ class RunReader:
         world = self._event(World, "worlds", row)
         if world is not None and world.maze.success_rule:
             found["success_rule"] = world.maze.success_rule
+        if other := self.meta().get("external"):
+            found["external"] = other["trainer"]
         return found
 
     def per_agent(self) -> dict[str, Floats]:
@@ -430,6 +444,17 @@ class RunReader:
         )
         return stored.rows(self._file, NoteRow, rows, "notes")
 
+    def machine(self, newest: int = 1000) -> list[MachineRow]:
+        """How busy the worker's machine was: the newest rows, oldest first."""
+        if not self._first("SELECT 1 FROM sqlite_master WHERE name = 'machine'"):
+            return []  # a run of an older version, which did not look
+        rows = self._all("SELECT * FROM machine ORDER BY id DESC LIMIT ?", newest)
+        return stored.rows(self._file, MachineRow, rows[::-1], "machine")
+
+    def devices(self) -> list[Device]:
+        """The devices that `machine` speaks of."""
+        return msgspec.convert(self.meta().get("machine", []), list[Device])
+
     def tunes(self) -> list[Tuned]:
         """What was changed while the run was going, in order."""
         return self._events(Tuned, "tunes", self._all("SELECT payload FROM tunes ORDER BY id"))
@@ -493,6 +518,7 @@ class RunReader:
         Raises UserError when the arguments do not fit, or nobody is there to do it.
         """
         commands.parse(name, args)
+        stored.check_started_here(self.meta(), self.id, name)
         if (state := self.state()) in ENDED:
             raise UserError(
                 f"The run {self.id} is {state}: it cannot {name}. "

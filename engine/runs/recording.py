@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from engine.learning.events import AnyEvent, Update
+from engine.learning.events import AnyEvent, Note, Update
 from engine.learning.learner import AskingLearner, HeavyLearner, Learner, State
 from engine.runs import checkpoints
 from engine.runs.custom_algorithm import Teller
 from engine.runs.disk.full_disk import PatientDisk
+from engine.runs.machine.sampler import MachineSampler
+from engine.runs.notify.notifier import Notifier
 from engine.runs.pacing import Clock, Stopwatch
 from engine.runs.past.kept import Keeper
 from engine.runs.store import LIVE_STEPS, RunWriter
@@ -58,6 +60,10 @@ class Recorder:
         self.writer, self.learner, self.teller = writer, learner, teller
         self.keeper = keeper
         self.clock, self.stopwatch, self.disk = clock, stopwatch, disk
+        self.notifier = Notifier(writer.run_dir, str(writer.meta("title", "")))
+        self._told = int(writer.meta("notified", -1))
+        """The newest step whose warnings were told: a resumed run comes to them again."""
+        self.machine = MachineSampler(clock)
         self._at_point = False
         self._urgent = False
         self._commit_time = self._live_time = self._checkpoint_time = clock()
@@ -68,7 +74,16 @@ class Recorder:
     def take(self, events: list[AnyEvent]) -> None:
         """Record events with one of the next commits."""
         self.writer.write([self.teller.tell(event) for event in events])
+        for event in events:
+            if isinstance(event, Note) and event.level == "warning":
+                self._notify(event)
         self._at_point = self._at_point or any(isinstance(event, Update) for event in events)
+
+    def _notify(self, note: Note) -> None:
+        """Tell the user of a warning, once."""
+        if note.step > self._told:
+            self.notifier.tell("diagnosis", note.step, note.text, note.remedy)
+            self.writer.set_meta(notified=note.step)
 
     def hurry(self) -> None:
         """Commit at the next opportunity: somebody waits for it."""
@@ -119,6 +134,7 @@ class Recorder:
 
     def commit(self) -> None:
         """Write everything taken, and where the run stands."""
+        self.writer.write_machine(self.machine, self.learner.counters.step)
         self.writer.set_meta(
             counters=msgspec.to_builtins(self.learner.counters),
             watched_episodes=self.learner.watched_episodes,

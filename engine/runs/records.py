@@ -98,6 +98,21 @@ class GroupRow(Record, frozen=True, kw_only=True):
     size: int
 
 
+class MachineRow(Record, frozen=True, kw_only=True):
+    """A device of the worker's machine at one moment, see `engine.runs.machine.readings`."""
+
+    id: int
+    step: int
+    seconds: float
+    phase: str
+    gpu: int | None
+    busy: float | None
+    memory: float | None
+    own: float | None
+    power: float | None
+    temperature: float | None
+
+
 class NoteRow(Record, frozen=True, kw_only=True):
     """A note, with the id after which to ask for newer ones."""
 

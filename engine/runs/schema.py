@@ -2,7 +2,8 @@
 
 Any SQLite tool can read it: scalars stand in plain columns, whole events in `payload` columns
 (MessagePack, see `engine.learning.events.decode`), checkpoint states as NumPy `.npz`. Everything
-but `meta`, `commands`, `live` and the worker's own notes depends only on the preset and its seed.
+but `meta`, `commands`, `live`, `machine` and the worker's own notes depends only on the preset and
+its seed.
 """
 
 from __future__ import annotations
@@ -62,6 +63,15 @@ RATINGS = """
 CREATE TABLE ratings (
   id INTEGER PRIMARY KEY, step INTEGER NOT NULL, idx INTEGER NOT NULL, kind TEXT NOT NULL,
   payload BLOB NOT NULL);
+"""
+
+MACHINE = """
+-- How busy the machine was, a row for each device now and then; gpu is null for the processor.
+-- busy: share of its time; memory: GiB in use; own: GiB of the worker; watts; degrees Celsius.
+-- Measured, so no part of the record: a resumed run keeps what was seen before.
+CREATE TABLE machine (
+  id INTEGER PRIMARY KEY, step INTEGER NOT NULL, seconds REAL NOT NULL, phase TEXT NOT NULL,
+  gpu INTEGER, busy REAL, memory REAL, own REAL, power REAL, temperature REAL);
 """
 
 LAST_COLUMNS = ", ".join(f"last_{table} INTEGER NOT NULL" for table in RECORD)
@@ -137,13 +147,14 @@ CREATE TABLE commands (
 -- The live edge, a bounded ring; id 0 is the newest policy. No part of the record.
 CREATE TABLE live (
   id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER NOT NULL, payload BLOB NOT NULL);
-{GROUPS}{PER_AGENT}{RATINGS}{KEPT}"""
+{GROUPS}{PER_AGENT}{RATINGS}{KEPT}{MACHINE}"""
 
 UPGRADES = {
     2: ("groups", GROUPS),
     3: ("per_agent", PER_AGENT),
     4: ("ratings", RATINGS),
     5: ("kept", KEPT + POINTS_BY_STEP),
+    6: ("machine", MACHINE),
 }
 """Schema version: the table it brought. One of `RECORD` stands there at the same place."""
 

@@ -11,12 +11,14 @@ from typing import Literal
 
 from engine import presets
 from engine.config.preset import Preset, algorithm_name
+from engine.core import phase
 from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
 from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
 from engine.runs import commands, custom_algorithm, outcome, stored
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.disk.lock import is_alive
+from engine.runs.notify.notifier import Notifier
 from engine.runs.pacing import TICK, Chunk, Clock, Pacer, Stopwatch
 from engine.runs.past.kept import Keeper
 from engine.runs.recording import Recorder, waiting
@@ -94,6 +96,7 @@ class Session:
         self.chunk = Chunk()
         self.tasks: deque[Task] = deque()
         self.replays: deque[Replay] = deque()
+        self.notifier = Notifier(writer.run_dir, str(writer.meta("title", "")))
         self._last_command = 0
         self._last_look = -1.0
 
@@ -117,6 +120,8 @@ class Session:
             return False
         finally:
             self.disk.give_back()
+            if hasattr(self, "recorder"):
+                self.recorder.machine.stop()
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
 
@@ -151,7 +156,9 @@ class Session:
             for text in restart.warnings:
                 self._note("warning", text)
         self.recorder.commit()
-        learner.prepare()  # before the stopwatch starts: compiling is not training
+        self.recorder.machine.start()
+        with phase.during("preparing"):
+            learner.prepare()  # before the stopwatch starts: compiling is not training
         if restart is None:
             self.recorder.take(learner.begin())
             self.recorder.checkpoint(first=True)
@@ -192,6 +199,7 @@ class Session:
         return spent or self.learner.done
 
     def _keep_time(self) -> None:
+        phase.rest(self._idle)
         if self._idle:
             self.stopwatch.stop()
         else:
@@ -212,6 +220,9 @@ class Session:
             self._check_figures()
         self.writer.write([self._last_word(status, self.learner.counters)])
         self.recorder.commit()
+        if status == "finished":
+            step = self.learner.counters.step
+            self.notifier.tell("finished", step, f"Finished at step {step:,}.")
 
     def _check_figures(self) -> None:
         """Raise LastingError when the last evaluation found nothing that is a number."""
@@ -233,6 +244,7 @@ class Session:
                 self._note("error", text, remedy, counters.step)
                 self.writer.write([self._last_word("failed", counters, text)])
                 self.writer.commit()
+                self.notifier.tell("failed", counters.step, text, remedy)
                 return
             except Exception as error:
                 log.error("could not write the failure (attempt %d): %s", attempt, error)

@@ -37,6 +37,7 @@ from engine.learning.learner import Counters, State
 from engine.runs import checkpoints, commands, schema, stored
 from engine.runs.checkpoints import FIRST, NEWEST, PREVIOUS
 from engine.runs.disk.lock import LOCK_FILE
+from engine.runs.machine.sampler import MachineSampler
 from engine.runs.schema import RECORD
 
 LIVE_STEPS = 2000
@@ -232,6 +233,17 @@ class RunWriter:
             self._ring_steps -= count
         if dropped:
             self._queue.append(("DELETE FROM live WHERE id BETWEEN 1 AND ?", (dropped,)))
+
+    def write_machine(self, sampler: MachineSampler, step: int) -> None:
+        """Take what was seen of the machine since the last call."""
+        seen = sampler.take()
+        if seen:
+            self.set_meta(machine=msgspec.to_builtins(sampler.devices))
+        for sample in seen:
+            for r in sample.readings:
+                numbers = (r.busy, r.memory, r.own, r.power, r.temperature)
+                row = (round(sample.at, 1), sample.phase, r.gpu, *map(_short, numbers))
+                self._put("machine", step, *row)
 
     # ------------------------------------------------------------ commands
 
@@ -442,6 +454,11 @@ def _counts(event: Update) -> tuple[int, int, int]:
 def _real(number: float) -> float | None:
     """SQLite has no NaN: it becomes NULL."""
     return None if math.isnan(number) else float(number)
+
+
+def _short(number: float | None) -> float | None:
+    """A measured number in as many digits as it is good for."""
+    return None if number is None else float(f"{number:.4g}")
 
 
 def not_repeated(command_id: int, why: str) -> str:

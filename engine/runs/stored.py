@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.core.errors import UserError, shown
+from engine.runs.machine.readings import Device
 from engine.runs.records import Parent, RunState
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class OwnFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class OtherTrainer(msgspec.Struct, frozen=True):
+    """Who carries out a run that Ice Maze did not start, and how far its file is read."""
+
+    trainer: Text
+    file: tuple[int, int] = (0, 0)
+    offset: Id = 0
+    line: Id = 0
+    over: bool = False
+
+
 META: dict[str, Any] = {
     "schema_version": Id,
     "id": Text,
@@ -79,10 +90,13 @@ META: dict[str, Any] = {
     "pace": Pace | None,
     "paused": bool,
     "waiting": Id,
+    "notified": Id,
     "finished": StoredEnd,
     "algorithm_file": OwnFile,
     "keep_every": Annotated[int, Meta(ge=1, le=2**62)],
     "forked_from": Parent,
+    "external": OtherTrainer,
+    "machine": list[Device],
 }
 """What each key of `meta` has to be; further keys are any JSON."""
 
@@ -153,6 +167,15 @@ def fact(path: Path, found: dict[str, Any], key: str) -> Any:
     if key not in found:
         raise damaged(path, f"meta has no {key}")
     return found[key]
+
+
+def check_started_here(found: dict[str, Any], run_id: str, what: str) -> None:
+    """Raise UserError when Ice Maze is asked to do `what` to a run that it did not start."""
+    if other := found.get("external"):
+        raise UserError(
+            f"The run {run_id} was started by {shown(other['trainer'])}, not by Ice Maze, which "
+            f"can show it but not {what} it; do that where it was started."
+        )
 
 
 def check_algorithm(file: Path, name: str, trained: str | None) -> None:

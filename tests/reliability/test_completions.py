@@ -26,8 +26,8 @@ from engine.llm.tasks.routes.rewards import parse_moves, progress, reward_route,
 from engine.llm.tasks.text.features import distinct, readable, words
 from engine.llm.tasks.text.preference_judge import ruled
 from tui.features.groups.member_view import MemberView
-from tui.features.rating.completion_card import CompletionCard
 from tui.ui.ascii import GlyphApp
+from tui.watching.completion_card import CompletionCard
 
 pytestmark = pytest.mark.slow
 

@@ -56,6 +56,8 @@ WITHOUT_VALUE = {
     "lesson-prediction",
     "remedy-run",
     "understood",
+    # runs of others: what it says of itself is not of one run of ours
+    "external-run",
 }
 ELSEWHERE = {
     *language_models.VALUES,

@@ -24,7 +24,6 @@ from tui.cli.progress import summary
 from tui.cli.runs import doing
 from tui.cli.text_words import score_words
 from tui.features.rating import words as rating_words
-from tui.features.rating.completion_card import CompletionCard
 from tui.features.rating.marks import MarksDialog, read_marks
 from tui.features.rating.screen import RatingScreen
 from tui.forms.setting_spec import Draft, sections
@@ -34,6 +33,7 @@ from tui.library.facts_of import of_preset
 from tui.library.shelf import PresetCard, outlook
 from tui.maze.maze_grid import MazeGrid
 from tui.model.source import SnapshotSource
+from tui.watching.completion_card import CompletionCard
 
 pytestmark = pytest.mark.llm
 

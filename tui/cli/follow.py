@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.core.errors import UserError
 from engine.runs.reader import RunReader
-from tui.cli.output import INTERRUPTED, BlockedError, ReaderGoneError, complain, stdout
-from tui.cli.progress import Moment, Reporter
+from tui.cli.output import (
+    INTERRUPTED,
+    BlockedError,
+    ReaderGoneError,
+    complain,
+    draw_attention,
+    on_terminal,
+    stdout,
+)
+from tui.cli.progress import LineReporter, Moment, Reporter
 from tui.cli.streams import HUNG_UP
 from tui.model.speedometer import Speedometer
+from tui.watching.attention import ENDINGS
 
 if TYPE_CHECKING:
     from engine.runs.records import Head
@@ -164,6 +173,8 @@ class Follower:
                 self._known.add((note.id, note.text))
                 self._failure_told = self._failure_told or note.level == "error"
                 self.reporter.note(note)
+                if note.level == "warning":
+                    self._draw_attention(note.text)
         share = budget_used(self.reader, head)
         speed, eta = self._speed.measure(head.step, share, still=stands(head))
         now = time.monotonic()
@@ -174,7 +185,14 @@ class Follower:
             stderr = newest.success_stderr if newest else 0.0
             self.reporter.progress(Moment(head, figures, share, speed, eta, stderr))
 
+    def _draw_attention(self, text: str) -> None:
+        """Ring where a person follows on a terminal, as far as the user wants it."""
+        if isinstance(self.reporter, LineReporter) and on_terminal():
+            draw_attention(self.reader.info().preset.title, text)
+
     def _end(self, head: Head) -> int:
+        if head.state in ENDINGS:
+            self._draw_attention(ENDINGS[head.state])
         figures = self.reader.final()
         if head.state in ("failed", "dead"):
             figures["status"] = "failed"

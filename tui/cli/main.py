@@ -39,6 +39,7 @@ from tui.cli.sharing import export, share
 from tui.cli.shell import examples
 from tui.cli.streams import HUNG_UP, PIPE_CLOSED
 from tui.cli.sweep import command as sweep
+from tui.cli.watch import command as watch
 
 RUN_FAILED, WRONG_INPUT = 1, 2
 RUNS_DIR, RUNS_DIR_VARIABLE = "--runs-dir", "ICEMAZE_RUNS_DIR"
@@ -96,6 +97,7 @@ def icemaze(
 app.command(cls=train.TrainCommand)(train.train)
 app.command("open")(app_commands.open_run)
 app.command()(train.fork)
+app.command()(watch.watch)
 app.command()(runs.runs)
 app.command()(runs.status)
 app.command()(runs.pause)

@@ -80,6 +80,15 @@ def complain(text: str) -> None:
         print(clean(text), file=sys.stderr, flush=True)
 
 
+def draw_attention(title: str, text: str) -> None:
+    """Ring the terminal or notify the desktop, as far as the user wants it."""
+    # start-up time
+    from tui.watching.attention import attention
+
+    if signs := attention(title, text):
+        write(signs)
+
+
 def emit(**fields: Any) -> None:
     """One JSON object on one line; NaN and infinities are null."""
     write(json.dumps(_finite(fields), allow_nan=False, default=str) + "\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tui import kinds
 from tui.cli.output import complain, emit, on_terminal, say
-from tui.cli.text_words import score_words, summary_lines, writes_text
+from tui.cli.text_words import score_words, summary_lines, told_by_others, writes_text
 from tui.ui.text import clean, number, percent, si
 
 if TYPE_CHECKING:
@@ -318,6 +318,9 @@ def _llm_lines(metrics: dict[str, float]) -> list[str]:
 
 def counts(figures: dict[str, Any]) -> str:
     """How much was done: steps and episodes per agent, sweeps, or updates of a language model."""
+    if told_by_others(figures):
+        completions = _count(figures["episodes"], "completion")
+        return f"{_count(figures['updates'], 'update')} on {completions}"
     if "tokens_per_second" in figures["metrics"]:
         updates, episodes = figures["updates"], figures["episodes"]
         return f"{_count(updates, 'update')} on {_count(episodes, 'episode')}"

@@ -152,6 +152,7 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
     from engine.config.preset import algorithm_name
     from tui.cli.follow import budget_used, why_it_failed
     from tui.cli.progress import counts, what_next
+    from tui.cli.text_words import reward_words, told_by_others
 
     head, info, figures = reader.head(), reader.info(), reader.final()
     share = budget_used(reader, head)
@@ -166,10 +167,17 @@ def _say_status(reader: RunReader, as_json: bool) -> None:
             waiting=0 if head.ended else head.waiting, **_parent(info), **figures,
         )  # fmt: skip
         return
-    say(f"{reader.id}: {doing(head)}, {percent(share)} of its budget used")
+    known = f", {percent(share)} of its budget used" if share or "external" not in figures else ""
+    say(f"{reader.id}: {doing(head)}{known}")
     say(f"  preset {info.preset_name}: {info.preset.title}")
     if info.parent is not None:
         say(f"  forked from {info.parent.run} at step {info.parent.step:,}")
+    if told_by_others(figures):
+        say(f"  {counts(figures)} of {clean(algorithm_name(info.preset))}; {reward_words(figures)}")
+        say(f"  trained by {clean(figures['external'])}; Ice Maze only looks on")
+        if error:
+            say(f"  Error: {error}")
+        return
     say(
         f"  {counts(figures)} of {algorithm_name(info.preset)} in {head.seconds:.1f} s; "
         f"success {percent(figures['success_rate'])}, return "

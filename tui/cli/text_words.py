@@ -1,20 +1,37 @@
-"""What the command line says of runs that learn free text from preferences: there is no success."""
+"""What the command line says of runs that write text: there is no success."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from tui.ui.text import number, percent, signed
+from tui.ui.text import clean, number, percent, signed
 
 
 def writes_text(figures: dict[str, Any]) -> bool:
     """Whether these last figures are those of such a run."""
-    return "distinct_2" in figures["metrics"]
+    return "distinct_2" in figures["metrics"] or told_by_others(figures)
+
+
+def told_by_others(figures: dict[str, Any]) -> bool:
+    """Whether they are what another trainer has told."""
+    return bool(figures.get("external"))
+
+
+def reward_words(figures: dict[str, Any]) -> str:
+    """How a run of another trainer stands, in a few words."""
+    metrics: dict[str, float] = figures["metrics"]
+    said = [f"reward {signed(metrics.get('reward', math.nan))}"]
+    for name, words in (("reference_kl", "KL"), ("entropy", "entropy"), ("loss", "loss")):
+        if name in metrics:
+            said.append(f"{words} {number(metrics[name])}")
+    return "  ".join(said)
 
 
 def score_words(figures: dict[str, Any]) -> str:
     """How it stands, in a few words for a line of progress."""
+    if told_by_others(figures):
+        return reward_words(figures)
     metrics: dict[str, float] = figures["metrics"]
     score = signed(metrics.get("reward_model_score", math.nan))
     agreed = percent(metrics.get("judge_agreement", math.nan))
@@ -23,6 +40,8 @@ def score_words(figures: dict[str, Any]) -> str:
 
 def summary_lines(figures: dict[str, Any]) -> list[str]:
     """The last figures, a line each."""
+    if told_by_others(figures):
+        return [f"  {clean(name):<40} {number(v):>9}" for name, v in figures["metrics"].items()]
     metrics: dict[str, float] = figures["metrics"]
     nan = math.nan
     lines = [

@@ -76,6 +76,8 @@ class Kind(ABC):
     """There is one learner, so most curves have no band."""
     has_maze: ClassVar[bool] = True
     """The runs are about a maze."""
+    started_here: ClassVar[bool] = True
+    """Ice Maze trains it, so it can be steered, stopped and resumed."""
     has_groups: ClassVar[bool] = False
     """Updates compare episodes in groups that can be looked at."""
     asks_every_cell: ClassVar[bool] = False
@@ -139,6 +141,10 @@ class Kind(ABC):
     @abstractmethod
     def final_facts(self, final: Mapping[str, Any]) -> list[Fact]:
         """The last figures of a run, what it is about first."""
+
+    def views_of(self, snapshot: Snapshot) -> tuple[View, ...]:
+        """The views of one run: `views`, where the kind alone says what is measured."""
+        return self.views
 
     # ------------------------------------------------------------ forms
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from engine.algorithms.registry import algorithm_of
-from engine.config.preset import LlmPreset, Preset
+from engine.config.preset import ExternalPreset, LlmPreset, Preset
 from tui.kinds.base import Kind
+from tui.kinds.external.kind import ExternalKind
 from tui.kinds.llm_cells import CellsKind
 from tui.kinds.llm_routes import RoutesKind
 from tui.kinds.llm_text import TextKind
@@ -30,6 +31,8 @@ LANGUAGE_MODELS: dict[str, type[Kind]] = {
 
 def kind_of(preset: Preset) -> Kind:
     """The kind of run that a preset describes."""
+    if isinstance(preset, ExternalPreset):
+        return ExternalKind(preset)
     if isinstance(preset, LlmPreset):
         return LANGUAGE_MODELS[preset.model.policy](preset)
     return TABULAR[algorithm_of(preset).family](preset)

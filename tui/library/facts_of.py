@@ -80,6 +80,8 @@ def method(preset: Preset) -> list[Fact]:
     """Which algorithm, and the two policies that make it on- or off-policy."""
     kind = kinds.of(preset)
     algorithm = kind.algorithm
+    if not kind.started_here:
+        return [*kind.model_facts(), Fact("algorithm", "algorithm", clean(algorithm.title))]
     return [
         *kind.model_facts(),
         Fact("algorithm", "algorithm", f"{algorithm.title}, {kind.how}"),
@@ -125,7 +127,8 @@ def of_run(card: RunCard, detail: RunDetail | None) -> list[Fact]:
     state = f"{symbol(summary.state)} {summary.state}"
     if card.progress is not None:
         state += f" {bar(card.progress)} {percent(card.progress)}"
-    facts = [Fact("state", "run-state", state), Fact("keys", "", keys_text(summary.state))]
+    steered = not (detail and detail.preset) or kinds.of(detail.preset).started_here
+    facts = [Fact("state", "run-state", state), Fact("keys", "", keys_text(summary.state, steered))]
     why = clean(summary.broken) or (detail.error if detail else "")
     if why:
         facts.append(Fact("reason", "", why))
@@ -149,11 +152,12 @@ def bar(share: float) -> str:
     return shades[4] * full + shades[1] * (10 - full)
 
 
-def keys_text(state: str) -> str:
-    """What can be done with a run in this state."""
+def keys_text(state: str, steered: bool = True) -> str:
+    """What can be done with a run in this state; one of another trainer is not `steered`."""
     if state == "broken":
         return "d deletes it"
     if state in LIVE:
-        return "Enter watches it, x stops it, p pins it, n names it"
-    resume = "r goes on with it, " if state in RESUMABLE else ""
+        stop = "x stops it, " if steered else ""
+        return f"Enter watches it, {stop}p pins it, n names it"
+    resume = "r goes on with it, " if steered and state in RESUMABLE else ""
     return f"Enter opens it, {resume}p pins it, n names it, d deletes it"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from engine.algorithms.registry import algorithm_of
+from engine.config.preset import ExternalPreset, Preset
 from engine.core.errors import UserError
 from engine.env.build_mdp import build_mdps
 from engine.env.mdp import MDP
@@ -172,7 +173,7 @@ class SnapshotSource:
             parent=info.parent,
             held_out=reader.evaluation_at(None if moment is None else at, split="test"),
             held_out_curves=reader.curves(split="test"),
-            **self._preferences(None if moment is None else at),
+            **self._written(info.preset, None if moment is None else at),
         )
 
     def _counted(self, head: Head) -> Progress:
@@ -199,12 +200,12 @@ class SnapshotSource:
         counts = self.reader.timeline.counts(at)
         return replace(counts, env_steps=round(counts.total_env_steps / agents))
 
-    def _preferences(self, at: int | None) -> dict[str, Any]:
+    def _written(self, preset: Preset, at: int | None) -> dict[str, Any]:
         """The pairs of texts, the answers, and the newest completions that were scored by them, up
-        to step `at`; nothing in a run that asks for no preferences, which it does before all else.
-        """
+        to step `at`; nothing in a run about a maze. (One that asks for preferences asks before all
+        else.)"""
         pairs = tuple(self.reader.pairs(at))
-        if not pairs:
+        if not pairs and not isinstance(preset, ExternalPreset):
             return {}
         row = self.reader.newest_group(at)
         return {

@@ -86,7 +86,7 @@ class CurvesPanel(ChartPanel):
         self.snapshot = snapshot
         kind = kinds.of(snapshot.preset)
         self._axes = axes_of(kind, snapshot)
-        self.views = [view for view in kind.views if figures(view, snapshot)]
+        self.views = [view for view in kind.views_of(snapshot) if figures(view, snapshot)]
         if not snapshot.following:
             self.cursor = float(snapshot.at)
         elif left_recording:

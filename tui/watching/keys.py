@@ -42,6 +42,8 @@ _KEYS = (
         "Read again what the run has said: warnings, and what to do about them"),
     key("run.export", "X", "export", "Export",
         "Write the run to files: tables, a report to read offline, pictures", show=False),
+    key("run.machine", "M", "machine", "Machine",
+        "How busy processor, memory and GPUs are, in each phase of training", show=False),
     key("run.glossary", "g", "glossary", "Glossary",
         "Look up a term that the focused panel shows, or search for any"),
     key("run.stop", "x", "stop", "Stop",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from textual import work
 
@@ -23,6 +23,8 @@ from tui.model.run_watch import News, Notice, RunWatch
 from tui.model.snapshot import Snapshot
 from tui.model.source import GroupPage
 from tui.ui.yes_no import YesNo
+from tui.watching.attention import ENDINGS, attention
+from tui.watching.machine import MachineScreen
 from tui.watching.watching_screen import (
     MOST_PLAYED,
     PACES,
@@ -39,6 +41,12 @@ RUN_PACES = PACES[:-1]
 
 class RunScreen(WatchingScreen[News]):
     """Watches one run. Leaving the screen never stops it."""
+
+    ENDINGS: ClassVar[dict[str, str]] = {
+        "finished": "The run is finished. Space replays it from its first episode.",
+        "stopped": "The run has stopped. r in the library goes on with it.",
+    }
+    """What is told when a run ends that was watched, by its state."""
 
     def __init__(self, path: Path, *, looks: float | None = None) -> None:
         """`looks` is how often a second the run is looked at. Raises UserError."""
@@ -129,17 +137,24 @@ class RunScreen(WatchingScreen[News]):
         for note in snapshot.notes:
             past = note.id <= self._last_note or (first and (head.ended or note.step < head.step))
             if not past:
+                if note.level == "warning":
+                    self._draw_attention(snapshot, note.text)
                 level: Any = {"info": "information"}.get(note.level, note.level)
                 self.tell(Notice(f"{note.text} {note.remedy}".strip(), level))
             self._last_note = max(self._last_note, note.id)
-        if head.ended and self._was_live:
-            text = {
-                "finished": "The run is finished. Space replays it from its first episode.",
-                "stopped": "The run has stopped. r in the library goes on with it.",
-            }.get(head.state)
-            if text:
-                self.tell(Notice(text))
+        if head.state in ENDINGS and self._was_live:
+            self._draw_attention(snapshot, ENDINGS[head.state])
+        if head.ended and self._was_live and (text := self.ENDINGS.get(head.state)):
+            self.tell(Notice(text))
         self._was_live = not head.ended
+
+    def _draw_attention(self, snapshot: Snapshot, text: str) -> None:
+        """Ring, as far as the user wants it. Textual has no other way to write past its screen
+        than the driver, through which its own clipboard goes too."""
+        driver = self.app._driver
+        if (signs := attention(snapshot.preset.title, text)) and driver is not None:
+            driver.write(signs)
+            driver.flush()
 
     # ------------------------------------------------------------ steering the run
 
@@ -228,6 +243,12 @@ class RunScreen(WatchingScreen[News]):
     def action_export(self) -> None:
         """Write the run to files."""
         host_of(self).export_run(self.run_dir)
+
+    def action_machine(self) -> None:
+        """How busy the machine is that trains."""
+        reader = self.watcher.source.reader
+        load = lambda: self.in_thread(lambda: (reader.devices(), reader.machine()))  # noqa: E731
+        self.app.push_screen(MachineScreen(load))
 
     def action_leave(self) -> None:
         """Back to the library; a live run goes on."""

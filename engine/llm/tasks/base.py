@@ -20,6 +20,7 @@ from torch import Tensor
 
 from engine.config.llm import LlmSettings, scheduled
 from engine.config.preset import LlmPreset
+from engine.core import phase
 from engine.core.arrays import Array
 from engine.core.errors import UserError
 from engine.learning.events import AnyEvent, Evaluation, Metric
@@ -69,7 +70,8 @@ class RunState:
         """Inside, seconds count as spent on sampling."""
         started = time.perf_counter()
         try:
-            yield
+            with phase.during("sampling"):
+                yield
         finally:
             self.seconds_sampling += time.perf_counter() - started
 

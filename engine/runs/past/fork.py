@@ -78,9 +78,10 @@ class ForkPoint(NamedTuple):
 def find_point(run_dir: Path, at: int | None = None) -> ForkPoint:
     """The newest checkpoint of a run that is not after step `at` (default: of all).
 
-    Raises UserError where the run has none, or it is damaged.
+    Raises UserError where the run has none, is damaged, or was not started by Ice Maze.
     """
     with RunReader(run_dir) as reader, reader.one_moment() as db:
+        stored.check_started_here(reader.meta(), reader.id, "fork")
         chosen = _chosen(db, run_dir, at)
         saved = checkpoints.read(run_dir, db, chosen[2], chosen[1])
         preset = as_it_was(reader.info().preset, saved.state, run_dir / schema.DATABASE)

@@ -43,6 +43,7 @@ def examine() -> Iterator[Finding]:
     yield runs_folder()
     yield from terminal()
     yield gpu()
+    yield from gpu_state()
     yield from language_models()
 
 
@@ -184,6 +185,33 @@ def gpu() -> Finding:
 
     driver = ", ".join(driver_says("name,memory.total"))  # also on machines without torch
     return Finding("GPU", "ok", driver or "none found (tables do not need one)")
+
+
+def gpu_state() -> Iterator[Finding]:
+    """How busy each of NVIDIA's GPUs is now, and with whom its memory is shared."""
+    # start-up time
+    from engine.runs.machine.readings import Gpus, process_name
+    from engine.runs.machine.sampler import DRIVERS
+
+    if not any(map(os.path.exists, DRIVERS)):
+        return
+    gpus = Gpus()
+    if gpus.why:
+        yield Finding("GPU state", "warning", f"not known, nor recorded with runs: {gpus.why}")
+    processes = gpus.processes()
+    for device, now in zip(gpus.devices(), gpus.read(), strict=True):
+        shares = [
+            f"{process_name(pid) or 'process'} {pid}" + (f" {gib:.1f} GiB" if gib else "")
+            for pid, gib in processes.get(now.gpu or 0, [])
+        ]
+        told = [
+            f"{now.busy:.0%} busy" if now.busy is not None else "",
+            f"{now.memory:.1f} of {device.memory:.1f} GiB" if now.memory and device.memory else "",
+            f"{now.power:.0f} W" if now.power is not None else "",
+            f"{now.temperature:.0f} °C" if now.temperature is not None else "",
+            f"used by {', '.join(shares)}" if shares else "nobody computes on it",
+        ]
+        yield Finding("GPU state", "ok", f"GPU {now.gpu}: {', '.join(filter(None, told))}")
 
 
 def language_models() -> Iterator[Finding]:

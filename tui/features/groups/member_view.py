@@ -22,6 +22,7 @@ from tui.ui import glyphs as glyph_sets
 from tui.ui.fact import Term
 from tui.ui.text import clean, fit, number, percent, signed
 
+NOTHING = "(nothing: the model ended at once)"
 PREFIX = "member--"
 PARTS = ("label", "value", "muted", "good", "bad", "move", *(f"grade-{i}" for i in range(4)))
 
@@ -49,12 +50,14 @@ class MemberView(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._member: Member | None = None
-        self._maze = Maze()
+        self._maze: Maze | None = None
         self._prompt = ""
         self._whole_prompt = False
 
-    def show(self, member: Member | None, maze: Maze, prompt: str, whole_prompt: bool) -> None:
-        """Show a member; `prompt` in full or as its first line."""
+    def show(
+        self, member: Member | None, maze: Maze | None, prompt: str, whole_prompt: bool
+    ) -> None:
+        """Show a member, of texts without a maze; `prompt` in full or as its first line."""
         self._member, self._maze = member, maze
         self._prompt, self._whole_prompt = clean(prompt, lines=True).strip(), whole_prompt
         self.refresh(layout=True)
@@ -88,7 +91,7 @@ class MemberView(Widget):
         lines = [self._figures(member)]
         if member.parts:
             lines.append(self._parts(member))
-        if member.text or member.tokens:
+        if member.text or member.tokens or self._maze is None:
             lines += [self._text("What the model wrote", "label"), self._written(member)]
         elif member.actions:
             lines += [self._text("Moves, and how likely each was", "label"), self._moved(member)]
@@ -120,16 +123,18 @@ class MemberView(Widget):
         )
 
     def _parts(self, member: Member) -> Text:
-        text = self._text("reward = ", "muted")
+        known = [part for part in member.parts.values() if math.isfinite(part)]
+        weighed = not math.isclose(sum(known), member.total, rel_tol=1e-4, abs_tol=1e-4)
+        text = self._text("parts, before they are weighed: " if weighed else "reward = ", "muted")
         for i, (name, value) in enumerate(member.parts.items()):
-            text.append_text(self._text(" + " if i else "", "muted"))
+            text.append_text(self._text((", " if weighed else " + ") if i else "", "muted"))
             text.append_text(self._text(f"{clean(name)} {number(value)}", "value"))
         return text
 
     def _written(self, member: Member) -> Text:
         """The tokens, each behind the symbol of its probability; read moves are underlined."""
         if not member.tokens:
-            return self._text(clean(member.text, lines=True), "value")
+            return self._text(clean(member.text, lines=True).strip() or NOTHING, "value")
         text, at = Text(), 0
         known = len(member.log_probs) == len(member.tokens)
         for i, token in enumerate(member.tokens):
@@ -154,7 +159,7 @@ class MemberView(Widget):
         text = Text()
         known = len(member.log_probs) == len(member.actions)
         for i, action in enumerate(member.actions):
-            which = arrow(self._maze, action, self._glyphs.solid)
+            which = arrow(self._maze or Maze(), action, self._glyphs.solid)
             if known:
                 symbol, place = grade(member.log_probs[i], self._glyphs)
                 chance = math.exp(member.log_probs[i])

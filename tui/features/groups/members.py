@@ -10,6 +10,7 @@ from engine.learning.events import Member, Step
 from tui.model.source import ShownGroup
 from tui.model.steps import arrow
 from tui.ui.glyphs import Glyphs
+from tui.ui.text import clean
 
 LEVELS = (0.1, 0.5, 0.9)
 """Between them lie the four grades of probability."""
@@ -25,13 +26,27 @@ class Outcome(NamedTuple):
     part: str
 
 
+UNKNOWN = Outcome("", "-", "muted")
+"""Nobody has told how it ended."""
+
+
 def by_advantage(shown: ShownGroup) -> list[Member]:
     """The recorded members, the one that was made likelier most first."""
-    return sorted(shown.group.members, key=lambda member: -member.advantage)
+    members = shown.group.members
+    return sorted(members, key=lambda m: math.inf if math.isnan(m.advantage) else -m.advantage)
 
 
-def outcome(member: Member, maze: Maze, glyphs: Glyphs) -> Outcome:
+def one_line(text: str) -> str:
+    """A completion as one line of a table; an empty one says so."""
+    return " ".join(clean(text).split()) or "(nothing: the model ended at once)"
+
+
+def outcome(member: Member, maze: Maze | None, glyphs: Glyphs) -> Outcome:
     """How it ended; a completion that was cut off or cannot be read says so too."""
+    if maze is None:
+        if member.cut_off:
+            return Outcome(glyphs.timeout, "cut off", "bad")
+        return Outcome(glyphs.ended, "its end", "muted") if member.terminated else UNKNOWN
     if member.unreadable:
         return Outcome("?", "unreadable", "bad")
     cut = ", cut off" if member.cut_off else ""

@@ -19,8 +19,9 @@ from textual.widgets import DataTable, Static
 from engine.core.errors import UserError
 from engine.env.maze import Maze
 from engine.learning.events import Group, Member
+from tui import kinds
 from tui.features.groups.member_view import MemberView
-from tui.features.groups.members import by_advantage, moves, outcome, way
+from tui.features.groups.members import by_advantage, moves, one_line, outcome, way
 from tui.glossary.glossary_dialog import look_up
 from tui.maze.maze_view import MazeView
 from tui.model.snapshot import Snapshot
@@ -70,14 +71,15 @@ class MemberTable(DataTable[Text], inherit_bindings=False):
         move("group.last", "end", "scroll_bottom", "Last", "Select the last member"),
     ]
 
-    def show(self, members: list[Member], maze: Maze, width: int) -> None:
-        """List the members; the cursor stays in its row."""
+    def show(self, members: list[Member], maze: Maze | None, width: int) -> None:
+        """List the members, of texts without a maze; the cursor stays in its row."""
         row = self.cursor_row
         self.clear(columns=True)
         names = list(dict.fromkeys(name for member in members for name in member.parts))
         shown_parts = names if width >= PARTS_FROM else []
         total = "reward" if names else "return"
-        titles = ["#", "advantage", total, *map(clean, shown_parts), "moves", "ended by", "route"]
+        what = ("moves", "ended by", "route") if maze else ("ended by", "completion")
+        titles = ["#", "advantage", total, *map(clean, shown_parts), *what]
         room = width - sum(len(title) + 2 for title in titles[:-1]) - 14
         for title in titles:
             self.add_column(Text(glyphs.plain(title)))
@@ -87,20 +89,21 @@ class MemberTable(DataTable[Text], inherit_bindings=False):
             self.move_cursor(row=min(row, len(members) - 1), animate=False)
 
     def _cells(
-        self, rank: int, member: Member, maze: Maze, parts: list[str], room: int
+        self, rank: int, member: Member, maze: Maze | None, parts: list[str], room: int
     ) -> list[Text]:
         shapes = glyphs.current()
         tone = "good" if member.advantage > 0 else "bad" if member.advantage < 0 else "muted"
         end = outcome(member, maze, shapes)
-        route = fit(moves(member, maze, shapes), room, shapes.ellipsis).rstrip()
+        what = moves(member, maze, shapes) if maze else one_line(member.text)
+        length = [Text(str(len(member.actions)), justify="right")] if maze else []
         return [
             self._text(str(rank), "muted"),
             self._text(signed(member.advantage), tone),
             Text(number(member.total), justify="right"),
             *(Text(fit_number(member.parts.get(name, 0.0), 7), justify="right") for name in parts),
-            Text(str(len(member.actions)), justify="right"),
+            *length,
             self._text(f"{end.symbol} {end.words}", end.part),
-            Text(route),
+            Text(fit(glyphs.plain(what), room, shapes.ellipsis).rstrip()),
         ]
 
     def _text(self, text: str, part: str) -> Text:
@@ -190,23 +193,31 @@ class GroupScreen(Screen[None]):
         members, row = self.members, self.query_one(MemberTable).cursor_row
         return members[row] if 0 <= row < len(members) else None
 
+    @property
+    def maze(self) -> Maze | None:
+        """The maze of the group on screen; None for texts."""
+        has_maze = kinds.of(self._snapshot.preset).has_maze
+        return self.shown.world.maze if has_maze else None
+
     def _show(self) -> None:
-        self.query_one(MemberTable).show(self.members, self.shown.world.maze, self.size.width)
+        self.query_one("#group-way").display = self.maze is not None
+        self.query_one(MemberTable).show(self.members, self.maze, self.size.width)
         self.query_one("#group-head", Static).update(self._head())
         self._show_member()
 
     def _head(self) -> Content:
-        shown, group = self.shown, self.shown.group
-        shapes = glyphs.current()
-        where = f"update {group.step} of {self.page.newest}"
+        group, shapes = self.shown.group, glyphs.current()
+        unit = kinds.of(self._snapshot.preset).clock.unit
+        where = f"{unit} {group.step} of {self.page.newest}"
         which = f"group {group.index + 1} of {len(self.page.groups)} recorded"
         width = max(self.size.width - 2, 1)
-        first = f"{where}   {which}   {_who(group, shown.world.maze)}"
+        first = f"{where}   {which}   {_who(group, self.maze)}"
         return Content("\n").join(
             [
                 Content.styled(fit(glyphs.plain(first), width, shapes.ellipsis), "bold"),
                 Content.styled(
-                    fit(glyphs.plain(_compared(group)), width, shapes.ellipsis), "$foreground 75%"
+                    fit(glyphs.plain(_compared(group, self.maze)), width, shapes.ellipsis),
+                    "$foreground 75%",
                 ),
             ]
         )
@@ -214,10 +225,10 @@ class GroupScreen(Screen[None]):
     @on(DataTable.RowHighlighted)
     def _show_member(self) -> None:
         member, shown = self.member, self.shown
-        self.query_one(MemberView).show(
-            member, shown.world.maze, shown.group.prompt, self.whole_prompt
-        )
+        self.query_one(MemberView).show(member, self.maze, shown.group.prompt, self.whole_prompt)
         self.query_one("#group-detail").scroll_home(animate=False)
+        if self.maze is None:
+            return
         steps = way(member, shown) if member else ()
         self.query_one(Way).show(
             replace(
@@ -304,19 +315,20 @@ class GroupScreen(Screen[None]):
         look_up(self, self.terms())
 
 
-def _who(group: Group, maze: Maze) -> str:
+def _who(group: Group, maze: Maze | None) -> str:
     """How many, from where, and how many of them are listed."""
     starts = {member.states[0] for member in group.members if member.states}
-    start = f" from {place(maze, starts.pop())}" if len(starts) == 1 else ""
+    start = f" from {place(maze, starts.pop())}" if maze and len(starts) == 1 else ""
     listed = len(group.members)
     some = f", {listed} listed from best to worst" if listed < group.size else ""
-    what = "completions" if any(member.tokens for member in group.members) else "episodes"
+    written = maze is None or any(member.tokens for member in group.members)
+    what = "completions" if written else "episodes"
     return f"{group.size} {what}{start}{some}"
 
 
-def _compared(group: Group) -> str:
+def _compared(group: Group, maze: Maze | None) -> str:
     """What they earned, and what follows from it."""
-    totals = [member.total for member in group.members]
+    totals = [member.total for member in group.members if not math.isnan(member.total)]
     if not totals:
         return "Nothing is recorded of its members."
     mean, spread, whose = group.mean, group.spread, "Mean"
@@ -325,7 +337,8 @@ def _compared(group: Group) -> str:
         whose = "Mean" if len(totals) == group.size else "Mean of those listed"
     if spread < EQUAL and whose == "Mean":
         return f"All earned {number(mean)}: nobody was better, so this group teaches nothing."
+    what = "Moves of members" if maze else "Completions"
     return (
-        f"{whose} {number(mean)}, spread {number(spread)}. Moves of members with a positive "
-        "advantage are made likelier, the others less likely."
+        f"{whose} {number(mean)}, spread {number(spread)}. {what} with a positive advantage are "
+        "made likelier, the others less likely."
     )

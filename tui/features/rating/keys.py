@@ -22,7 +22,7 @@ KEYS: tuple[Binding, ...] = (
     key("rating.on", "greater_than_sign", "look(1)", "on", "Look at the next pair"),
     *shared("run.curves"),
     like("run.glossary", "Look up a term that is on screen, or search for any"),
-    *shared("run.notes"),
+    *shared("run.notes", "run.machine"),
     like("run.tune", "Change the learning rate or the weight of the KL while it runs", key="c"),
     *shared("run.stop", "run.export"),
     like("run.leave", "Back to the library; the run waits, or goes on, in the background"),

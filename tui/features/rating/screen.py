@@ -20,7 +20,6 @@ from textual.widgets import Static
 
 from engine.learning.events import Episode, Pair, Preference
 from tui import kinds
-from tui.features.rating.completion_card import CompletionCard
 from tui.features.rating.keys import FIRST, KEYS
 from tui.features.rating.marks import Marks, MarksDialog
 from tui.features.rating.reward_view import RewardView
@@ -45,6 +44,7 @@ from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
 from tui.ui.terms import TermClicked, unique
 from tui.ui.text import fit
+from tui.watching.completion_card import CompletionCard
 from tui.watching.curves import CurvesPanel
 from tui.watching.notes import NotesScreen
 from tui.watching.run_screen import RunScreen

@@ -27,7 +27,7 @@ KEYS: tuple[Binding, ...] = (
     *shared("run.follow", "run.curves", "run.tune"),
     key("run.edit", "E", "edit", "Edit",
         "Change the map while the run goes on, and watch the agent learn it anew"),
-    *shared("run.stop", "run.notes", "run.export", "run.alone"),
+    *shared("run.stop", "run.notes", "run.machine", "run.export", "run.alone"),
     key("run.return", "escape", "return", "Go back",
         "Back to the panel from which a term was looked up", show=False),
     *GRID,

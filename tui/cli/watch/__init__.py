@@ -1,0 +1,1 @@
+"""`icemaze watch`: runs that Ice Maze did not start."""

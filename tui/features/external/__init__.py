@@ -1,0 +1,1 @@
+"""The screen of a run that another trainer carries out."""

@@ -1,0 +1,1 @@
+"""Runs of other trainers: what is drawn and said of what they tell."""
