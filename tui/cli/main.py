@@ -21,6 +21,7 @@ from engine.core.errors import UserError, nearest
 from tui.cli import (
     algorithms,
     compare,
+    config,
     evaluate,
     glossary,
     models,
@@ -110,6 +111,7 @@ app.command()(glossary.glossary)
 app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")
 app.command()(trust.trust)
+app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 
 
