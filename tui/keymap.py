@@ -4,7 +4,7 @@
 Textual does not do is done here: ids and names of keys that do not exist, and keys that two actions
 of the same screen would share, are refused in one sentence.
 
-Importing every screen takes a moment, so this is not imported before somebody has keys of his own.
+Importing every screen takes a moment: it happens when the table is asked for, not before.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from textual.widget import Widget
 
 import tui.features
 from engine.core.errors import UserError, nearest, shown
+from tui.ui.bindings import key
 
 KEPT = {
     "ctrl+c": "the terminal's way to interrupt",
@@ -37,6 +38,18 @@ KEPT = {
 }
 """Keys that nothing can be bound to, and what they are instead."""
 MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
+APP = (
+    key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
+    key("app.algorithms", "a", "algorithms", "Algorithms",
+        "All algorithms by family, and the presets that show them"),
+    key("app.jump", "j", "jump", "Jump",
+        "A letter on each panel: press it to go there", show=False),
+    key("app.looks", "f2", "looks", "Colours",
+        "Choose the colours (also for colour-blind eyes, or none) and the characters", show=False),
+    key("app.suspend", "ctrl+z", "suspend_process", "Suspend",
+        "Back to the shell; its command fg comes back here, and runs go on", show=False),
+)  # fmt: skip
+"""The keys of the app itself, on every screen."""
 AT_HOME = "app.algorithms"
 """The one key of the app itself that works on the home screen only."""
 
@@ -55,12 +68,12 @@ class Row(NamedTuple):
 def rows() -> dict[str, Row]:
     """Every id of the app, in the order of screens."""
     found: dict[str, Row] = {}
-    for bindings in _tables().values():
+    for bindings in (APP, *_tables().values()):
         for each in bindings:
             keys = tuple(each.key.split(","))
             before = found.get(each.id or "")
             if before is not None:  # the same action on another screen
-                keys = (*before.keys, *(key for key in keys if key not in before.keys))
+                keys = (*before.keys, *(name for name in keys if name not in before.keys))
             first = before or Row(each.id or "", (), each.description, each.tooltip)
             found[first.id] = first._replace(keys=keys)
     return found
@@ -84,29 +97,29 @@ def check(keys: Mapping[str, str]) -> None:
         taken: dict[str, str] = {}
         # Those of the user's own last, so that a sentence begins with what can be changed.
         for id, shipped in sorted(place.items(), key=lambda item: item[0] in own):
-            for key in own.get(id, ",".join(shipped)).split(","):
-                other = taken.setdefault(key, id)
-                if other == id or not any(_moved(each, key, own, place) for each in (id, other)):
+            for name in own.get(id, ",".join(shipped)).split(","):
+                other = taken.setdefault(name, id)
+                if other == id or not any(_moved(each, name, own, place) for each in (id, other)):
                     continue
                 raise UserError(
-                    f"[keys] gives {spelled(key)} to {id}, but it is the key of {other} "
+                    f"[keys] gives {spelled(name)} to {id}, but it is the key of {other} "
                     f"({rows()[other].name}) on the same screen: choose another one, or move "
                     f"{other} too."
                 )
 
 
 def _moved(
-    id: str, key: str, own: Mapping[str, str], place: Mapping[str, tuple[str, ...]]
+    id: str, name: str, own: Mapping[str, str], place: Mapping[str, tuple[str, ...]]
 ) -> bool:
     """Whether an action has this key from the user, and not as shipped."""
-    return id in own and key not in place[id]
+    return id in own and name not in place[id]
 
 
-def spelled(key: str) -> str:
+def spelled(name: str) -> str:
     """A key as people write it, and as it may stand in the file: `?`, `ctrl+f`, `space`."""
-    character = key_to_character(key)
+    character = key_to_character(name)
     special = character is None or not character.isprintable() or character in " ,"
-    return key if special else str(character)
+    return name if special else str(character)
 
 
 def _near(id: str) -> str:
@@ -128,11 +141,12 @@ def _name(id: str, word: str) -> str:
     name = _character_to_key(word) if len(word) == 1 else word
     if name in KEPT:
         raise UserError(f"[keys] {id} = {shown(word)!r}: that key is {KEPT[name]}.")
-    *modifiers, key = name.split("+")
-    known = len(key) == 1 or key in _known() or key_to_character(key) is not None
+    *modifiers, last = name.split("+")
+    known = len(last) == 1 or last in _known() or key_to_character(last) is not None
     if not known or not set(modifiers) <= set(MODIFIERS):
+        near = "" if known else _near_key(last)
         raise UserError(
-            f"[keys] {id} = {shown(word)!r}: there is no such key.{'' if known else _near_key(key)} "
+            f"[keys] {id} = {shown(word)!r}: there is no such key.{near} "
             "Expected a character, or a name such as space, enter, f5, up, ctrl+f or alt+f."
         )
     return name
@@ -160,16 +174,15 @@ def _tables() -> dict[type[DOMNode], tuple[Binding, ...]]:
         importlib.import_module(module.name)
     found: dict[type[DOMNode], tuple[Binding, ...]] = {}
     for each in _subclasses(DOMNode):
-        if each.__module__.startswith("tui."):
+        if each.__module__.startswith("tui.") and not issubclass(each, App):
             bindings = each.__dict__.get("BINDINGS", ())
             ours = tuple(b for b in bindings if isinstance(b, Binding) and b.id)
             if ours:
                 found[each] = ours
-    order = {App: 0, Screen: 1, Widget: 2}
 
-    def rank(each: type[DOMNode]) -> tuple[int, str, str]:
-        kind = next(order[base] for base in each.__mro__ if base in order)
-        return kind, each.__module__, each.__qualname__
+    def rank(each: type[DOMNode]) -> tuple[bool, bool, str, str]:
+        trainer = each.__module__.startswith("tui.features.trainer")
+        return not issubclass(each, Screen), not trainer, each.__module__, each.__qualname__
 
     return {each: found[each] for each in sorted(found, key=rank)}
 
@@ -186,10 +199,9 @@ def _places() -> Iterator[dict[str, tuple[str, ...]]]:
     step): the widget with the focus comes first.
     """
     tables = _tables()
-    of_app = [row for each in tables if issubclass(each, App) for row in tables[each]]
     for screen in [each for each in tables if issubclass(each, Screen)]:
         home = screen.__name__ == "HomeScreen"
-        base = _keys_of([b for b in of_app if home or b.id != AT_HOME], tables[screen])
+        base = _keys_of([b for b in APP if home or b.id != AT_HOME], tables[screen])
         yield base
         for widget in _widgets_of(screen):
             if widget in tables:

@@ -21,7 +21,6 @@ from engine.core.errors import UserError, nearest
 from tui.cli import (
     algorithms,
     compare,
-    config,
     evaluate,
     glossary,
     models,
@@ -33,6 +32,7 @@ from tui.cli import (
     trust,
 )
 from tui.cli import app as app_commands
+from tui.cli.config import command as config
 from tui.cli.doctor import command as doctor
 from tui.cli.lab import command as lab
 from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit, say, stdout

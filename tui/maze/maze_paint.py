@@ -20,7 +20,7 @@ from engine.core.arrays import Floats
 from engine.env.maze import OPEN_DOOR, RESTING
 from tui.maze.maze_layers import Picture
 from tui.model.steps import arrow, direction
-from tui.ui.canvas import Canvas, Look
+from tui.ui.canvas import DEFAULT, Canvas, Look
 from tui.ui.glyphs import Glyphs
 from tui.ui.text import fit_number
 
@@ -70,6 +70,8 @@ class Palette:
         """`styles` has (foreground, background) for each of `PARTS`."""
         self.styles = styles
         self.ice = styles["ice"][1]
+        self.few = self.ice.ansi is not None
+        """Whether there are only the terminal's own colours, which cannot be blended."""
         self.heat = cache(self._heat)
         self.text_on = cache(self._text_on)
 
@@ -89,6 +91,8 @@ class Palette:
 
     def on(self, ground: Color, part: str) -> Color:
         """A part's colour, moved towards what reads best on `ground`."""
+        if self.few:
+            return self[part]
         return self[part].blend(ground.get_contrast_text(1.0), 0.65)
 
     def full(self, value: float, scale: str) -> Color:
@@ -100,7 +104,7 @@ class Palette:
         return self.ice.blend(self.full(level, scale), strength * abs(level) / LEVELS)
 
     def _text_on(self, ground: Color) -> Color:
-        return ground.blend(ground.get_contrast_text(1.0), 0.92)
+        return DEFAULT if self.few else ground.blend(ground.get_contrast_text(1.0), 0.92)
 
 
 @cache
@@ -181,7 +185,7 @@ class Painter:
         width, height = self.box
         palette, scale = self.palette, self.picture.layer.scale
         flat = scale == "share" and not self.box.tile  # everywhere the same: its largest is 1
-        if tile in RESTING or flat or math.isnan(self.heat[state]):
+        if tile in RESTING or flat or math.isnan(self.heat[state]) or palette.few:
             canvas.fill(x, 0, width, height, palette.ground(tile))
         elif self.picture.heat.ndim == 2 and self.box.tile and self.square:
             heat = self.picture.heat[state].tolist()
@@ -193,11 +197,35 @@ class Painter:
             canvas.fill(x, 0, width, height, palette.colour(self.heat[state], scale))
         if tile == "#" or self.box.dot:
             return
-        edge = palette["edge"]
+        if palette.few and tile not in RESTING and not flat:
+            self._bars(canvas, x + 1, state)
+        edge = palette["muted" if palette.few else "edge"]
         if self.box.tile:
             canvas.put(x, 0, self.glyphs.top_edge * width, edge)
         for y in range(height):
             canvas.put(x, y, self.glyphs.left_edge, edge)
+
+    def _bars(self, canvas: Canvas, x: int, state: int) -> None:
+        """Instead of shades, where there are few colours: the deeper the shade, the longer a bar.
+
+        Of a positive number it grows from the left, of a negative one from the right. With a
+        number at each edge the upper and lower bars take a line, those between them half a line.
+        """
+        heat, (width, height), scale = self.picture.heat[state], self.box, self.picture.layer.scale
+        inner, middle = width - 1, height // 2
+        if heat.ndim == 0 or not (self.box.tile and self.square):
+            lines = [(x, y, inner, self.heat[state]) for y in range(height)]
+        else:
+            left, down, right, up = (float(heat[self.ways.index(way)]) for way in range(4))
+            half = inner // 2
+            lines = [(x, 0, inner, up), (x, height - 1, inner, down)]
+            lines += [(x, middle, half, left), (x + inner - half, middle, half, right)]
+        for start, y, room, value in lines:
+            if math.isnan(value):
+                continue
+            length = round(min(abs(value), 1.0) * room)
+            at = start if value >= 0 else start + room - length
+            canvas.fill(at, y, length, 1, self.palette.full(value, scale))
 
     def _tile(self, canvas: Canvas, x: int, state: int, tile: str) -> None:
         """A tile: the glyph, a number in the middle, or one at each edge."""

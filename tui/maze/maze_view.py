@@ -331,6 +331,8 @@ class MazeView(ScrollView):
         text, part, slug = piece
         if part.startswith("heat:"):
             heat, scale = float(part[5:]), self._layers[self.layer_number - 1].scale
+            if self.palette.few:
+                return self._few_heat(text, heat, scale)
             ground = self.palette.colour(heat, scale).rich_color
             return Segment(
                 text, Style(color=self.palette.full(heat, scale).rich_color, bgcolor=ground)
@@ -339,6 +341,13 @@ class MazeView(ScrollView):
         if part in PARTS:
             style = style + Style(bgcolor=self.rich_style.bgcolor)
         return Segment(self._plain(text), term_style(style, slug))
+
+    def _few_heat(self, shade: str, heat: float, scale: str) -> Segment:
+        """A step of the scale where there are few colours: a piece of a bar, with its sign."""
+        bar = shade == " " and heat != 0
+        text = glyph_sets.current().minus if bar and heat < 0 else shade
+        colour = self.palette.full(heat, scale).rich_color
+        return Segment(text, self.rich_style + Style(color=colour, reverse=bar))
 
     def _plain(self, text: str) -> str:
         return glyph_sets.plain(text, glyph_sets.current().ascii)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -50,16 +51,15 @@ def config(ctx: typer.Context, as_json: Json = False) -> None:
     chosen = user_config.load()
     rows = _rows(chosen)
     if as_json:
-        keys = {id: keys for id, keys in chosen.keys.items()}
-        emit(path=str(file), values={row[0]: row[1] for row in rows}, keys=keys)
+        emit(path=str(file), values={row[0]: row[1] for row in rows}, keys=chosen.keys)
         return
     where = f"{file}" if file.exists() else f"{file} (not there yet: all is as shipped)"
     say(where)
     say()
     told = [(key, _told(value), _told(shipped), words) for key, value, shipped, words in rows]
     table(("KEY", "VALUE", "SHIPPED", "WHAT"), told)
-    for id, keys in chosen.keys.items():
-        say(f"keys.{id}  {keys}")
+    for id, own in chosen.keys.items():
+        say(f"keys.{id}  {own}")
     say()
     say("`icemaze config set KEY VALUE` changes one; `icemaze config keys` lists all keys.")
 
@@ -133,9 +133,7 @@ def keys(as_json: Json = False) -> None:
     for row in keymap.rows().values():
         if as_json:
             now = keymap.normal({row.id: own[row.id]})[row.id].split(",") if row.id in own else None
-            emit(
-                id=row.id, keys=now or row.keys, shipped=row.keys, name=row.name, what=row.tooltip
-            )
+            emit(id=row.id, keys=now or row.keys, shipped=row.keys, name=row.name, what=row.tooltip)
     if as_json:
         return
     lines = [
@@ -201,10 +199,8 @@ def _read(part: msgspec.Struct, key: str, field: str, value: str) -> Any:
 
     hint = _field(part, key, field)
     values: list[Any] = [value]
-    try:
+    with contextlib.suppress(ValueError):
         values.append(tomllib.loads(f"value = {value}")["value"])
-    except ValueError:
-        pass
     for each in values:
         try:
             return msgspec.to_builtins(msgspec.convert(each, hint, strict=False))
