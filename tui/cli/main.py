@@ -36,6 +36,7 @@ from tui.cli.config import command as config
 from tui.cli.doctor import command as doctor
 from tui.cli.lab import command as lab
 from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit, say, stdout
+from tui.cli.serve import command as serve
 from tui.cli.streams import HUNG_UP, PIPE_CLOSED
 from tui.cli.sweep import command as sweep
 
@@ -112,6 +113,7 @@ app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")
 app.command()(trust.trust)
 app.add_typer(config.app, name="config")
+app.command()(serve.serve)
 app.command()(doctor.doctor)
 
 
