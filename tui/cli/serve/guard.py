@@ -43,7 +43,7 @@ class Guard:
 
     def is_meant_for_us(self, request: web.Request) -> bool:
         """Whether the Host header is an address, or a name of ours: one that was rebound is not."""
-        host = _hostname(request.headers.get("Host", ""))
+        host = _parts(request.headers.get("Host", ""))[0]
         return host in self._names or _is_address(host)
 
     def is_from_us(self, request: web.Request) -> bool:
@@ -51,7 +51,8 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is None:
             return request.path != "/ws"
-        return urlsplit(origin).netloc == request.headers.get("Host", "")
+        scheme, _, place = origin.partition("://")
+        return scheme in ("http", "https") and place == request.headers.get("Host", "")
 
     def is_known(self, request: web.Request) -> bool:
         """Whether it has the cookie."""
@@ -72,7 +73,7 @@ class Guard:
     @staticmethod
     def cookie(request: web.Request) -> str:
         """The cookie's name: with the port, for cookies are shared by all ports of a host."""
-        return f"icemaze-{urlsplit('//' + request.headers.get('Host', '')).port or 80}"
+        return f"icemaze-{_parts(request.headers.get('Host', ''))[1]}"
 
     @web.middleware
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -102,11 +103,13 @@ def _add_headers(answer: web.StreamResponse) -> None:
         answer.headers.setdefault(name, value)
 
 
-def _hostname(host: str) -> str:
+def _parts(host: str) -> tuple[str, int]:
+    """Name and port of a Host header; no name where it is none."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port or 80
     except ValueError:
-        return ""
+        return "", 80
 
 
 def _is_address(host: str) -> bool:
