@@ -18,7 +18,8 @@ from engine.env.build_mdp import build_mdp
 from engine.env.settings import MazeSettings
 from engine.learning.events import Policy
 from tui.maze.maze_layers import Marks, layers, picture
-from tui.maze.maze_paint import PARTS, Box, Painter, Palette
+from tui.maze.maze_paint import Box, Painter
+from tui.maze.maze_palette import PARTS, Palette
 from tui.ui import glyphs, looks
 
 RGB = [theme for theme in looks.THEMES if not theme.ansi]

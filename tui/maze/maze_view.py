@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
@@ -15,7 +16,8 @@ from textual.strip import Strip
 from tui import kinds
 from tui.maze.maze_layers import Layer, Marks, Picture, layers, marks_of, picture
 from tui.maze.maze_legend import Piece, describe, fitted, layer_title, legend, legend_terms
-from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
+from tui.maze.maze_paint import BOXES, Box, Painter
+from tui.maze.maze_palette import PARTS, Palette
 from tui.ui import glyphs as glyph_sets
 from tui.ui.canvas import Look
 from tui.ui.fact import Term
@@ -331,23 +333,22 @@ class MazeView(ScrollView):
         text, part, slug = piece
         if part.startswith("heat:"):
             heat, scale = float(part[5:]), self._layers[self.layer_number - 1].scale
+            full = self.palette.full(heat, scale).rich_color
             if self.palette.few:
-                return self._few_heat(text, heat, scale)
-            ground = self.palette.colour(heat, scale).rich_color
+                return self._few_heat(text, heat, full)
             return Segment(
-                text, Style(color=self.palette.full(heat, scale).rich_color, bgcolor=ground)
+                text, Style.from_color(full, self.palette.colour(heat, scale).rich_color)
             )
         style = self.get_component_rich_style(PREFIX + part) if part else self.rich_style
         if part in PARTS:
             style = style + Style(bgcolor=self.rich_style.bgcolor)
         return Segment(self._plain(text), term_style(style, slug))
 
-    def _few_heat(self, shade: str, heat: float, scale: str) -> Segment:
+    def _few_heat(self, shade: str, heat: float, full: RichColor) -> Segment:
         """A step of the scale where there are few colours: a piece of a bar, with its sign."""
-        bar = shade == " " and heat != 0
-        text = glyph_sets.current().minus if bar and heat < 0 else shade
-        colour = self.palette.full(heat, scale).rich_color
-        return Segment(text, self.rich_style + Style(color=colour, reverse=bar))
+        bar = not self._box.dot and heat != 0
+        text = shade if self._box.dot else glyph_sets.current().minus if heat < 0 else " "
+        return Segment(text, self.rich_style + Style(color=full, reverse=bar))
 
     def _plain(self, text: str) -> str:
         return glyph_sets.plain(text, glyph_sets.current().ascii)
