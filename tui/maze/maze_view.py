@@ -336,9 +336,8 @@ class MazeView(ScrollView):
             full = self.palette.full(heat, scale).rich_color
             if self.palette.few:
                 return self._few_heat(text, heat, full)
-            return Segment(
-                text, Style.from_color(full, self.palette.colour(heat, scale).rich_color)
-            )
+            ground = self.palette.colour(heat, scale).rich_color
+            return Segment(text, Style.from_color(full, ground))
         style = self.get_component_rich_style(PREFIX + part) if part else self.rich_style
         if part in PARTS:
             style = style + Style(bgcolor=self.rich_style.bgcolor)
@@ -346,9 +345,9 @@ class MazeView(ScrollView):
 
     def _few_heat(self, shade: str, heat: float, full: RichColor) -> Segment:
         """A step of the scale where there are few colours: a piece of a bar, with its sign."""
-        bar = not self._box.dot and heat != 0
-        text = shade if self._box.dot else glyph_sets.current().minus if heat < 0 else " "
-        return Segment(text, self.rich_style + Style(color=full, reverse=bar))
+        if not self._box.dot:
+            shade = glyph_sets.current().minus if heat < 0 else " "
+        return Segment(shade, Style(color=full, reverse=not self._box.dot and heat != 0))
 
     def _plain(self, text: str) -> str:
         return glyph_sets.plain(text, glyph_sets.current().ascii)
