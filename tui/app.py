@@ -22,8 +22,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
-from tui import keymap
-from tui.ui import glyphs, leaving
+from tui.ui import app_keys, glyphs, leaving
 from tui.ui.ascii import GlyphApp
 from tui.ui.places import has_places, places_of
 from tui.ui.remembered import remember, remembered
@@ -65,7 +64,7 @@ class IceMazeApp(GlyphApp[None]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.APP]
+    BINDINGS: ClassVar[list[BindingType]] = [*app_keys.KEYS]
 
     def __init__(
         self,
@@ -144,6 +143,7 @@ class IceMazeApp(GlyphApp[None]):
         """The user's own keys, once they are known to be good."""
         # start-up time
         from engine.core.errors import UserError
+        from tui import keymap
 
         try:
             keymap.check(self._own_keys)

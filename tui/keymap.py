@@ -25,7 +25,7 @@ from textual.widget import Widget
 
 import tui.features
 from engine.core.errors import UserError, nearest, shown
-from tui.ui.bindings import key
+from tui.ui import app_keys
 
 KEPT = {
     "ctrl+c": "the terminal's way to interrupt",
@@ -38,18 +38,6 @@ KEPT = {
 }
 """Keys that nothing can be bound to, and what they are instead."""
 MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
-APP = (
-    key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
-    key("app.algorithms", "a", "algorithms", "Algorithms",
-        "All algorithms by family, and the presets that show them"),
-    key("app.jump", "j", "jump", "Jump",
-        "A letter on each panel: press it to go there", show=False),
-    key("app.looks", "f2", "looks", "Colours",
-        "Choose the colours (also for colour-blind eyes, or none) and the characters", show=False),
-    key("app.suspend", "ctrl+z", "suspend_process", "Suspend",
-        "Back to the shell; its command fg comes back here, and runs go on", show=False),
-)  # fmt: skip
-"""The keys of the app itself, on every screen."""
 AT_HOME = "app.algorithms"
 """The one key of the app itself that works on the home screen only."""
 
@@ -68,7 +56,7 @@ class Row(NamedTuple):
 def rows() -> dict[str, Row]:
     """Every id of the app, in the order of screens."""
     found: dict[str, Row] = {}
-    for bindings in (APP, *_tables().values()):
+    for bindings in (app_keys.KEYS, *_tables().values()):
         for each in bindings:
             keys = tuple(each.key.split(","))
             before = found.get(each.id or "")
@@ -201,7 +189,7 @@ def _places() -> Iterator[dict[str, tuple[str, ...]]]:
     tables = _tables()
     for screen in [each for each in tables if issubclass(each, Screen)]:
         home = screen.__name__ == "HomeScreen"
-        base = _keys_of([b for b in APP if home or b.id != AT_HOME], tables[screen])
+        base = _keys_of([b for b in app_keys.KEYS if home or b.id != AT_HOME], tables[screen])
         yield base
         for widget in _widgets_of(screen):
             if widget in tables:

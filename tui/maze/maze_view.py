@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
@@ -333,21 +332,22 @@ class MazeView(ScrollView):
         text, part, slug = piece
         if part.startswith("heat:"):
             heat, scale = float(part[5:]), self._layers[self.layer_number - 1].scale
-            full = self.palette.full(heat, scale).rich_color
+            full = self.palette.full(heat, scale)
             if self.palette.few:
                 return self._few_heat(text, heat, full)
             ground = self.palette.colour(heat, scale).rich_color
-            return Segment(text, Style.from_color(full, ground))
+            return Segment(text, Style.from_color(full.rich_color, ground))
         style = self.get_component_rich_style(PREFIX + part) if part else self.rich_style
         if part in PARTS:
             style = style + Style(bgcolor=self.rich_style.bgcolor)
         return Segment(self._plain(text), term_style(style, slug))
 
-    def _few_heat(self, shade: str, heat: float, full: RichColor) -> Segment:
+    def _few_heat(self, shade: str, heat: float, full: Color) -> Segment:
         """A step of the scale where there are few colours: a piece of a bar, with its sign."""
         if not self._box.dot:
             shade = glyph_sets.current().minus if heat < 0 else " "
-        return Segment(shade, Style(color=full, reverse=not self._box.dot and heat != 0))
+        bar = not self._box.dot and heat != 0
+        return Segment(shade, Style(color=full.rich_color, reverse=bar))
 
     def _plain(self, text: str) -> str:
         return glyph_sets.plain(text, glyph_sets.current().ascii)

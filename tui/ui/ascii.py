@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.color import ColorSystem
+from rich.segment import Segment
+from rich.style import Style
 from textual.app import App
+from textual.color import Color
 from textual.filter import Monochrome, NoColor
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
@@ -34,6 +38,24 @@ GlyphApp.-ascii {
 }
 """
 """What Textual itself draws, for terminals that show nothing but ASCII."""
+REVERSED = NoColor.DEFAULT_COLORS + Style(reverse=True)
+
+
+@lru_cache(1024)
+def _colourless(style: Style) -> Style:
+    ground = style.bgcolor is not None and not style.bgcolor.is_default
+    return style + (REVERSED if ground else NoColor.DEFAULT_COLORS)
+
+
+class Colourless(NoColor):
+    """No colour reaches the terminal; what had a ground of its own is reversed."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same text without colours."""
+        return [
+            Segment(text, None if style is None else _colourless(style), control)
+            for text, style, control in segments
+        ]
 
 
 class Blocks(ScrollBarRender):
@@ -55,7 +77,7 @@ class GlyphApp(App[Result], Generic[Result]):
         # In place of Textual's own answer to NO_COLOR: greys, which take meaning away from colour
         # without giving it back by signs.
         self._filters = [each for each in self._filters if not isinstance(each, Monochrome)]
-        self._no_colour = NoColor(enabled=False)
+        self._no_colour = Colourless(enabled=False)
         self._filters.append(self._no_colour)
         self.chosen_theme = looks.AUTO
         self.look(looks.AUTO)

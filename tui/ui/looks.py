@@ -34,14 +34,17 @@ _own = partial(
     ansi=True,
 )
 _CURSOR = {
-    "block-cursor-foreground": "ansi_default",
-    "block-cursor-background": "ansi_default",
-    "block-cursor-text-style": "bold reverse",
+    "block-cursor-foreground": "ansi_black",
+    "block-cursor-background": "ansi_white",
+    "block-cursor-text-style": "bold",
     "block-cursor-blurred-text-style": "bold",
     "block-hover-background": "ansi_default",
-    "input-cursor-text-style": "reverse",
-    "input-selection-background": "ansi_default",
-    "button-focus-text-style": "bold reverse",
+    "input-cursor-background": "ansi_white",
+    "input-cursor-foreground": "ansi_black",
+    "input-selection-background": "ansi_white",
+    "input-selection-foreground": "ansi_black",
+    "screen-selection-background": "ansi_white",
+    "screen-selection-foreground": "ansi_black",
     "ansi-background": "ansi_default",
     "ansi-foreground": "ansi_default",
     "border": "ansi_default",
@@ -51,7 +54,7 @@ _CURSOR = {
     "scrollbar-background-active": "ansi_default",
     "scrollbar-corner-color": "ansi_default",
 }
-"""What has the focus is reversed: that can be seen on any background, and without colour."""
+"""What has the focus is black on white, which stands out from light and dark grounds alike."""
 
 THEMES = (
     Theme(
@@ -172,14 +175,21 @@ GlyphApp:ansi {
     MapPreview > .map-preview--door { color: $warning; background: ansi_default; }
     MapPreview > .map-preview--edge { color: ansi_default; background: ansi_default; }
     MapPreview > .map-preview--muted { color: ansi_default; background: ansi_default; }
-    LogView > .log--cursor { background: ansi_default; text-style: reverse; }
+    LogView > .log--cursor { background: ansi_white; color: ansi_black; }
     LogView > .log--cursor-blurred { background: ansi_default; text-style: underline; }
     SettingsForm { background: ansi_default; }
     Input:focus { text-style: bold; background: ansi_default; }
     Value.-wrong { color: $error; text-style: bold underline; background: ansi_default; }
-    Select:focus > SelectCurrent { background: ansi_default; text-style: reverse; }
+    Select:focus > SelectCurrent { background: ansi_white; color: ansi_black; }
     Button { background: ansi_default; color: ansi_default; }
-    Button:focus { background: ansi_default; color: ansi_default; text-style: bold reverse; }
+    SettingsForm #form-head #submit { background: ansi_default; color: ansi_default; }
+    SettingsForm #form-head Button:focus {
+        background: ansi_white;
+        color: ansi_black;
+        text-style: bold;
+    }
+    SettingsForm #form-head #submit:focus { background: ansi_white; color: ansi_black; }
+    Button:focus { background: ansi_white; color: ansi_black; text-style: bold; }
     LessonPanel #lesson-foot { background: ansi_default; }
     LessonPanel:focus #lesson-foot { background: ansi_default; text-style: bold; }
     LessonPanel:focus-within #lesson-foot { background: ansi_default; text-style: bold; }
