@@ -28,6 +28,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # the project anew, test files included, and so would all that the tests start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Tests see the same terminal everywhere: colours and characters follow from it.
+os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
+os.environ.pop("NO_COLOR", None)
 
 STARTED = child.start
 NOT_FAST = re.compile(r"^pytestmark = .*\bmark\.(slow|llm)\b", re.MULTILINE)

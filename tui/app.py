@@ -7,6 +7,7 @@ function here is there for start-up time.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib import import_module
@@ -21,9 +22,10 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.worker import get_current_worker
 
-from tui.ui import glyphs, leaving
+from tui.ui import app_keys, glyphs, leaving
 from tui.ui.ascii import GlyphApp
-from tui.ui.bindings import key
+from tui.ui.places import has_places, places_of
+from tui.ui.remembered import remember, remembered
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
@@ -63,13 +65,7 @@ class IceMazeApp(GlyphApp[None]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        key("app.help", "question_mark", "help", "Help", "All keys, and what the panels show"),
-        key("app.algorithms", "a", "algorithms", "Algorithms",
-            "All algorithms by family, and the presets that show them"),
-        key("app.suspend", "ctrl+z", "suspend_process", "Suspend",
-            "Back to the shell; its command fg comes back here, and runs go on", show=False),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [*app_keys.KEYS]
 
     def __init__(
         self,
@@ -86,6 +82,19 @@ class IceMazeApp(GlyphApp[None]):
         self._typed_ahead: list[str] = []
         self._at_home = False
         self._terminal: leaving.Terminal = None
+        self._own_keys: dict[str, str] = {}
+        self._glyph_set = "auto"
+        self._take_remembered()
+
+    def _take_remembered(self) -> None:
+        """Colours, characters and keys as the user has chosen them once."""
+        chosen, self._config_trouble = remembered()
+        if chosen is None:
+            return
+        self._own_keys, self._glyph_set = chosen.keys, chosen.app.glyphs
+        if self._glyph_set != "auto" and "ICEMAZE_ASCII" not in os.environ:
+            glyphs.choose(self._glyph_set == "ascii")
+        self.look(chosen.app.theme)
 
     def run(self, *args: Any, **named: Any) -> Any:
         """Run until the user leaves. After a crash the shell sees that there was one."""
@@ -102,6 +111,8 @@ class IceMazeApp(GlyphApp[None]):
     def on_mount(self) -> None:
         if not self.is_headless:
             leaving.on_signals(self, self._terminal)
+        if self._config_trouble:
+            self.notify(self._config_trouble, severity="warning", timeout=12)
         # Not before the first picture is on screen: importing holds the interpreter.
         self.call_after_refresh(self._read_library)
 
@@ -125,6 +136,24 @@ class IceMazeApp(GlyphApp[None]):
         elif self._typed_ahead:
             self.set_timer(TYPE_SECONDS, self._type_ahead)
         self.call_after_refresh(self.run_worker, _import_trainer, thread=True, group="library")
+        if self._own_keys:
+            self.call_after_refresh(self._take_keys)
+
+    @work(thread=True, group="library")
+    def _take_keys(self) -> None:
+        """The user's own keys, once they are known to be good."""
+        # start-up time
+        from engine.core.errors import UserError
+        from tui import keymap
+
+        try:
+            keymap.check(self._own_keys)
+            own = keymap.normal(self._own_keys)
+        except UserError as error:
+            said = f"{error} Until then the keys are those that are shipped."
+            self.call_from_thread(self.notify, said, severity="warning", timeout=12)
+        else:
+            self.call_from_thread(self.set_keymap, own)
 
     def _type_ahead(self) -> None:
         """What was typed too early, one key at a time: each may open what the next is meant for."""
@@ -313,6 +342,8 @@ class IceMazeApp(GlyphApp[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The map is reached from the library, where its presets are."""
+        if action == "jump":
+            return self._at_home and has_places(self.screen)
         if action != "algorithms":
             return True
         return self._at_home and type(self.screen).__name__ == "HomeScreen"
@@ -341,8 +372,39 @@ class IceMazeApp(GlyphApp[None]):
                     each.name, text, partial(self.run_action, each.action, each.node)
                 )
         for command in super().get_system_commands(screen):
-            if command.title in ("Theme", "Screenshot"):
+            if command.title == "Screenshot":
                 yield command
+
+    # ------------------------------------------------------------ looks, and going about
+
+    @work(group="looks", exclusive=True)
+    async def action_looks(self) -> None:
+        """Choose colours and characters."""
+        # start-up time
+        from tui.features.looks.screen import LooksScreen
+
+        asked = LooksScreen(self.chosen_theme, self._glyph_set, self.preview)
+        chosen = await self.push_screen_wait(asked)
+        if chosen is None:
+            return
+        name, value = chosen
+        if name == "glyphs":
+            self._glyph_set = value
+        else:
+            self.look(value)
+        if trouble := await asyncio.to_thread(remember, "app", name, value):
+            self.notify(trouble, severity="warning", markup=False)
+
+    @work(group="jump", exclusive=True)
+    async def action_jump(self) -> None:
+        """A letter on each panel."""
+        # start-up time
+        from tui.features.jump.screen import JumpScreen
+
+        places = places_of(self.screen)
+        where = await self.push_screen_wait(JumpScreen(places))
+        if where is not None:
+            places[where].go()
 
     def action_command_palette(self) -> None:
         """All commands by name."""

@@ -10,10 +10,11 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from engine.core import files, private
 from engine.core.errors import StorageError, UserError, nearest, shown
@@ -22,8 +23,44 @@ LARGEST = 1 << 20
 """Bytes that are read of the file."""
 
 
+Theme = Literal[
+    "auto", "dark", "light", "colour-safe-dark", "colour-safe-light", "terminal", "mono"
+]
+GlyphSet = Literal["auto", "unicode", "ascii"]
+
+
 class AppConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the app looks and what it remembers."""
+    """How the app looks."""
+
+    theme: Annotated[
+        Theme,
+        Meta(
+            description="Colours. auto: dark, or what the terminal has where it shows 16 or none."
+        ),
+    ] = "auto"
+    glyphs: Annotated[
+        GlyphSet,
+        Meta(description="Characters to draw with. auto: what locale and terminal can show."),
+    ] = "auto"
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the trainer looked like when a run of one kind was left."""
+
+    panel: str = ""
+    """The panel that had the focus."""
+    alone: bool = False
+    """Whether that was the only one."""
+    layer: int | None = None
+    """The digit of the maze's layer; None is the first that the kind of run shows."""
+    values: bool = False
+    """Whether V* stood beside."""
+    path: bool = False
+    """Whether the optimal path was marked."""
+    curves: str = ""
+    """The title of the figures on the chart."""
+    log_x: bool = False
+    """Whether the chart's steps were logarithmic."""
 
 
 class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +99,8 @@ class UserConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notify: NotifyConfig = NotifyConfig()
     keys: dict[str, str] = {}
     """From the id of a key's action (`run.pause`) to the keys that do it, by commas."""
+    layout: dict[str, Layout] = {}
+    """By kind of run (`tui.kinds`): planning, prediction, value, policy, cells, routes."""
 
 
 def path() -> Path:
@@ -91,6 +130,11 @@ def parse(raw: bytes, file: Path) -> UserConfig:
     for name, part in (("app", AppConfig), ("notify", NotifyConfig)):
         if isinstance(table.get(name), dict):
             _check_names(table[name], part, f"[{name}] of {file}")
+    if isinstance(app := table.get("app"), dict):
+        for name, choices in (("theme", Theme), ("glyphs", GlyphSet)):
+            _check_choice(app, name, get_args(choices), f"[app] of {file}")
+    if isinstance(keys := table.get("keys"), dict):
+        table["keys"] = _flat(keys, file)
     try:
         return msgspec.convert(table, UserConfig)
     except msgspec.ValidationError as error:
@@ -106,6 +150,30 @@ def _check_names(table: dict[str, Any], struct: type[msgspec.Struct], where: str
             raise UserError(f"Unknown key {shown(name)!r} in {where}.{nearest(name, valid)}")
 
 
+def _check_choice(table: dict[str, Any], name: str, valid: tuple[str, ...], where: str) -> None:
+    value = table.get(name)
+    if isinstance(value, str) and value not in valid:
+        raise UserError(f"{name} = {shown(value)!r} in {where}: expected {_either(valid)}.")
+
+
+def _either(valid: tuple[str, ...]) -> str:
+    *first, last = map(repr, valid)
+    return f"{', '.join(first)} or {last}"
+
+
+def _flat(keys: dict[str, Any], file: Path) -> dict[str, Any]:
+    """`[keys]` by whole ids: without quotes, `run.pause = "p"` is a table `run` in TOML."""
+    flat: dict[str, Any] = {}
+    for name, value in keys.items():
+        inner = value.items() if isinstance(value, dict) else [(None, value)]
+        for rest, chosen in inner:
+            id = name if rest is None else f"{name}.{rest}"
+            if id in flat:
+                raise UserError(f"{shown(id)!r} stands twice in [keys] of {file}: delete one.")
+            flat[id] = chosen
+    return flat
+
+
 def write(table: str, key: str, value: Any) -> None:
     """Set one key of one table (None deletes it), leaving the rest of the file as it is.
 
@@ -117,6 +185,9 @@ def write(table: str, key: str, value: Any) -> None:
     load()  # never write over a file that is not understood
     document = tomlkit.parse(file.read_text("utf-8-sig")) if file.exists() else tomlkit.document()
     part = document.setdefault(table, tomlkit.table())
+    first, _, rest = key.partition(".")
+    if rest and isinstance(part.get(first), dict):  # run.pause, written without quotes
+        part, key = part[first], rest
     if value is None:
         part.pop(key, None)
     else:

@@ -55,3 +55,22 @@ def test_a_linked_file_stays_a_link(file: Path, tmp_path: Path) -> None:
     user_config.write("keys", "a", "b")
     assert file.is_symlink() or (tmp_path / "icemaze" / "config.toml").is_symlink()
     assert user_config.load().keys == {"a": "b"}
+
+
+def test_ids_of_keys_without_quotes_are_the_same(file: Path) -> None:
+    file.write_text('[keys]\nrun.step = "s"\nrun.pause = "p"\n')
+    assert user_config.load().keys == {"run.step": "s", "run.pause": "p"}
+    user_config.write("keys", "run.pause", "P")
+    user_config.write("keys", "run.stop", "X")
+    assert user_config.load().keys == {"run.step": "s", "run.pause": "P", "run.stop": "X"}
+    file.write_text('[keys]\nrun.step = "s"\n"run.step" = "p"\n')
+    with pytest.raises(UserError, match="stands twice"):
+        user_config.load()
+
+
+def test_a_layout_is_kept_by_kind_of_run(file: Path) -> None:
+    user_config.write("layout", "value", {"alone": True, "panel": "log"})
+    user_config.write("app", "theme", "light")
+    assert user_config.load().layout == {"value": user_config.Layout(alone=True, panel="log")}
+    user_config.write("layout", "value", None)
+    assert user_config.load().layout == {}

@@ -19,6 +19,7 @@ from trainer_tools import app_on, opened, settled
 from engine.config import shipped as shipped_presets
 from tui.app import IceMazeApp
 from tui.features.home.screen import HomeScreen
+from tui.ui import glyphs
 
 pytestmark = [pytest.mark.usefixtures("unicode_look"), pytest.mark.slow]
 
@@ -61,3 +62,22 @@ def test_explanation(snap_compare: Compare, recording: Path) -> None:
         await pilot.pause()
 
     assert snap_compare(app_on(recording), terminal_size=(120, 40), run_before=explained)
+
+
+@pytest.mark.parametrize(
+    ("theme", "ascii_only", "size"),
+    [("mono", True, (80, 24)), ("colour-safe-dark", False, (120, 40))],
+)
+def test_looks(
+    snap_compare: Compare, recording: Path, theme: str, ascii_only: bool, size: tuple[int, int]
+) -> None:
+    glyphs.choose(ascii_only)
+    app = app_on(recording)
+    app.look(theme)
+
+    async def values(pilot: Pilot[Any]) -> None:
+        await middle(pilot)
+        await pilot.press("2")
+        await settled(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=values)

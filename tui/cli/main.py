@@ -32,9 +32,11 @@ from tui.cli import (
     trust,
 )
 from tui.cli import app as app_commands
+from tui.cli.config import command as config
 from tui.cli.doctor import command as doctor
 from tui.cli.lab import command as lab
 from tui.cli.output import INTERRUPTED, ReaderGoneError, complain, emit, say, stdout
+from tui.cli.serve import command as serve
 from tui.cli.sharing import export, share
 from tui.cli.shell import examples
 from tui.cli.streams import HUNG_UP, PIPE_CLOSED
@@ -118,6 +120,8 @@ app.command()(glossary.glossary)
 app.command()(algorithms.algorithms)
 app.add_typer(models.app, name="models")
 app.command()(trust.trust)
+app.add_typer(config.app, name="config")
+app.command()(serve.serve)
 app.command()(doctor.doctor)
 examples.add_to(app)
 

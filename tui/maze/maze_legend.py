@@ -14,7 +14,7 @@ from engine.env.mdp import MDP
 from engine.exact.solve import Solution
 from engine.learning.events import Policy
 from tui.maze.maze_layers import Layer, Picture
-from tui.maze.maze_paint import PART_OF
+from tui.maze.maze_palette import PART_OF
 from tui.model.steps import arrow, place
 from tui.ui.fact import Term
 from tui.ui.glyphs import Glyphs

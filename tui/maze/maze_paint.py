@@ -14,11 +14,11 @@ import numpy as np
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.color import Color
 
 from engine.core.arrays import Floats
 from engine.env.maze import OPEN_DOOR, RESTING
 from tui.maze.maze_layers import Picture
+from tui.maze.maze_palette import PART_OF, Palette
 from tui.model.steps import arrow, direction
 from tui.ui.canvas import Canvas, Look
 from tui.ui.glyphs import Glyphs
@@ -52,61 +52,10 @@ BOXES = tuple(
 )
 """From the largest to the smallest."""
 
-PARTS = (
-    *("ice", "hole", "goal", "wall", "bonus", "lesser", "key", "door", "agent", "cursor", "edge"),
-    *("exploited", "explored", "optimal", "positive", "negative", "count", "muted"),
-)
-"""The component styles the painter needs, without their prefix."""
-PART_OF = {"H": "hole", "G": "goal", "B": "bonus", "g": "lesser", "k": "key", "D": "door"}
-"""Of the tiles with a symbol in a colour of their own; an open door is part of the ice."""
-
 DIGITS = 5
 """Characters of a number in the middle of a cell: more would only flicker."""
 LEAST_EDGE = 3
 """Characters that a number at an edge needs; in narrower tiles one stands in the middle."""
-
-LEVELS = 32
-"""Steps of a colour scale: more than a terminal with 256 colours can show."""
-
-
-class Palette:
-    """The colours in use, and the heat scales blended from them."""
-
-    def __init__(self, styles: dict[str, tuple[Color, Color]]) -> None:
-        """`styles` has (foreground, background) for each of `PARTS`."""
-        self.styles = styles
-        self.ice = styles["ice"][1]
-        self.heat = cache(self._heat)
-        self.text_on = cache(self._text_on)
-
-    def __getitem__(self, part: str) -> Color:
-        """The foreground of a part."""
-        return self.styles[part][0]
-
-    def ground(self, tile: str) -> Color:
-        """The background of a tile without heat."""
-        return self.styles[{**PART_OF, "#": "wall"}.get(tile, "ice")][1]
-
-    def colour(self, value: float, scale: str) -> Color:
-        """The background for a heat from -1 to 1; NaN is plain ice."""
-        if math.isnan(value):
-            return self.ice
-        return self.heat(round(max(-1.0, min(value, 1.0)) * LEVELS), scale)
-
-    def on(self, ground: Color, part: str) -> Color:
-        """A part's colour, moved towards what reads best on `ground`."""
-        return self[part].blend(ground.get_contrast_text(1.0), 0.65)
-
-    def full(self, value: float, scale: str) -> Color:
-        """The undiluted colour of a heat's sign."""
-        return self["count" if scale != "signed" else "positive" if value >= 0 else "negative"]
-
-    def _heat(self, level: int, scale: str) -> Color:
-        strength = 0.8 if scale == "signed" else 0.6
-        return self.ice.blend(self.full(level, scale), strength * abs(level) / LEVELS)
-
-    def _text_on(self, ground: Color) -> Color:
-        return ground.blend(ground.get_contrast_text(1.0), 0.92)
 
 
 @cache
@@ -187,7 +136,7 @@ class Painter:
         width, height = self.box
         palette, scale = self.palette, self.picture.layer.scale
         flat = scale == "share" and not self.box.tile  # everywhere the same: its largest is 1
-        if tile in RESTING or flat or math.isnan(self.heat[state]):
+        if tile in RESTING or flat or math.isnan(self.heat[state]) or palette.few:
             canvas.fill(x, 0, width, height, palette.ground(tile))
         elif self.picture.heat.ndim == 2 and self.box.tile and self.square:
             heat = self.picture.heat[state].tolist()
@@ -199,11 +148,35 @@ class Painter:
             canvas.fill(x, 0, width, height, palette.colour(self.heat[state], scale))
         if tile == "#" or self.box.dot:
             return
-        edge = palette["edge"]
+        if palette.few and tile not in RESTING and not flat:
+            self._bars(canvas, x + 1, state)
+        edge = palette["muted" if palette.few else "edge"]
         if self.box.tile:
             canvas.put(x, 0, self.glyphs.top_edge * width, edge)
         for y in range(height):
             canvas.put(x, y, self.glyphs.left_edge, edge)
+
+    def _bars(self, canvas: Canvas, x: int, state: int) -> None:
+        """Instead of shades, where there are few colours: the deeper the shade, the longer a bar.
+
+        Of a positive number it grows from the left, of a negative one from the right. With a
+        number at each edge the upper and lower bars take a line, those between them half a line.
+        """
+        heat, (width, height), scale = self.picture.heat[state], self.box, self.picture.layer.scale
+        inner, middle = width - 1, height // 2
+        if heat.ndim == 0 or not (self.box.tile and self.square):
+            lines = [(x, y, inner, self.heat[state]) for y in range(height)]
+        else:
+            left, down, right, up = (float(heat[self.ways.index(way)]) for way in range(4))
+            half = inner // 2
+            lines = [(x, 0, inner, up), (x, height - 1, inner, down)]
+            lines += [(x, middle, half, left), (x + inner - half, middle, half, right)]
+        for start, y, room, value in lines:
+            if math.isnan(value):
+                continue
+            length = round(min(abs(value), 1.0) * room)
+            at = start if value >= 0 else start + room - length
+            canvas.fill(at, y, length, 1, self.palette.full(value, scale))
 
     def _tile(self, canvas: Canvas, x: int, state: int, tile: str) -> None:
         """A tile: the glyph, a number in the middle, or one at each edge."""
@@ -335,6 +308,8 @@ class Painter:
         if state == marks.agent:
             symbol = glyphs.backup if marks.backup else glyphs.agent
             colour, ground = palette.styles["agent"]
+            if palette.few and canvas.ground(centre, y) != palette.ice:
+                colour = ground = palette.ice  # a hole in the bar it stands on
             if self.box.dot:
                 canvas.put(x, 0, " " * width, colour, ground)
             elif self.box.tile:

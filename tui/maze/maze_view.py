@@ -23,7 +23,8 @@ from tui.maze.maze_legend import (
     legend_terms,
     wrapped,
 )
-from tui.maze.maze_paint import BOXES, PARTS, Box, Painter, Palette
+from tui.maze.maze_paint import BOXES, Box, Painter
+from tui.maze.maze_palette import PARTS, Palette
 from tui.ui import glyphs as glyph_sets
 from tui.ui.canvas import Look
 from tui.ui.fact import Term
@@ -345,14 +346,22 @@ class MazeView(LinesToCopy, ScrollView):
         text, part, slug = piece
         if part.startswith("heat:"):
             heat, scale = float(part[5:]), self._layers[self.layer_number - 1].scale
+            full = self.palette.full(heat, scale)
+            if self.palette.few:
+                return self._few_heat(text, heat, full)
             ground = self.palette.colour(heat, scale).rich_color
-            return Segment(
-                text, Style(color=self.palette.full(heat, scale).rich_color, bgcolor=ground)
-            )
+            return Segment(text, Style.from_color(full.rich_color, ground))
         style = self.get_component_rich_style(PREFIX + part) if part else self.rich_style
         if part in PARTS:
             style = style + Style(bgcolor=self.rich_style.bgcolor)
         return Segment(self._plain(text), term_style(style, slug))
+
+    def _few_heat(self, shade: str, heat: float, full: Color) -> Segment:
+        """A step of the scale where there are few colours: a piece of a bar, with its sign."""
+        if not self._box.dot:
+            shade = glyph_sets.current().minus if heat < 0 else " "
+        bar = not self._box.dot and heat != 0
+        return Segment(shade, Style(color=full.rich_color, reverse=bar))
 
     def _plain(self, text: str) -> str:
         return glyph_sets.plain(text, glyph_sets.current().ascii)

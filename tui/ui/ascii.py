@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, Generic, TypeVar
 
+from rich.color import ColorSystem
+from rich.segment import Segment
+from rich.style import Style
 from textual.app import App
+from textual.color import Color
+from textual.filter import Monochrome, NoColor
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from tui.ui import glyphs
+from tui.ui import glyphs, looks
 from tui.ui.text import clean
 
 Result = TypeVar("Result")
@@ -32,6 +38,24 @@ GlyphApp.-ascii {
 }
 """
 """What Textual itself draws, for terminals that show nothing but ASCII."""
+REVERSED = NoColor.DEFAULT_COLORS + Style(reverse=True)
+
+
+@lru_cache(1024)
+def _colourless(style: Style) -> Style:
+    ground = style.bgcolor is not None and not style.bgcolor.is_default
+    return style + (REVERSED if ground else NoColor.DEFAULT_COLORS)
+
+
+class Colourless(NoColor):
+    """No colour reaches the terminal; what had a ground of its own is reversed."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same text without colours."""
+        return [
+            Segment(text, None if style is None else _colourless(style), control)
+            for text, style, control in segments
+        ]
 
 
 class Blocks(ScrollBarRender):
@@ -44,7 +68,33 @@ class Blocks(ScrollBarRender):
 class GlyphApp(App[Result], Generic[Result]):
     """An app whose borders and scrollbars are made of what `tui.ui.glyphs` chose to draw with."""
 
-    CSS = CSS
+    CSS = CSS + looks.FEW_COLOURS
+
+    def __init__(self) -> None:
+        super().__init__()
+        for theme in looks.THEMES:
+            self.register_theme(theme)
+        # In place of Textual's own answer to NO_COLOR: greys, which take meaning away from colour
+        # without giving it back by signs.
+        self._filters = [each for each in self._filters if not isinstance(each, Monochrome)]
+        self._no_colour = Colourless(enabled=False)
+        self._filters.append(self._no_colour)
+        self.chosen_theme = looks.AUTO
+        self.look(looks.AUTO)
+
+    def look(self, chosen: str) -> str:
+        """Take the colours of a theme for good, see `preview`."""
+        self.chosen_theme = chosen
+        return self.preview(chosen)
+
+    def preview(self, chosen: str) -> str:
+        """Show the colours of a theme, or what this terminal can show of it: gives its name."""
+        name = looks.fitting(chosen, self.console.color_system)
+        self.no_color = self._no_colour.enabled = name == looks.MONO
+        if self.console.color_system is None:  # where TERM is dumb: attributes are all that is left
+            self.console._color_system = ColorSystem.STANDARD
+        self.theme = name
+        return name
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """What the style sheets name."""

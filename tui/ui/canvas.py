@@ -8,6 +8,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
+DEFAULT = Color.parse("ansi_default")
+"""The terminal's own foreground or background."""
 Look = tuple[Color, Color, bool]
 """Foreground, background, bold."""
 
@@ -64,6 +66,16 @@ class Canvas:
         for look, run in groupby(zip(looks, chars, strict=True), key=lambda pair: pair[0]):
             if look not in styles:
                 colour, ground, bold = look
-                styles[look] = Style(color=colour.rich_color, bgcolor=ground.rich_color, bold=bold)
+                styles[look] = _style(colour, ground, bold)
             segments.append(Segment("".join(char for _, char in run), styles[look]))
         return segments
+
+
+def _style(colour: Color, ground: Color, bold: bool) -> Style:
+    """A look as Rich has it. A ground of the terminal's own colours is reversed text in it: so it
+    can be read on light and dark terminals, and is there when all colour is taken away."""
+    if ground.ansi is None or ground.ansi == DEFAULT.ansi:
+        return Style(color=colour.rich_color, bgcolor=ground.rich_color, bold=bold)
+    return Style(
+        color=ground.rich_color, bgcolor=DEFAULT.rich_color, bold=bold or None, reverse=True
+    )

@@ -121,6 +121,9 @@ ASCII = Glyphs(
     prime="'",
 )
 
+PLAIN_TERMINALS = frozenset({"linux", "dumb", "unknown", "vt100", "vt102", "vt220"})
+"""TERM of consoles and pipes that get ASCII and no colour unless something else is asked for."""
+
 _chosen: bool | None = None
 
 
@@ -140,6 +143,8 @@ def _wanted() -> bool:
     wish = os.environ.get("ICEMAZE_ASCII", "").strip().lower()
     if wish:
         return wish not in ("0", "no", "false", "off")
+    if os.environ.get("TERM", "") in PLAIN_TERMINALS:
+        return True  # a console's font has no arrows and circles, whatever the locale
     # A locale without a codeset ("C", as in most containers) says nothing about the terminal.
     locale = next((v for k in ("LC_ALL", "LC_CTYPE", "LANG") if (v := os.environ.get(k))), "")
     codeset = locale.partition(".")[2].partition("@")[0]

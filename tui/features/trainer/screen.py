@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,11 +14,13 @@ from textual.containers import Container, Vertical
 
 from engine.config.preset import Preset
 from engine.core.errors import UserError
+from engine.core.user_config import Layout
 from engine.env.maze import Maze
 from engine.learning.events import Episode, Step
 from engine.runs.lists import labels
 from engine.tabular.kernels.experience import MovingAlgorithm
 from tui import kinds
+from tui.features.trainer import layout_memory
 from tui.features.trainer.explain_dialog import ExplainScreen
 from tui.features.trainer.keys import FIRST, FIRST_OVER, KEYS
 from tui.features.trainer.panels import BY_NAME, NAMES, PANELS, ShowsMoments
@@ -33,6 +36,7 @@ from tui.model.snapshot import Snapshot
 from tui.ui.choice_bar import ChoiceBar
 from tui.ui.fact import Term
 from tui.ui.key_bar import KeyBar
+from tui.ui.places import Place
 from tui.ui.terms import HasTerms, TermClicked
 from tui.ui.text import clean
 from tui.watching.curves import CurvesPanel
@@ -65,6 +69,9 @@ class TrainerScreen(RunScreen):
         self.alone = False
         self._looked_up_from = ""
         self._was_recorded: bool | None = None
+        self._kept: Layout | None = None
+        """How runs of this kind were left; None until it is known of which kind this one is."""
+        self._wanted_curves = ""
         self._sent: tuple[int, Maze] | None = None
         """The newest map sent, and the world that was shown then."""
 
@@ -109,6 +116,33 @@ class TrainerScreen(RunScreen):
             assert isinstance(part, ShowsMoments)
             part.show(snapshot)
         self.query_one(Timeline).show(snapshot)
+        self._recall(snapshot)
+
+    def _recall(self, snapshot: Snapshot) -> None:
+        """Arrange the first moment as runs of this kind were left."""
+        grid, curves = self.query_one(MazeGrid), self.query_one(CurvesPanel)
+        if self._kept is None:
+            self._kept = layout_memory.kept(snapshot.preset)
+            self._wanted_curves, self.alone = self._kept.curves, self._kept.alone
+            layout_memory.arrange(grid, curves, self._kept)
+            if self.alone and self._kept.panel in NAMES and self.size.width >= WIDE:
+                self.enter(self._kept.panel)
+            self._fit()
+        if self._wanted_curves and layout_memory.arrange_curves(curves, self._wanted_curves):
+            self._wanted_curves = ""
+
+    def action_leave(self) -> None:
+        """Back to the library, where the layout is kept for runs of this kind."""
+        shot, before = self.snapshot, self._kept
+        if shot is not None and before is not None:
+            grid, curves = self.query_one(MazeGrid), self.query_one(CurvesPanel)
+            panel = self.panel if self.size.width >= WIDE else before.panel
+            now = layout_memory.layout_of(shot.preset, grid, curves, panel, self.alone)
+            if self._wanted_curves:  # never shown: this run had no such figures yet
+                now = msgspec.structs.replace(now, curves=self._wanted_curves)
+            if now != before and (trouble := layout_memory.keep(shot.preset, now)):
+                self.app.notify(trouble, severity="warning", markup=False)
+        super().action_leave()
 
     def say(self, instead: str = "") -> None:
         """The lines on top."""
@@ -235,6 +269,13 @@ class TrainerScreen(RunScreen):
     def _tab_clicked(self, message: ChoiceBar.Clicked) -> None:
         self.enter(NAMES[message.index])
 
+    def places(self) -> list[Place]:
+        """The panels, also those that a narrow terminal does not show now."""
+        return [
+            Place(panel.title, self.query_one(f"#{panel.name}"), partial(self.enter, panel.name))
+            for panel in PANELS
+        ]
+
     def action_next_panel(self) -> None:
         """The panel after this one."""
         self.enter(NAMES[(NAMES.index(self.panel) + 1) % len(NAMES)])
@@ -312,6 +353,7 @@ class TrainerScreen(RunScreen):
 
     def action_next_curves(self) -> None:
         """The next set of curves."""
+        self._wanted_curves = ""
         self.query_one(CurvesPanel).next_view()
         if self.has_class("-narrow"):
             self.enter("curves")

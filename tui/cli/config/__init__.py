@@ -1,0 +1,1 @@
+"""`icemaze config`: what is chosen once for all runs."""

@@ -1,0 +1,1 @@
+"""`icemaze serve`: the app in a browser."""

@@ -1,0 +1,1 @@
+"""A letter on each panel: press it to go there."""

@@ -1,0 +1,1 @@
+"""Colours and characters, chosen while they are seen."""
