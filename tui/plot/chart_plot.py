@@ -67,6 +67,14 @@ class Series:
         if not (np.isfinite(self.x).all() and (np.diff(self.x) >= 0).all()):
             raise ValueError(f"series {self.name!r}: x must be finite and ascending")
 
+    def arrays_equal(self, other: Series) -> bool:
+        """Whether the other curve has the same points and the same band."""
+        mine, others = (self.x, self.y, self.low, self.high), (other.x, other.y, other.low, other.high)
+        return all(
+            one is two or (one is not None and two is not None and np.array_equal(one, two, True))
+            for one, two in zip(mine, others, strict=True)
+        )
+
     def reading(self, x: float | None = None) -> tuple[float, float, float]:
         """(y, low, high) as last recorded at or before x, without x the last ones that are
         numbers; NaN where there is nothing to read."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import msgspec
 from textual import events, on, work
@@ -85,9 +86,16 @@ class TrainerScreen(RunScreen):
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this moment in all panels."""
-        for part in self.query(".panel > *"):
-            assert isinstance(part, ShowsMoments)
+        for part in self._parts:
             part.show(snapshot)
+
+    @cached_property
+    def _parts(self) -> tuple[ShowsMoments, ...]:
+        """What draws a moment. Looking for it eight times a second would cost more than some of
+        it."""
+        parts = tuple(self.query(".panel > *"))
+        assert all(isinstance(part, ShowsMoments) for part in parts)
+        return cast("tuple[ShowsMoments, ...]", parts)
 
     def say(self, instead: str = "") -> None:
         """The lines on top."""
