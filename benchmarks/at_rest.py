@@ -13,6 +13,7 @@ Tune takes to open.
 from __future__ import annotations
 
 import argparse
+import codecs
 import fcntl
 import os
 import pty
@@ -36,9 +37,11 @@ PATIENCE = 120.0
 SLOW_LINE = 20_000
 """Bytes a second of a line over which the app must stay responsive."""
 MB = 1e6
-FORM, TUNE = "Start (Enter)", "Apply (Enter)"
+FORM, TUNE = r"Start \(Enter\)", r"Apply \(Enter\)"
 """Words that stand nowhere but in the form of a new run, and of Tune."""
-ESCAPES = re.compile(rb"\x1b\[[0-9;?<>=]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)")
+PIECES = re.compile(
+    r"\x1b\[([0-9;?<>=]*)([a-zA-Z])|\x1b[=>]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|([^\x1b])", re.DOTALL
+)
 
 
 class Cost(NamedTuple):
@@ -46,6 +49,39 @@ class Cost(NamedTuple):
 
     cpu: float
     bytes: float
+
+
+class Screen:
+    """What a terminal shows of what it is sent: the text at its places, without colours."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.cells = [[" "] * size[0] for _ in range(size[1])]
+        self.x = self.y = 0
+        self.rest = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes) -> None:
+        """Draw; the beginning of a sequence waits for its end."""
+        whole = self.rest + self.decoder.decode(data)
+        last = whole.rfind("\x1b")
+        begun = last >= 0 and not PIECES.match(whole, last)
+        self.rest = whole[last:] if begun else ""
+        for match in PIECES.finditer(whole, 0, last if begun else len(whole)):
+            numbers, letter, text = match.groups()
+            if letter == "H":
+                y, x = (int(n or 1) for n in (numbers or "1;1").split(";"))
+                self.y, self.x = y - 1, x - 1
+            elif letter == "C":
+                self.x += int(numbers or 1)
+            elif text and text >= " ":
+                if self.y < len(self.cells) and self.x < len(self.cells[0]):
+                    self.cells[self.y][self.x] = text
+                self.x += 1
+
+    @property
+    def text(self) -> str:
+        """All lines."""
+        return "\n".join("".join(line) for line in self.cells)
 
 
 class Terminal:
@@ -74,7 +110,7 @@ class Terminal:
             start_new_session=True,
         )
         os.close(slave)
-        self.seen = b""
+        self.screen = Screen(size)
         self.count = 0
 
     def read(self, seconds: float, rate: int | None = None) -> None:
@@ -86,24 +122,23 @@ class Terminal:
             try:
                 data = os.read(self.master, 65536 if rate is None else 256)
             except OSError:
-                raise SystemExit(f"the app has ended:\n{self.seen[-3000:].decode()}") from None
-            self.seen += data
+                raise SystemExit(f"the app has ended:\n{self.screen.text}") from None
+            self.screen.feed(data)
             self.count += len(data)
             if rate is not None:
                 time.sleep(len(data) / rate)
 
     def wait(self, word: str, rate: int | None = None) -> float:
-        """Read until a word has come, looking from `mark` on; gives when it had."""
+        """Read until the screen has a text (a regular expression); gives when it had."""
         start = time.perf_counter()
-        while word.encode() not in ESCAPES.sub(b"", self.seen):
+        while not re.search(word, self.screen.text):
             if time.perf_counter() - start > PATIENCE:
-                raise SystemExit(f"{word!r} never came:\n{self.seen[-3000:]!r}")
-            self.read(0.02, rate)
+                raise SystemExit(f"{word!r} never came:\n{self.screen.text}")
+            self.read(0.01, rate)
         return time.perf_counter()
 
     def press(self, keys: str) -> None:
-        """Type. What was seen before is forgotten."""
-        self.seen = b""
+        """Type."""
         os.write(self.master, keys.encode())
 
     def worker(self) -> int:
@@ -185,7 +220,7 @@ def at_rest(size: tuple[int, int], seconds: float, folder: Path) -> None:
         line("watching 4 steps/s", watched, resident(app))
         line("worker, 4 steps/s", trained, resident(worker))
         pauses = [(" ", "paused"), (" ", "running")] * 5
-        layers = [("2", "V(s)"), ("3", "Q(s,a)")] * 5
+        layers = [("2", r"state values V\(s\)"), ("3", r"action values Q\(s,a\)")] * 5
         print(f"pause, key to effect at 20 kB/s   {key_to_effect(terminal, pauses) * 1e3:.0f} ms")
         print(f"layer, key to effect at 20 kB/s   {key_to_effect(terminal, layers) * 1e3:.0f} ms")
         terminal.press(" ")
@@ -220,7 +255,7 @@ def first_start(size: tuple[int, int], folder: Path, read: float) -> None:
         start = time.perf_counter()
         terminal.press("\r")
         maze = terminal.wait("Trajectory") - start
-        moving = terminal.wait("step 1 ") - start
+        moving = terminal.wait("step [1-9]") - start
         print(
             f"home screen {painted:.2f} s, read for {read:g} s; from the second Enter: "
             f"panels {maze:.2f} s, an agent that moves {moving:.2f} s",
