@@ -163,9 +163,7 @@ class IceMazeApp(GlyphApp[None]):
                 self.call_from_thread(self.open_run, path)
 
         try:
-            launch.launch(
-                preset, name, runs_dir=self.runs_dir, pace=preset.run.pace, spawned=show
-            )
+            launch.launch(preset, name, runs_dir=self.runs_dir, pace=preset.run.pace, spawned=show)
         except UserError as error:
             self.call_from_thread(self._not_started, error)
 

@@ -69,7 +69,10 @@ class Series:
 
     def arrays_equal(self, other: Series) -> bool:
         """Whether the other curve has the same points and the same band."""
-        mine, others = (self.x, self.y, self.low, self.high), (other.x, other.y, other.low, other.high)
+        mine, others = (
+            (self.x, self.y, self.low, self.high),
+            (other.x, other.y, other.low, other.high),
+        )
         return all(
             one is two or (one is not None and two is not None and np.array_equal(one, two, True))
             for one, two in zip(mine, others, strict=True)
