@@ -185,13 +185,17 @@ class IceMazeApp(GlyphApp[None]):
         from engine.core.errors import UserError
         from engine.runs import launch
 
+        worker = get_current_worker()
+
+        def show(path: Path) -> None:
+            """Its screen is built while its worker imports what it needs."""
+            if not worker.is_cancelled:  # by the start of another run
+                self.call_from_thread(self.open_run, path)
+
         try:
-            path = launch.launch(preset, name, runs_dir=self.runs_dir, pace=preset.run.pace)
+            launch.launch(preset, name, runs_dir=self.runs_dir, pace=preset.run.pace, spawned=show)
         except UserError as error:
             self.call_from_thread(self._not_started, error)
-            return
-        if not get_current_worker().is_cancelled:  # by the start of another run
-            self.call_from_thread(self.open_run, path)
 
     @work(thread=True, group="start", exclusive=True)
     def fork_run(self, point: ForkPoint, preset: Preset) -> None:

@@ -7,7 +7,8 @@ at that step. Agents whose policy did not change since the last time are not fol
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -168,9 +169,16 @@ def exact_figures(
 class ExactFigures:
     """The figures of N policies in one world, kept until a policy changes."""
 
-    def __init__(self, mdp: MDP, gamma: float) -> None:
+    def __init__(
+        self,
+        mdp: MDP,
+        gamma: float,
+        code: Callable[[Callable[..., Any]], Callable[..., Any]] = compiled,
+    ) -> None:
+        """`code` makes of the kernel what is called."""
         self.mdp = mdp
         self.gamma = gamma
+        self._code = code
         size, edges = mdp.n_states, mdp.n_actions * mdp.n_branches
         self._chain = Chain(
             target=np.zeros((size, edges), np.int64),
@@ -193,7 +201,7 @@ class ExactFigures:
         else:
             changed = (policy != self._policy).any(axis=(1, 2))
         mdp = self.mdp
-        compiled(exact_figures)(
+        self._code(exact_figures)(
             mdp.next_state, mdp.probability, mdp.reward, mdp.terminal, mdp.success, mdp.start,
             mdp.observation, policy, changed, self.gamma, mdp.max_steps,
             self._chain, self._space, self._figures,

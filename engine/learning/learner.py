@@ -103,6 +103,17 @@ class AskingLearner(Protocol):
 
 
 @runtime_checkable
+class InterpretedLearner(Protocol):
+    """What a learner has besides when it needs no machine code for a few steps a second."""
+
+    def interpret(self) -> bool:
+        """Do without machine code, if that gives the same bits. Gives whether it does."""
+
+    def compile(self) -> None:
+        """Use machine code from now on; `prepare` comes next."""
+
+
+@runtime_checkable
 class HeavyLearner(Protocol):
     """What a learner has besides when a step takes seconds and its state megabytes."""
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,14 +47,17 @@ def launch(
     seed: int | None = None,
     pace: float | None = None,
     paused: bool = False,
+    spawned: Callable[[Path], None] | None = None,
 ) -> Path:
     """Create a run and start its worker; gives the run's folder. Raises UserError.
+
+    `spawned` gets the folder as soon as there is a process, before its sign of life.
 
     `pace` is in steps per second, None for as fast as it goes: the preset's own `run.pace` is for
     the caller to pass on. With `paused` the run waits before its first step.
     """
     run_dir = create_run(preset, name, runs_dir=runs_dir, seed=seed)
-    start_worker(run_dir, pace=pace, paused=paused)
+    start_worker(run_dir, pace=pace, paused=paused, spawned=spawned)
     return run_dir
 
 
@@ -192,8 +196,10 @@ def start_worker(
     pace: float | None = None,
     paused: bool = False,
     program: list[str] | None = None,
+    spawned: Callable[[Path], None] | None = None,
 ) -> None:
-    """Start the worker of a run; returns when it has shown a sign of life.
+    """Start the worker of a run; returns when it has shown a sign of life. `spawned` is called
+    before that, as soon as there is a process.
 
     With `resume` it goes on from the last checkpoint, and `overrides` may raise `budget.*`.
     `program` replaces `python -P -m engine.runs.worker`, for tests. Raises UserError when the run
@@ -216,7 +222,10 @@ def start_worker(
         _write_meta(run_dir, state="starting", pace=pace, paused=paused, pid=None)
         program = program or [sys.executable, "-P", "-m", "engine.runs.worker"]
         trusted = ["--trust", own.sha256] if own else []
-        _spawn(run_dir, lock, program, trusted)
+        process = _spawn(run_dir, lock, program, trusted)
+        if spawned is not None:
+            spawned(run_dir)
+        _wait_for_life(run_dir, process)
     finally:
         lock.close()  # the worker has inherited it
 
@@ -262,7 +271,9 @@ def _check_budget(run_id: str, budget: Budget, meta: dict[str, Any]) -> None:
             )
 
 
-def _spawn(run_dir: Path, lock: RunLock, program: list[str], options: list[str]) -> None:
+def _spawn(
+    run_dir: Path, lock: RunLock, program: list[str], options: list[str]
+) -> subprocess.Popen[bytes]:
     with (
         explained(run_dir),
         open(run_dir / "worker.log", "ab", opener=private.opener) as output,
@@ -278,7 +289,7 @@ def _spawn(run_dir: Path, lock: RunLock, program: list[str], options: list[str])
         )
     # Somebody must collect its exit status, or it stays a zombie while this process lives.
     threading.Thread(target=process.wait, daemon=True, name="worker-reaper").start()
-    _wait_for_life(run_dir, process)
+    return process
 
 
 def _wait_for_life(run_dir: Path, process: subprocess.Popen[bytes]) -> None:
@@ -291,4 +302,4 @@ def _wait_for_life(run_dir: Path, process: subprocess.Popen[bytes]) -> None:
             reason = last_log_line(run_dir) or f"exit status {process.returncode}"
             _write_meta(run_dir, state="failed", finished={"error": reason})
             raise UserError(f"The worker of {run_dir.name} did not start: {reason}")
-        time.sleep(0.01)
+        time.sleep(0.02)

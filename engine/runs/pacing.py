@@ -9,6 +9,8 @@ Clock = Callable[[], float]
 
 TICK = 0.05
 """Seconds a worker computes or sleeps before it looks at its commands again."""
+SLOW = 8.0
+"""Steps per second up to which a run needs no machine code."""
 SLOWEST, FASTEST = 1e-6, 1e12
 """Steps per second. Beyond them 1/p and its multiples are no numbers any more."""
 
@@ -26,6 +28,11 @@ class Pacer:
         self.pace = within(pace)
         self._last_due = -math.inf
         self.restart()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether plain Python keeps up with it."""
+        return self.pace is not None and self.pace <= SLOW
 
     def restart(self) -> None:
         """Make a step due now: after a pause."""

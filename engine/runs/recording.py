@@ -22,6 +22,8 @@ CHECKPOINT_SECONDS = 2.0
 PATIENCE_SECONDS = 30.0
 """… or anywhere, when no recording point came for so long."""
 COMMIT_SECONDS = 0.2
+TIME_SECONDS = 1.0
+"""Between two commits of a run that has nothing new but its age: each makes who watches read."""
 LIVE_SECONDS = 0.25
 STEPWISE_LIVE_SECONDS = 0.05
 FULL_SPEED_LIVE_STEPS = 300
@@ -156,7 +158,8 @@ class Recorder:
         if self._checkpoint_is_due(now):
             self.checkpoint(not_yet)
         self._keep()
-        if self._urgent or now - self._commit_time >= COMMIT_SECONDS:
+        wait = COMMIT_SECONDS if self.writer.has_rows else TIME_SECONDS
+        if self._urgent or now - self._commit_time >= wait:
             self.commit()
 
     def before_keeping(self) -> int:

@@ -14,8 +14,16 @@ from engine.config.preset import Preset, algorithm_name
 from engine.core import phase
 from engine.core.errors import LastingError, UserError
 from engine.learning.events import AnyEvent, Finished, Note
-from engine.learning.learner import AskingLearner, Counters, HeavyLearner, Learner, State
+from engine.learning.learner import (
+    AskingLearner,
+    Counters,
+    HeavyLearner,
+    InterpretedLearner,
+    Learner,
+    State,
+)
 from engine.runs import commands, custom_algorithm, outcome, stored
+from engine.runs.compile_ahead import CompileAhead
 from engine.runs.disk.full_disk import PatientDisk
 from engine.runs.disk.lock import is_alive
 from engine.runs.notify.notifier import Notifier
@@ -64,6 +72,10 @@ def _load(learner: Learner, state: State) -> None:
         ) from error
 
 
+LATE = 3
+"""After so many steps in turn that took half of their time, plain Python is too slow for a run."""
+
+
 class FolderGoneError(UserError):
     """The run's folder is not where it was."""
 
@@ -81,8 +93,10 @@ class Session:
         *,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        ahead: CompileAhead | None = None,
     ) -> None:
         self.writer = writer
+        self.ahead = ahead or CompileAhead(off=True)
         self.make_learner = make_learner
         self.clock, self.sleep = clock, sleep
         self.stop_asked = False
@@ -99,6 +113,8 @@ class Session:
         self.notifier = Notifier(writer.run_dir, str(writer.meta("title", "")))
         self._last_command = 0
         self._last_look = -1.0
+        self._interpreted = False
+        self._late = 0
 
     # ------------------------------------------------------------ life
 
@@ -122,6 +138,7 @@ class Session:
             self.disk.give_back()
             if hasattr(self, "recorder"):
                 self.recorder.machine.stop()
+            self.ahead.end()
         log.info("%s at step %d", status, self.learner.counters.step)
         return True
 
@@ -147,6 +164,10 @@ class Session:
         self.recorder = Recorder(
             self.writer, learner, self.clock, self.stopwatch, self.disk, teller, keeper
         )
+        if isinstance(learner, InterpretedLearner) and self.pacer.is_slow:
+            self._interpreted = learner.interpret()
+        if self._interpreted:
+            self.ahead.start(self.writer.run_dir)
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
             if text:
@@ -176,6 +197,8 @@ class Session:
                 return "stopped"
             if self._over():
                 return "finished"
+            if self._interpreted and self._needs_code and self.ahead.is_over:
+                self._compile()
             limit = self._limit()
             if limit > 0:
                 self._advance(limit)
@@ -185,6 +208,24 @@ class Session:
             self.recorder.write_what_is_due(stepwise=self._stepwise, not_yet=self._not_yet())
             if limit == 0:
                 self.sleep(TICK if self._idle else min(TICK, self.pacer.wait()))
+
+    @property
+    def _needs_code(self) -> bool:
+        """Whether plain Python does not keep up, or will not."""
+        return not self.pacer.is_slow or self._late >= LATE
+
+    def _compile(self) -> None:
+        """Go on in machine code, which is loaded or compiled now."""
+        assert isinstance(self.learner, InterpretedLearner)
+        self._interpreted = False
+        self.learner.compile()
+        if text := self.learner.preparation():
+            self._note("info", text)
+        self.recorder.commit()
+        self.stopwatch.stop()  # compiling is not training
+        self.learner.prepare()
+        self._keep_time()
+        self.pacer.restart()
 
     def _look_for_folder(self) -> None:
         """Raise FolderGoneError when nobody can find any more what is written here."""
@@ -301,6 +342,8 @@ class Session:
         started, before = self.clock(), self.learner.counters.step
         events = self.learner.advance(limit)
         elapsed, steps = self.clock() - started, self.learner.counters.step - before
+        late = steps > 0 and elapsed * (self.pacer.pace or 0) > steps / 2
+        self._late = self._late + 1 if late else 0
         put_off = isinstance(self.learner, HeavyLearner) and self.learner.yielded
         if steps <= 0 and not self.learner.done and not put_off:
             raise RuntimeError(f"the learner made no progress at step {before}")

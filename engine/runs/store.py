@@ -115,6 +115,11 @@ class RunWriter:
                 self._meta[key] = text
 
     @property
+    def has_rows(self) -> bool:
+        """Whether there is anything for the next commit."""
+        return bool(self._queue or self._meta)
+
+    @property
     def generation(self) -> int:
         """How often the run was resumed."""
         return int(self.meta("generation", 0))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine import factory
 from engine.core.errors import UserError
+from engine.runs.compile_ahead import CompileAhead
 from engine.runs.disk.lock import RunLock
 from engine.runs.session import MakeLearner, Session
 from engine.runs.store import RunWriter
@@ -56,7 +57,7 @@ def main(arguments: list[str], make_learner: MakeLearner = factory.make_learner)
     except UserError as error:
         log.error("%s", error)
         return 1
-    session = Session(writer, make_learner)
+    session = Session(writer, make_learner, ahead=CompileAhead())
     if early:
         session.stop_asked = True
     succeeded = session.run()

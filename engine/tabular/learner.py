@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from engine.config.preset import Preset
-from engine.core import compiling
+from engine.core import compiling, interpreting
 from engine.core.arrays import Array
 from engine.core.errors import LastingError, UserError
 from engine.exact.evaluate_compiled import exact_figures
@@ -43,6 +43,9 @@ PICTURE_GROWTH = 1.1
 STEP_SIZES = ("learning_rate", "value_learning_rate", "trace_decay")
 VERY_LARGE = 1e6
 """Settings above this are the first to be blamed where values grow without bound."""
+LITTLE_WORK = 50_000
+"""Agents × states × time limit up to which a step takes plain Python no more than a few hundredths
+of a second, the exact figures of a recording point included."""
 NO_LIMIT = 2**62
 
 
@@ -130,17 +133,36 @@ class TabularLearner:
 
     # ------------------------------------------------------------ going on
 
+    def interpret(self) -> bool:
+        """Go on as plain Python, if a step is little work and gives the same bits so. Gives
+        whether it does; `compile` ends it."""
+        mdp = self.worlds.mdps[0]
+        work = self.agents.steps.size * mdp.n_states * mdp.max_steps
+        kernels = (self.algorithm.kernel, exact_figures)
+        same = all(interpreting.gives_the_same(kernel) for kernel in kernels)
+        self.worlds.in_python = same and work <= LITTLE_WORK
+        return self.worlds.in_python
+
+    def compile(self) -> None:
+        """Go on in machine code; `prepare` compiles what has not been compiled yet."""
+        self.worlds.in_python = False
+
     def preparation(self) -> str:
+        if self.worlds.in_python:
+            return ""
         return compiling.announcement(self.algorithm.title, self.algorithm.kernel, exact_figures)
 
     def prepare(self) -> None:
+        if self.worlds.in_python:
+            return
         with compiling.compiling_fast():
             self._run_kernel(0)
             self.worlds.prepare(self.algorithm.greedy(self.tables))
 
     def _run_kernel(self, steps: int) -> None:
         limits = environ.Limits(steps, self.episode_limit, self.update_limit)
-        run = compiling.compiled(self.algorithm.kernel)
+        code = interpreting.interpreted if self.worlds.in_python else compiling.compiled
+        run = code(self.algorithm.kernel)
         run(self.env, self.agents, self.tables, self.hyperparameters, self.trace, limits)
 
     def begin(self) -> list[AnyEvent]:

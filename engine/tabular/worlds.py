@@ -5,15 +5,18 @@ N agents, O observations, A actions, W worlds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from engine.config.deploy import Deploy, deployed_maze
 from engine.core.arrays import Array
+from engine.core.compiling import compiled
 from engine.core.errors import UserError
+from engine.core.interpreting import interpreted
 from engine.env.build_mdp import build_mdps, vetoed_moves
 from engine.env.mdp import MDP
 from engine.env.settings import MazeSettings
@@ -63,6 +66,8 @@ class TabularWorlds(WorldSchedule):
                 self._outside[record.split].append((record, mdp))
         self._use(train, mdps)
         self._exact: dict[tuple[str, int], ExactFigures] = {}
+        self.in_python = False
+        """Whether the exact figures are computed as plain Python, see `engine.core.interpreting`."""
         self._needed: dict[int, float] = {}
         self._observable: dict[int, float | None] = {}
         self._away: tuple[list[int], Array] | None = None
@@ -121,7 +126,13 @@ class TabularWorlds(WorldSchedule):
 
     def prepare(self, policy: Array) -> None:
         """Compile the exact figures with a policy [N,O,A]; the result is not kept."""
-        ExactFigures(self.mdps[0], self.gamma).of(policy)
+        self._figures_of(self.mdps[0]).of(policy)
+
+    def _figures_of(self, mdp: MDP) -> ExactFigures:
+        return ExactFigures(mdp, self.gamma, self._code)
+
+    def _code(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return interpreted(function) if self.in_python else compiled(function)
 
     def figures(self, name: str, world: int, policy: Array) -> dict[str, Array]:
         """The exact figures [N] of policies [N,O,A] in a world it learns in.
@@ -133,7 +144,7 @@ class TabularWorlds(WorldSchedule):
 
     def _figures(self, name: str, id_: int, mdp: MDP, policy: Array) -> dict[str, Array]:
         if (name, id_) not in self._exact:
-            self._exact[name, id_] = ExactFigures(mdp, self.gamma)
+            self._exact[name, id_] = self._figures_of(mdp)
         return self._exact[name, id_].of(policy)
 
     def evaluate(self, step: int, target: Array, greedy: Array) -> dict[str, Array]:
@@ -217,7 +228,7 @@ class TabularWorlds(WorldSchedule):
                 mdp = self.mdps[w]
                 veto = vetoed_moves(self.records[w].maze, mdp)
                 counted = np.broadcast_to(veto[..., None], mdp.reward.shape).astype(np.float64)
-                self._exact[key] = ExactFigures(replace(mdp, reward=counted), self.gamma)
+                self._exact[key] = self._figures_of(replace(mdp, reward=counted))
             figures = self._exact[key].of(behaviour)
             shares.append(figures["expected_score"] / figures["expected_length"])
         share: Array = np.mean(shares, axis=0)
@@ -238,7 +249,7 @@ class TabularWorlds(WorldSchedule):
             mdp = self.mdps[world]
             shape = (1, mdp.n_observations, mdp.n_actions)
             chance = np.full(shape, 1.0 / mdp.n_actions)
-            random = float(ExactFigures(mdp, self.gamma).of(chance)["expected_return"][0])
+            random = float(self._figures_of(mdp).of(chance)["expected_return"][0])
             best = self.optimum(world).optimal_return
             self._needed[id_] = best - NEAR * max(best - random, 0.0) - 1e-12
         return self._needed[id_]

@@ -20,6 +20,7 @@ from engine.env.maze import Maze
 from engine.env.mdp import MDP
 from engine.exact.solve import Solution, solve
 from engine.learning.events import Policy, Step, World
+from engine.runs.records import Head
 from tui.model.snapshot import Snapshot
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
@@ -138,6 +139,7 @@ def moment(
     done = walk(mdp, actions or [], table) if steps is None else steps
     shown: dict[str, Any] = {
         "run_id": "run",
+        "head": Head(state="running"),
         "preset": preset_of(algorithm),
         "algorithm": registry.for_tables(algorithm),
         "at": done[-1].step if done else 0,

@@ -373,7 +373,7 @@ async def test_another_map_is_painted_at_once(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(grid, "refresh", noted)
         grid.show(moment(Maze(rows=("SFFF", "FFFH", "FFFH", "HFFG"))))
         height = grid._box.height
-        assert {region.y // height for region in asked if region.height == height} >= {0, 1, 2, 3}
+        assert {region.y // height for region in asked} >= {0, 1, 2, 3}
         assert "○" not in "".join(text_of(grid, 5))
 
 

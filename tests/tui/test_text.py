@@ -143,11 +143,14 @@ def test_the_glyph_set_follows_setting_and_environment(monkeypatch: pytest.Monke
     for name in ("ICEMAZE_ASCII", "LC_ALL", "LC_CTYPE", "LANG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", "en_US.ISO-8859-1")
+    glyphs.choose(None)
     assert glyphs.current().ascii
     monkeypatch.setenv("ICEMAZE_ASCII", "0")
+    glyphs.choose(None)
     assert not glyphs.current().ascii
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("ICEMAZE_ASCII", "1")
+    glyphs.choose(None)
     assert glyphs.current().ascii
     assert glyphs.plain("δ → ★ é 丸") == "delta -> G e ?"
     assert glyphs.plain("π(←|s)") == "pi(<|s)"
@@ -156,6 +159,7 @@ def test_the_glyph_set_follows_setting_and_environment(monkeypatch: pytest.Monke
     try:
         assert not glyphs.current().ascii
     finally:
+        monkeypatch.undo()
         glyphs.choose(None)
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PREFIX = "log--"
 KEPT_EPISODES = 64
 """Fetched episodes that are kept."""
+LEAP = 3
+"""The log of a run that goes on scrolls by a third of its height: between two leaps the rows stand
+still to be read, and only the lines of the newest step are painted."""
 OPEN_AHEAD = 2
 """How many of the newest episodes are open unless folded by hand."""
 
@@ -129,12 +132,31 @@ class LogView(ScrollView):
                 self._request(entry)
         self._rows = Rows(listed, self._is_open)
         self._columns = fitting(self.scrollable_content_region.width, kind.columns)
-        self.virtual_size = Size(self.size.width, len(self._rows) + 1)
+        self._make_room(Size(self.size.width, self._lines()))
         if self.following or self._place is None:
             self._set_cursor(len(self._rows) - 1)
         else:
             self._set_cursor(max(self._rows.find(self._place), 0), scroll=False)
         self._repaint_changed()
+
+    def _lines(self) -> int:
+        """Titles and rows; while the run goes on with room for those of the next steps."""
+        lines, height = len(self._rows) + 1, self.size.height
+        shot = self._snapshot
+        if lines <= height or shot is None or not shot.following or shot.head.ended:
+            return max(lines, height)
+        leap = max(height // LEAP, 1)
+        return height + -(-(lines - height) // leap) * leap
+
+    def _make_room(self, room: Size) -> None:
+        """Set the size of what is scrolled. Laying out the screen anew takes longer than all that
+        is painted, so it is left out where the scrollbar stays there."""
+        if self.show_vertical_scrollbar and room.height > self.size.height:
+            if room != self.virtual_size:
+                self.set_reactive(LogView.virtual_size, room)
+                self._scroll_update(room)
+        else:
+            self.virtual_size = room
 
     def _request(self, entry: Entry) -> None:
         """Ask for the steps of a recorded episode, once."""
@@ -159,7 +181,9 @@ class LogView(ScrollView):
             self._place = None
             return
         self._place = self._rows[self._cursor].place
-        if scroll:
+        if scroll and self._cursor == count - 1:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
+        elif scroll:
             row = Region(0, self._cursor, 1, 1)
             below = Spacing(0, 0, 1, 0)  # the line of titles takes one from the rows
             self.scroll_to_region(row, spacing=below, animate=False, force=True, immediate=True)
@@ -188,11 +212,14 @@ class LogView(ScrollView):
 
     def _repaint_changed(self) -> None:
         top = round(self.scroll_y)
+        changed = []
         for y in range(1, self.size.height):
             number = top + y - 1
             look = self._look(number) if number < len(self._rows) else ()
             if self._drawn.get(y) != look:
-                self.refresh(Region(0, y, self.size.width, 1))
+                changed.append(Region(0, y, self.size.width, 1))
+        if changed:
+            self.refresh(*changed)
 
     def render_line(self, y: int) -> Strip:
         """A line of the viewport: the titles stay, the rows scroll."""

@@ -231,14 +231,22 @@ class MazeView(LinesToCopy, ScrollView):
         return (*self._signatures[row], here)
 
     def _refresh_changed(self) -> None:
-        """Ask for a repaint of the visible rows whose look changed or is not known, and of the
-        footer."""
+        """Ask for a repaint of the visible lines that look different now, or are not known."""
         height, top = self._box.height, round(self.scroll_y)
         last = min((top + self._view.height) // height + 1, len(self._signatures))
+        changed: list[Region] = []
         for row in range(top // height, last):
-            cached = self._rows.get(row)
-            if cached is None or cached[0] != self._signature(row):
-                self.refresh(Region(0, row * height - top, self.size.width, height))
+            signature, before = self._rows.get(row, (None, None))
+            if signature == self._signature(row):
+                continue
+            now = self._row_strips(row)
+            changed += [
+                Region(0, row * height - top + y, self.size.width, 1)
+                for y, line in enumerate(now)
+                if before is None or line != before[y]
+            ]
+        if changed:
+            self.refresh(*changed)
 
     def _row_strips(self, row: int) -> list[Strip]:
         signature = self._signature(row)

@@ -15,6 +15,7 @@ import numpy as np
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
+from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
@@ -175,11 +176,27 @@ class Chart(Widget):
         y_range: tuple[float | None, float | None] = (None, None),
     ) -> None:
         """Draw these from now on. Later series lie on top. y_range fixes an end of the y axis
-        where it is not None; otherwise everything is in view, references included."""
+        where it is not None; otherwise everything is in view, references included. What is drawn
+        already is not drawn again."""
+        shown = (self._references, self._y_range)
+        if (tuple(references), y_range) == shown and _same(series, self._series):
+            return
         self._series, self._references = tuple(series), tuple(references)
         self._y_range = y_range
         self._version += 1
-        self.refresh()
+        self._refresh_changed()
+
+    def _refresh_changed(self) -> None:
+        """Ask for a repaint of the lines that look different now."""
+        before = self._painted[1] if self._painted and self.is_attached else []
+        now = self._picture()[0] if before else []
+        if not now or len(before) != len(now):
+            self.refresh()
+            return
+        pairs = enumerate(zip(before, now, strict=True))
+        changed = [Region(0, y, self.size.width, 1) for y, (was, line) in pairs if was != line]
+        if changed:
+            self.refresh(*changed)
 
     @property
     def view(self) -> View:
@@ -261,6 +278,13 @@ class Chart(Widget):
             ]
             self._painted = key, strips, plot
         return self._painted[1], self._painted[2]
+
+
+def _same(some: Sequence[Series], others: Sequence[Series]) -> bool:
+    """Whether two lists of curves are drawn alike."""
+    return len(some) == len(others) and all(
+        one.looks_like(other) for one, other in zip(some, others, strict=True)
+    )
 
 
 class _Palette:

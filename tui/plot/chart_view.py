@@ -39,6 +39,17 @@ class Series:
         if not (np.isfinite(self.x).all() and (np.diff(self.x) >= 0).all()):
             raise ValueError(f"series {self.name!r}: x must be finite and ascending")
 
+    def looks_like(self, other: Series) -> bool:
+        """Whether the other curve has the same name, points and band."""
+        mine, others = (
+            (self.x, self.y, self.low, self.high),
+            (other.x, other.y, other.low, other.high),
+        )
+        return (self.name, self.band) == (other.name, other.band) and all(
+            one is two or (one is not None and two is not None and np.array_equal(one, two, True))
+            for one, two in zip(mine, others, strict=True)
+        )
+
     def place(self, x: float | None = None) -> int:
         """Which point `reading` reads; -1 where there is none."""
         if x is not None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, ClassVar, Generic, TypeVar
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from rich.color import ColorSystem
 from rich.segment import Segment
 from rich.style import Style
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.color import Color
 from textual.filter import Monochrome, NoColor
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from tui.ui import glyphs, looks
+from tui.ui.terminal_diff import DiffUpdate, TerminalDiff
 from tui.ui.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from textual.screen import Screen
 
 Result = TypeVar("Result")
 
@@ -118,3 +124,15 @@ class GlyphApp(App[Result], Generic[Result]):
         ascii_only = glyphs.current().ascii
         self.set_class(ascii_only, "-ascii")
         ScrollBar.renderer = Blocks if ascii_only else ScrollBarRender
+        self.app_resume_signal.subscribe(self, lambda _: self._terminal_diff.forget())
+
+    @cached_property
+    def _terminal_diff(self) -> TerminalDiff:
+        return TerminalDiff()
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        """Send no more than what the terminal does not show already."""
+        if isinstance(renderable, (LayoutUpdate, ChopsUpdate)):
+            super()._display(screen, DiffUpdate(self._terminal_diff, renderable))
+        else:
+            super()._display(screen, renderable)

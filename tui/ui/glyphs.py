@@ -11,6 +11,7 @@ import re
 import sys
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,10 @@ _chosen: bool | None = None
 
 
 def choose(ascii_only: bool | None) -> None:
-    """Set the one setting: True for ASCII, False for Unicode, None to ask the environment."""
+    """Set the one setting: True is ASCII, False Unicode, None asks the environment (once)."""
     global _chosen
     _chosen = ascii_only
+    _wanted.cache_clear()
 
 
 def current() -> Glyphs:
@@ -139,6 +141,7 @@ def current() -> Glyphs:
     return ASCII if ascii_only else UNICODE
 
 
+@cache  # asked for every piece of text that is drawn
 def _wanted() -> bool:
     wish = os.environ.get("ICEMAZE_ASCII", "").strip().lower()
     if wish:
@@ -155,7 +158,7 @@ def _wanted() -> bool:
 
 def plain(text: str, ascii_only: bool | None = None) -> str:
     """The text in ASCII when that is chosen: known symbols by their name, the rest as "?"."""
-    if not (current().ascii if ascii_only is None else ascii_only):
+    if text.isascii() or not (current().ascii if ascii_only is None else ascii_only):
         return text
     for symbol, name in _NAMES.items():
         text = text.replace(symbol, name)

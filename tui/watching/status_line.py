@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from textual import events
 from textual.app import RenderResult
 from textual.content import Content
+from textual.geometry import Region
 from textual.style import Style
 from textual.widget import Widget
 
@@ -58,15 +59,18 @@ class StatusLine(Widget):
     def tell(self, title: str, facts: Sequence[Fact], hint: str) -> None:
         """Draw these; the title must be clean."""
         facts = tuple(facts)
-        if (title, facts, hint) != (self._title, self._facts, self._hint):
-            self._title, self._facts, self._hint = title, facts, hint
+        if not self._facts:  # what was said before took the first line
             self.refresh()
+        elif (title, facts) != (self._title, self._facts):
+            self.refresh(Region(0, 0, self.size.width, 1))
+        self._title, self._facts = title, facts
+        self.say(hint)
 
     def say(self, hint: str) -> None:
         """Change the second line only."""
         if hint != self._hint:
             self._hint = hint
-            self.refresh()
+            self.refresh(Region(0, 1 if self._facts else 0, self.size.width, 1))
 
     def terms(self) -> list[Term]:
         """The glossary terms of the first line."""

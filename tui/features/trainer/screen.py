@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import msgspec
 from textual import events, on, work
@@ -112,8 +112,7 @@ class TrainerScreen(RunScreen):
         if self.recorded is not self._was_recorded:
             self._was_recorded = self.recorded
             self.refresh_bindings()
-        for part in self.query(".panel > *"):
-            assert isinstance(part, ShowsMoments)
+        for part in self._parts:
             part.show(snapshot)
         self.query_one(Timeline).show(snapshot)
         self._recall(snapshot)
@@ -143,6 +142,14 @@ class TrainerScreen(RunScreen):
             if now != before and (trouble := layout_memory.keep(shot.preset, now)):
                 self.app.notify(trouble, severity="warning", markup=False)
         super().action_leave()
+
+    @cached_property
+    def _parts(self) -> tuple[ShowsMoments, ...]:
+        """What draws a moment. Looking for it eight times a second would cost more than some of
+        it."""
+        parts = tuple(self.query(".panel > *"))
+        assert all(isinstance(part, ShowsMoments) for part in parts)
+        return cast("tuple[ShowsMoments, ...]", parts)
 
     def say(self, instead: str = "") -> None:
         """The lines on top."""
