@@ -15,7 +15,7 @@ import platformdirs
 from engine.core.errors import UserError, nearest_few
 from engine.runs import stored
 from engine.runs.disk.lock import RunLock
-from engine.runs.index import RunIndex
+from engine.runs.lists.index import RunIndex
 from engine.runs.records import RunSummary
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]+")

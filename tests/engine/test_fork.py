@@ -13,7 +13,8 @@ from engine import factory, presets
 from engine.config.preset import Budget, Preset
 from engine.core.errors import UserError
 from engine.learning.learner import Counters
-from engine.runs import checkpoints, index, launch
+from engine.runs import checkpoints, launch
+from engine.runs.lists import index
 from engine.runs.past import fork
 from engine.runs.past.kept import LARGEST_ROWS, MOST, Keeper
 from engine.runs.reader import RunReader

@@ -20,7 +20,7 @@ from engine.core.errors import UserError
 from engine.factory import make_learner
 from engine.runs import launch, library
 from engine.runs.evaluation import evaluate_run, played_worlds
-from engine.runs.index import INDEX, summarise
+from engine.runs.lists.index import INDEX, summarise
 from engine.runs.reader import RunReader
 from engine.runs.session import Session
 from engine.runs.store import RunWriter

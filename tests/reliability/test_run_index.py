@@ -14,8 +14,9 @@ import pytest
 from damage import PRESETS, recorded
 
 from engine import presets
-from engine.runs import index, launch, library, reader
+from engine.runs import launch, library, reader
 from engine.runs.disk.lock import RunLock
+from engine.runs.lists import index
 from engine.runs.reader import RunReader
 
 pytestmark = pytest.mark.slow

@@ -26,8 +26,9 @@ from textual.widgets import Input, Static
 
 from engine import presets
 from engine.config import shipped as shipped_presets
-from engine.runs import index, launch
+from engine.runs import launch
 from engine.runs.disk.lock import RunLock
+from engine.runs.lists import index
 from engine.runs.reader import RunReader
 from tui.features.home import screen as home
 from tui.features.home.preview import Preview

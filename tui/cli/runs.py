@@ -301,7 +301,7 @@ def rm(
     """Delete a run for good. A live one must be stopped first."""
     # start-up time
     from engine.runs import library
-    from engine.runs.index import summarise
+    from engine.runs.lists.index import summarise
 
     if run is None:  # no default: what is deleted is gone
         raise UserError(f"rm: say which run to delete; the newest is {_named(library.newest())}.")

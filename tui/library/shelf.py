@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.env.maze import Maze
     from engine.exact.evaluate import OptimalFigures
     from engine.runs.curves import Curve
-    from engine.runs.index import RunIndex
+    from engine.runs.lists.index import RunIndex
     from engine.runs.records import Limits, RunSummary
     from tui.kinds.views import Figure
 
@@ -171,8 +171,8 @@ class RunShelf:
         cannot be listed."""
         # start-up time
         from engine.runs import library
-        from engine.runs.index import RunIndex
         from engine.runs.lists import sorting
+        from engine.runs.lists.index import RunIndex
 
         folder = self._folder or library.runs_dir()
         if self._index is None:

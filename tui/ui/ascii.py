@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from rich.color import ColorSystem
 from rich.segment import Segment
@@ -133,6 +133,5 @@ class GlyphApp(App[Result], Generic[Result]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """Send no more than what the terminal does not show already."""
         if isinstance(renderable, (LayoutUpdate, ChopsUpdate)):
-            super()._display(screen, DiffUpdate(self._terminal_diff, renderable))
-        else:
-            super()._display(screen, renderable)
+            renderable = cast("RenderableType", DiffUpdate(self._terminal_diff, renderable))
+        super()._display(screen, renderable)
