@@ -13,6 +13,7 @@ import math
 import types
 from collections.abc import Callable
 from functools import cache, wraps
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def _called_by(function: Callable[..., Any], seen: set[Any]) -> set[Any]:
     if function not in seen:
         seen.add(function)
         for name in function.__code__.co_names:
-            value = function.__globals__.get(name)
+            value: Any = function.__globals__.get(name)
             if getattr(value, "is_kernel", False):
                 _called_by(value, seen)
     return seen
@@ -61,7 +62,7 @@ def _called_by(function: Callable[..., Any], seen: set[Any]) -> set[Any]:
 
 def _same(function: Callable[..., Any]) -> bool:
     code = list(dis.get_instructions(function))
-    for here, after in zip(code, code[1:], strict=False):
+    for here, after in pairwise(code):
         if here.opname == "BINARY_POWER" or here.argrepr.startswith("**"):
             return False
         value = function.__globals__.get(here.argval) if here.opname == "LOAD_GLOBAL" else None

@@ -67,7 +67,7 @@ class TabularWorlds(WorldSchedule):
         self._use(train, mdps)
         self._exact: dict[tuple[str, int], ExactFigures] = {}
         self.in_python = False
-        """Whether the exact figures are computed as plain Python, see `engine.core.interpreting`."""
+        """Whether exact figures are computed as plain Python, see `engine.core.interpreting`."""
         self._needed: dict[int, float] = {}
         self._observable: dict[int, float | None] = {}
         self._away: tuple[list[int], Array] | None = None
