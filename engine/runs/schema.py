@@ -26,6 +26,12 @@ SCHEMA_VERSION = 5
 BUSY_SECONDS = 10.0
 DAMAGE = ("not a database", "malformed", "no such", "already exists", "duplicate", "has no column")
 """Words of what SQLite says about a file that is not as Ice Maze has written it."""
+DAMAGE_CODES = (
+    *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_SCHEMA),
+    *(sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_NOTADB),
+)
+"""Result codes that say the same: of our statements SQLITE_ERROR means a table or column that is
+not there, or one too many."""
 
 RECORD = (
     "worlds",
@@ -170,7 +176,7 @@ def explained(path: Path) -> Iterator[None]:
         text = str(error)
         if "UTF-8" in text:
             raise stored.damaged(path, "a text in it is not UTF-8") from error
-        if any(words in text for words in DAMAGE):
+        if _is_damage(error):
             raise stored.damaged(path, text) from error
         if "full" in text:
             advice = "The disk is full; make room"
@@ -183,6 +189,11 @@ def explained(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: {text}. {advice}.") from error
     except OverflowError as error:  # a number from a damaged row, asked for in another table
         raise stored.damaged(path, str(error)) from error
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # without the details
+    return code in DAMAGE_CODES or any(words in str(error) for words in DAMAGE)
 
 
 def create(run_dir: Path) -> None:

@@ -126,10 +126,11 @@ class RunWriter:
 
     def last_figures(self) -> list[tuple[str, float | None]]:
         """Name and mean of each figure of the newest committed evaluation on training worlds."""
-        return self.connection.execute(
-            "SELECT name, mean FROM metrics WHERE split = 'train' AND world_id IS NOT NULL AND "
-            "step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
-        ).fetchall()
+        with schema.explained(self.run_dir / schema.DATABASE):
+            return self.connection.execute(
+                "SELECT name, mean FROM metrics WHERE split = 'train' AND world_id IS NOT NULL AND "
+                "step = (SELECT max(step) FROM evaluations WHERE split = 'train')"
+            ).fetchall()
 
     # ------------------------------------------------------------ events
 
@@ -377,10 +378,11 @@ class RunWriter:
 
     def _replays(self) -> tuple[list[Replay], list[str]]:
         """What is to be repeated, in order, and sentences about what cannot be."""
-        rows = self.connection.execute(
-            f"SELECT id, {commands.COLUMNS}, applied_step FROM commands "
-            f"WHERE status = 'done' AND saved = 0 AND {REPLAYED} ORDER BY applied_step, id"
-        ).fetchall()
+        with schema.explained(self.run_dir / schema.DATABASE):
+            rows = self.connection.execute(
+                f"SELECT id, {commands.COLUMNS}, applied_step FROM commands "
+                f"WHERE status = 'done' AND saved = 0 AND {REPLAYED} ORDER BY applied_step, id"
+            ).fetchall()
         replays, warnings = [], []
         for id_, name, args, step in rows:
             found = commands.written(id_, name, args)

@@ -155,11 +155,11 @@ def opened(path: Path) -> Any:
             yield db
 
 
-def _names(db: sqlite3.Connection, table: str) -> list[str]:
+def names(db: sqlite3.Connection, table: str) -> list[str]:
     return [row[1].decode() for row in db.execute(f"PRAGMA table_info({table})")]
 
 
-def _tables(db: sqlite3.Connection) -> list[str]:
+def tables(db: sqlite3.Connection) -> list[str]:
     rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     return [row[0].decode() for row in rows]
 
@@ -180,8 +180,8 @@ def _set(db: sqlite3.Connection, table: str, name: str, where: tuple[str, Any], 
 def cell(path: Path, rng: random.Random) -> str:
     """Any value in any column of any table."""
     with opened(path) as db:
-        table = rng.choice(_tables(db))
-        column, value = rng.choice(_names(db, table)), rng.choice(VALUES)
+        table = rng.choice(tables(db))
+        column, value = rng.choice(names(db, table)), rng.choice(VALUES)
         if (where := _key(db, table, rng)) is None:
             return f"{table} has no rows"
         _set(db, table, column, where, value)
@@ -210,7 +210,7 @@ def payload(path: Path, rng: random.Random) -> str:
     with opened(path) as db:
         found = []
         for table in PAYLOADS:
-            if table in _tables(db) and (where := _key(db, table, rng)):
+            if table in tables(db) and (where := _key(db, table, rng)):
                 found.append((table, where))
         table, where = rng.choice(found)
         query = f"SELECT payload FROM {table} WHERE {where[0]} = ?"
@@ -295,8 +295,8 @@ def _packed_anew(data: bytes, how: str, rng: random.Random) -> bytes:
 def schema(path: Path, rng: random.Random) -> str:
     """A table or column gone, a table empty, another version."""
     with opened(path) as db:
-        table = rng.choice(_tables(db))
-        column = rng.choice(_names(db, table))
+        table = rng.choice(tables(db))
+        column = rng.choice(names(db, table))
         version = rng.choice((-1, 0, 1, 2, 3, 5, 99, 10**30))
         sql = rng.choice((
             f"DROP TABLE {table}",
