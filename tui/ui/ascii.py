@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
@@ -75,5 +75,6 @@ class GlyphApp(App[Result], Generic[Result]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """Send no more than what the terminal does not show already."""
         if isinstance(renderable, (LayoutUpdate, ChopsUpdate)):
-            renderable = DiffUpdate(self._terminal_diff, renderable)
-        super()._display(screen, renderable)
+            super()._display(screen, cast("Any", DiffUpdate(self._terminal_diff, renderable)))
+        else:
+            super()._display(screen, renderable)

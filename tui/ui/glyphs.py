@@ -126,7 +126,7 @@ _chosen: bool | None = None
 
 
 def choose(ascii_only: bool | None) -> None:
-    """Set the one setting: True for ASCII, False for Unicode, None to ask the environment (once)."""
+    """Set the one setting: True for ASCII, False for Unicode, None to ask the environment."""
     global _chosen
     _chosen = ascii_only
     _wanted.cache_clear()
