@@ -219,7 +219,7 @@ def at_rest(size: tuple[int, int], seconds: float, folder: Path) -> None:
         line("watching 4 steps/s", watched, resident(app))
         line("worker, 4 steps/s", trained, resident(worker))
         pauses = [(" ", "paused"), (" ", "running")] * 5
-        layers = [("2", r"state values V\(s\)"), ("3", r"action values Q\(s,a\)")] * 5
+        layers = [("2", "state value V"), ("3", "action values? Q")] * 5
         print(f"pause, key to effect at 20 kB/s   {key_to_effect(terminal, pauses) * 1e3:.0f} ms")
         print(f"layer, key to effect at 20 kB/s   {key_to_effect(terminal, layers) * 1e3:.0f} ms")
         terminal.press(" ")
