@@ -27,7 +27,6 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -220,7 +219,7 @@ def at_rest(size: tuple[int, int], seconds: float, folder: Path) -> None:
         line("watching 4 steps/s", watched, resident(app))
         line("worker, 4 steps/s", trained, resident(worker))
         pauses = [(" ", "paused"), (" ", "running")] * 5
-        layers = [("2", r"state values V\(s\)"), ("3", r"action values Q\(s,a\)")] * 5
+        layers = [("2", "state value V"), ("3", "action values? Q")] * 5
         print(f"pause, key to effect at 20 kB/s   {key_to_effect(terminal, pauses) * 1e3:.0f} ms")
         print(f"layer, key to effect at 20 kB/s   {key_to_effect(terminal, layers) * 1e3:.0f} ms")
         terminal.press(" ")
@@ -272,14 +271,13 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="with an empty cache")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
-    run: list[Callable[[Path], None]]
-    if options.cold:
-        run = [lambda folder, s=s: first_start((width, height), folder, s) for s in (0.5, 4, 15)]
-    else:
-        run = [lambda folder: at_rest((width, height), options.seconds, folder)]
-    for each in run:
+    size = (width, height)
+    for read in (0.5, 4, 15) if options.cold else (0,):
         with tempfile.TemporaryDirectory() as folder:
-            each(Path(folder))
+            if options.cold:
+                first_start(size, Path(folder), read)
+            else:
+                at_rest(size, options.seconds, Path(folder))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,13 @@ class CompileAhead:
         """Begin; a machine that has no room for another process does without."""
         if self._off:
             return
-        command = [sys.executable, "-P", "-m", "engine.runs.compile_ahead", str(run_dir)]
+        module, folder = "engine.runs.compile_ahead", str(run_dir.absolute())
+        command = [sys.executable, "-P", "-m", module, folder]
         quiet = subprocess.DEVNULL
         with contextlib.suppress(OSError):
-            self._process = child.start(command, stdin=quiet, stdout=quiet, stderr=quiet)
+            self._process = child.start(
+                command, cwd=run_dir, stdin=quiet, stdout=quiet, stderr=quiet
+            )
 
     @property
     def is_over(self) -> bool:

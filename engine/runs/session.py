@@ -165,9 +165,10 @@ class Session:
             self.writer, learner, self.clock, self.stopwatch, self.disk, teller, keeper
         )
         if isinstance(learner, InterpretedLearner) and self.pacer.is_slow:
+            cold = bool(learner.preparation())
             self._interpreted = learner.interpret()
-        if self._interpreted:
-            self.ahead.start(self.writer.run_dir)
+            if self._interpreted and cold:
+                self.ahead.start(self.writer.run_dir)
         notes = (custom_algorithm.note(self.own), self.writer.journal_note, learner.preparation())
         for text in notes:
             if text:

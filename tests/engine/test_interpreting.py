@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from engine.algorithms import registry
 from engine.core import interpreting
 from engine.core.compiling import kernel
 from engine.factory import make_learner
+from engine.runs import launch
+from engine.runs.compile_ahead import CompileAhead
+from engine.runs.session import Session
+from engine.runs.store import RunWriter
 from engine.tabular.kernels.experience import MovingAlgorithm
 from engine.tabular.learner import TabularLearner
 
@@ -93,3 +98,61 @@ def test_much_work_is_left_to_machine_code() -> None:
     learner = make_learner(presets.parse(text))
     assert isinstance(learner, TabularLearner) and not learner.interpret()
     assert not learner.worlds.in_python
+
+
+class Ahead(CompileAhead):
+    """Tells what is asked of it, and starts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(off=True)
+        self.asked: list[str] = []
+        self.over = False
+
+    def start(self, run_dir: Path) -> None:
+        self.asked.append("start")
+
+    @property
+    def is_over(self) -> bool:
+        return self.over
+
+    def end(self) -> None:
+        self.asked.append("end")
+
+
+def test_a_slow_run_compiles_ahead_and_takes_the_code_when_more_speed_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = presets.parse(f'{LAKE}name = "q-learning"')
+    path = launch.create_run(preset, "slow", runs_dir=tmp_path)
+    writer, ahead, now = RunWriter(path), Ahead(), [0.0]
+    monkeypatch.setattr(TabularLearner, "preparation", lambda self: "" if self.worlds.in_python
+                        else "Compiling")  # fmt: skip
+    writer.set_meta(pace=4.0)
+    writer.commit()
+    seen: list[tuple[int, bool]] = []
+
+    def sleep(seconds: float) -> None:
+        now[0] += max(seconds, 0.01)
+        learner = session.learner
+        assert isinstance(learner, TabularLearner)
+        step = learner.counters.step
+        seen.append((step, learner.worlds.in_python))
+        if step == 3:
+            session.pacer.change(64.0)
+        ahead.over = ahead.over or step >= 8  # the other process is done some time later
+
+    session = Session(writer, make_learner, clock=lambda: now[0], sleep=sleep, ahead=ahead)
+    assert session.run()
+    writer.close()
+    assert ahead.asked == ["start", "end"]
+    assert {in_python for step, in_python in seen if step < 8} == {True}
+    assert {in_python for step, in_python in seen if step > 9} == {False}
+
+
+def test_the_process_that_compiles_ahead_is_ended_with_its_worker(tmp_path: Path) -> None:
+    path = launch.create_run(presets.parse(f'{LAKE}name = "q-learning"'), "x", runs_dir=tmp_path)
+    ahead = CompileAhead()
+    ahead.start(path)
+    assert not ahead.is_over
+    ahead.end()
+    assert ahead.is_over

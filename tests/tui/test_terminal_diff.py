@@ -88,9 +88,9 @@ class Terminal:
             elif code in (38, 48):
                 count = 4 if codes[0] == 2 else 2
                 colour, codes = (code, *codes[:count]), codes[count:]
-                pen = pen._replace(**{"front" if code == 38 else "behind": colour})
+                pen = pen._replace(front=colour) if code == 38 else pen._replace(behind=colour)
             elif code in (39, 49):
-                pen = pen._replace(**{"front" if code == 39 else "behind": ()})
+                pen = pen._replace(front=()) if code == 39 else pen._replace(behind=())
             elif 30 <= code < 38 or 90 <= code < 98:
                 pen = pen._replace(front=(code,))
             elif 40 <= code < 48 or 100 <= code < 108:
@@ -159,7 +159,10 @@ def spans(*texts: str) -> ChopsUpdate:
 
 def test_only_what_differs_is_sent() -> None:
     diff = TerminalDiff()
-    send = lambda update: diff.update(update, ColorSystem.TRUECOLOR)  # noqa: E731
+
+    def send(update: CompositorUpdate) -> str:
+        return diff.update(update, ColorSystem.TRUECOLOR)
+
     assert send(strips("abcde", "fghij")) == "\x1b[1;1Habcde\x1b[2;1Hfghij"
     assert send(spans("abcde", "fghij")) == ""
     assert send(spans("abcXe", "fghij")) == "\x1b[1;4HX"
