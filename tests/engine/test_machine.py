@@ -158,7 +158,7 @@ def test_a_run_of_an_older_version_gets_the_table_and_keeps_its_checkpoints(tmp_
     run.end("finished")
     with sqlite3.connect(run.run_dir / "run.db") as store:
         store.execute("DROP TABLE machine")
-        store.execute("UPDATE meta SET value = '4' WHERE key = 'schema_version'")
+        store.execute("UPDATE meta SET value = '5' WHERE key = 'schema_version'")
     store.close()
     with RunReader(run.run_dir) as reader:
         assert reader.machine() == [] and reader.devices() == []

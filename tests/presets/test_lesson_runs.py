@@ -135,7 +135,7 @@ def test_reward_design() -> None:
 
 def test_safety() -> None:
     name = "safety"
-    says(name, '"about 20 times"', "nearly 300 times", '"between 20 and 60"', "four to five moves")
+    says(name, '"about 20 times"', "nearly 300 times", '"between 20 and 60"', "over four moves")
     assert near(last("safe-q-learning", "falls_per_1000_steps"), 20, 0.25)
     assert near(last("safe-sarsa", "falls_total"), 294, 0.04)
     assert 20 < last("safe-fall-budget", "fall_price") < 60

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyte
 from worker_tools import TESTS
 
 # isort: split
@@ -22,6 +23,9 @@ from cli_tools import DEADLINE, environment
 
 ESCAPES = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[()].|.)")
 MODE = re.compile(rb"\x1b\[\?(\d+)([hl])")
+PRIVATE = re.compile(rb"\x1b\[[<=>][0-?]*[ -/]*[@-~]")
+"""Sequences that the emulator would print."""
+WIDTH, HEIGHT = 120, 40
 SCREEN, CURSOR, WRAP, MICE, PASTE, FOCUS = 1049, 25, 7, (1000, 1003, 1015, 1006), 2004, 1004
 
 
@@ -36,7 +40,7 @@ class Terminal:
         if self.pid == 0:
             os.chdir(TESTS)
             os.execve(sys.executable, [sys.executable, *what], env)
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
         self.before = self.settings()
         self.written = b""
         self.status: int | None = None
@@ -68,10 +72,17 @@ class Terminal:
                 time.sleep(seconds)
 
     def until(self, text: str, since: int = 0) -> None:
-        """Read until this has been written."""
+        """Read until this stands on the screen, drawn by what was written from `since` on."""
         deadline = time.monotonic() + DEADLINE
-        while text.encode() not in ESCAPES.sub(b"", self.written[since:]):
-            assert time.monotonic() < deadline, ESCAPES.sub(b"", self.written[since:]).decode()
+        screen, fed = pyte.Screen(WIDTH, HEIGHT), since
+        stream = pyte.ByteStream(screen)
+        while True:
+            stream.feed(PRIVATE.sub(b"", self.written[fed:]))
+            fed = len(self.written)
+            shown = "\n".join(screen.display)
+            if text in shown:
+                return
+            assert time.monotonic() < deadline, shown
             self.read()
 
     def press(self, keys: bytes) -> None:

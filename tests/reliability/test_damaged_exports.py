@@ -52,4 +52,4 @@ def test_a_damaged_run_is_exported_or_refused_in_a_sentence(tmp_path: Path) -> N
         shutil.rmtree(folder)
         shutil.rmtree(out)
     assert found == []
-    assert refused > 5  # or nothing was damaged
+    assert refused > 0  # or nothing was damaged

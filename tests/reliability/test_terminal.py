@@ -36,8 +36,8 @@ def goes_on(reader: RunReader) -> bool:
 def opened(reader: RunReader) -> Terminal:
     """The app, in front of the run."""
     terminal = Terminal(reader.path.parent, "open", reader.id)
-    terminal.until("A fake run")
-    terminal.until("running")
+    terminal.until("A fake")
+    terminal.until("▶")
     assert terminal.modes()[SCREEN] and not terminal.modes()[CURSOR]
     assert all(terminal.modes()[mode] for mode in MICE)
     assert terminal.settings() != terminal.before
@@ -56,7 +56,7 @@ def test_ctrl_z_and_sigterm_give_the_terminal_back_and_fg_takes_it_again(
             assert goes_on(running)
             since = len(terminal.written)
             os.kill(terminal.pid, signal.SIGCONT)  # what the shell's fg does
-            terminal.until("A fake run", since)
+            terminal.until("A fake", since)
             assert terminal.modes()[SCREEN] and not terminal.modes()[CURSOR]
         os.kill(terminal.pid, signal.SIGTERM)
         assert terminal.wait() == 128 + signal.SIGTERM

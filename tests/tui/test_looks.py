@@ -126,8 +126,10 @@ def test_a_console_gets_ascii(monkeypatch: pytest.MonkeyPatch, term: str, ascii_
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setattr("sys.__stdout__", None)
     monkeypatch.delenv("ICEMAZE_ASCII", raising=False)
+    glyphs.choose(None)  # asked anew
     assert glyphs.current().ascii is ascii_only
     monkeypatch.setenv("ICEMAZE_ASCII", "0")
+    glyphs.choose(None)
     assert not glyphs.current().ascii
 
 

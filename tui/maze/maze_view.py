@@ -42,7 +42,7 @@ WITH_GAP = 4
 PREFIX = "maze-grid--"
 
 
-class MazeView(LinesToCopy, ScrollView):
+class MazeView(ScrollView, LinesToCopy):
     """Draws the maze of a snapshot, one layer at a time.
 
     The cell size adapts to the space: tiles with a number at each edge, lines with one number, dots

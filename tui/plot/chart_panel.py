@@ -38,7 +38,7 @@ class ChartPanel(Vertical, can_focus=True):
         key("curves.smooth", "S", "smooth", "Smooth",
             "A moving average (EMA 0.6, 0.9, 0.97) over the raw curves, which stay behind it; "
             "after the last none"),
-        key("curves.axis", "b", "next_axis", "By …",
+        key("curves.axis", "b", "next_axis", "Unit",
             "Count the time axis in another unit: steps, episodes, updates, tokens, seconds, as "
             "far as the run has recorded them"),
         key("curves.log-x", "l", "log_x", "Log x", "Logarithmic or linear time axis", show=False),
