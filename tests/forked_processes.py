@@ -50,7 +50,9 @@ class Forks:
         if self._context is None:
             self._context = multiprocessing.get_context("forkserver")
             self._context.set_forkserver_preload(IMPORTED)
-            with contextlib.chdir(TESTS):  # not where a test may have put modules of its own
+            # Not where a test may have put modules of its own, and with an error stream that has a
+            # descriptor: that of a running app has none.
+            with contextlib.chdir(TESTS), contextlib.redirect_stderr(sys.__stderr__):
                 forkserver.ensure_running()
         return Forked(self._context, command, environment, **options)
 

@@ -318,7 +318,7 @@ async def test_help_and_glossary(runs: list[Path]) -> None:
         await pilot.press("question_mark")
         assert isinstance(pilot.app.screen, HelpScreen)
         assert "one clock" in pilot.app.screen.about
-        names = {key.name for key in pilot.app.screen.keys}
+        names = {key.name for _, keys in pilot.app.screen.sections for key in keys}
         assert {"Pause", "Back", "On", "Curves", "Panel", "Follow"} <= names
         await pilot.press("escape")
         slugs = {term.slug for term in screen.query_one(CompareTable).terms()}

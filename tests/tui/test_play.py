@@ -147,7 +147,7 @@ async def test_arrows_on_the_map_and_all_keys_in_the_help(
         assert len(seen.splitlines()) == 24
         await pilot.press("question_mark")
         await eventually(pilot, lambda: isinstance(app.screen, HelpScreen))
-        names = {key.name: key.keys for key in app.screen.keys}  # type: ignore[attr-defined]
+        names = {k.name: k.keys for _, keys in app.screen.sections for k in keys}  # type: ignore[attr-defined]
         assert names["Left"] == "< h" and {"Policy moves", "Watch", "Restart"} <= set(names)
         await pilot.press("escape", "q")
     assert app.return_code == 0

@@ -34,13 +34,6 @@ def config(ctx: typer.Context, as_json: Json = False) -> None:
     """What is chosen once for all runs: colours, keys, notifications (config.toml).
 
     Without a command: where the file is, and every value with what it is as shipped.
-
-    \b
-    Examples:
-      icemaze config set app.theme colour-safe-dark
-      icemaze config set keys.run.pause p,space
-      icemaze config unset keys.run.pause
-      icemaze config keys
     """
     if ctx.invoked_subcommand is not None:
         return

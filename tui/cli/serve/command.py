@@ -48,12 +48,6 @@ def serve(
     Only this machine reaches it unless --host says otherwise. Who has the link may do all that you
     may do in the app, so pass it on with care; the connection is not encrypted. Ctrl-C ends it;
     runs go on.
-
-    \b
-    Examples:
-      icemaze serve
-      icemaze serve --port 0
-      ssh -L 8000:127.0.0.1:8000 gpu-box       and there: icemaze serve
     """
     if importlib.util.find_spec("textual_serve") is None:
         raise UserError(f"`icemaze serve` needs the package textual-serve: {INSTALL}.")

@@ -36,6 +36,31 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("icemaze stop", "the latest run, after a checkpoint"),
         Example("icemaze stop --now", "one whose worker does not answer"),
     ),
+    "fork": (
+        Example("icemaze fork --at 2000 --set algorithm.learning_rate=0.5",
+                "from a checkpoint on, with a change"),
+    ),
+    "rename": (Example("icemaze rename 20260131-120000-sarsa-ab 'slow ice'", "the id stays"),),
+    "pin": (Example("icemaze pin 20260131-120000-sarsa-ab", "on top of the list"),),
+    "watch": (
+        Example("icemaze watch metrics.jsonl", "what another trainer writes"),
+        Example("icemaze watch metrics.jsonl --plain", "as lines of text"),
+    ),
+    "config": (Example("icemaze config", "what is chosen, and what is shipped"),),
+    "config set": (
+        Example("icemaze config set app.theme colour-safe-dark", "other colours"),
+        Example("icemaze config set keys.run.pause p,space", "keys of your own"),
+    ),
+    "config unset": (Example("icemaze config unset keys.run.pause", "as shipped again"),),
+    "config edit": (Example("icemaze config edit", "the file in your editor"),),
+    "config keys": (Example("icemaze config keys", "what can be given other keys"),),
+    "serve": (
+        Example("icemaze serve", "for this machine"),
+        Example("icemaze serve --port 0", "at any free port"),
+    ),
+    "presets diff": (
+        Example("icemaze presets diff sarsa q-learning", "what two presets differ in"),
+    ),
     "rm": (Example("icemaze rm 20260131-120000-sarsa-ab --yes", "without a question"),),
     "eval": (Example("icemaze eval --set maze.slip=0.5", "what was learned, on other ice"),),
     "compare": (
