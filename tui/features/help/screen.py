@@ -190,8 +190,9 @@ def sections(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
 
 
 def _rows(widget: Widget) -> list[Binding]:
-    """The rows of a widget's own table."""
-    return [row for row in type(widget).BINDINGS if isinstance(row, Binding) and row.id]
+    """The rows of a widget's own table, and of those it inherits."""
+    tables = [vars(each).get("BINDINGS", ()) for each in type(widget).__mro__]
+    return [row for table in tables for row in table if isinstance(row, Binding) and row.id]
 
 
 def _family(binding: Binding) -> str:
