@@ -99,6 +99,8 @@ class RunReader:
         self._curve_cursor: dict[str, int] = {}
         self._reached: dict[str, Reached] = {}
         self._reached_cursor = 0
+        self._points: POINT_ROWS = []
+        self._points_cursor = 0
         self._batches: dict[int, Live] = {}
         self._policy: Policy | None = None
         self._info: tuple[int, RunInfo] | None = None
@@ -284,21 +286,26 @@ class RunReader:
                 split,
             )
             (newest,) = self._first("SELECT coalesce(max(id), 0) FROM metrics")
-        rows = stored.cells(self._file, METRIC_ROWS, rows, "metrics")
-        by_name: dict[str, list[Row]] = {}
-        for name, row in zip(todays_names([row[1:3] for row in rows]), rows, strict=True):
-            by_name.setdefault(name, []).append(row[2:])
         grown = self._curves.setdefault(split, {})
-        for name, new in by_name.items():
-            grown.setdefault(name, GrowingCurve()).extend(new)
+        self._grow(grown, rows)
         self._curve_cursor[split] = newest
         wanted = grown if names is None else [name for name in names if name in grown]
         return {name: grown[name].curve(until) for name in wanted}
 
     def progress(self) -> Progress:
-        """The counters at each recording point, so that curves can be drawn over other units."""
-        rows = self._all("SELECT step, updates, episodes, total_env_steps FROM points ORDER BY id")
-        return progress(stored.cells(self._file, POINT_ROWS, rows, "points"))
+        """The counters at each recording point, so that curves can be drawn over other units. Only
+        rows not seen before are read."""
+        with self._snapshot():
+            self._forget_if_resumed()
+            rows = self._all(
+                "SELECT step, updates, episodes, total_env_steps FROM points WHERE id > ? "
+                "ORDER BY id",
+                self._points_cursor,
+            )
+            (newest,) = self._first("SELECT coalesce(max(id), 0) FROM points")
+        self._points += stored.cells(self._file, POINT_ROWS, rows, "points")
+        self._points_cursor = newest
+        return progress(self._points)
 
     def curves_of(self, names: Sequence[str]) -> dict[str, Curve]:
         """The curves of some metrics on training mazes, without reading the others: for a look."""
@@ -308,13 +315,18 @@ class RunReader:
             f"AND name IN ({marks}) ORDER BY id",
             *names,
         )
-        by_name: dict[str, list[Row]] = {}
-        for row in stored.cells(self._file, METRIC_ROWS, rows, "metrics"):
-            by_name.setdefault(row[1], []).append(row[2:])
-        grown = {name: GrowingCurve() for name in by_name}
-        for name, new in by_name.items():
-            grown[name].extend(new)
+        grown: dict[str, GrowingCurve] = {}
+        self._grow(grown, rows)
         return {name: curve.curve() for name, curve in grown.items()}
+
+    def _grow(self, grown: dict[str, GrowingCurve], rows: list[Any]) -> None:
+        """Add rows of `metrics` to the curves they belong to."""
+        rows = stored.cells(self._file, METRIC_ROWS, rows, "metrics")
+        by_name: dict[str, list[Row]] = {}
+        for name, row in zip(todays_names([row[1:3] for row in rows]), rows, strict=True):
+            by_name.setdefault(name, []).append(row[2:])
+        for name, new in by_name.items():
+            grown.setdefault(name, GrowingCurve()).extend(new)
 
     def reached(self) -> dict[str, Reached]:
         """How many agents are behind each of `TIMES` that the run records, by name."""
@@ -346,6 +358,8 @@ class RunReader:
             self._curve_cursor.clear()
             self._reached.clear()
             self._reached_cursor = 0
+            self._points.clear()
+            self._points_cursor = 0
             self._batches.clear()
             self._policy = None
 

@@ -16,8 +16,12 @@ from tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from engine.config.preset import Preset
+    from tui.cli.follow import Signals
 
 LATEST = "latest"
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Leave the run to its worker and return at once.")
+]
 
 
 class TrainCommand(TyperCommand):
@@ -57,9 +61,7 @@ def train(
             autocompletion=completion.runs,
         ),
     ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the run to its worker and return at once.")
-    ] = False,
+    detach: Detach = False,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -88,11 +90,7 @@ def train(
         if detach:
             _say_detached(run_dir, as_json)
             return
-        # start-up time
-        from tui.cli.follow import Follower
-        from tui.cli.progress import make_reporter
-
-        code = Follower(run_dir, make_reporter(as_json), known).follow(signals)
+        code = _follow(run_dir, known, signals, as_json)
     leave(code)
 
 
@@ -138,6 +136,17 @@ def _to_resume(run: str, preset: str | None, seed: int | None) -> Path:
     return run_dir
 
 
+def _follow(
+    run_dir: Path, known: frozenset[tuple[int, str]], signals: Signals, as_json: bool
+) -> int:
+    """Follow the run to its end; `known` notes are not said again. Gives the exit code."""
+    # start-up time
+    from tui.cli.follow import Follower
+    from tui.cli.progress import make_reporter
+
+    return Follower(run_dir, make_reporter(as_json), known).follow(signals)
+
+
 def _say_detached(run_dir: Path, as_json: bool) -> None:
     if as_json:
         emit(event="started", run=run_dir.name, path=str(run_dir))
@@ -162,9 +171,7 @@ def fork(
         ),
     ] = None,
     settings: Settings = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the run to its worker and return at once.")
-    ] = False,
+    detach: Detach = False,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -174,7 +181,7 @@ def fork(
     """
     # start-up time
     from engine.runs import launch, library
-    from tui.cli.follow import Follower, Signals, notes_so_far
+    from tui.cli.follow import Signals, notes_so_far
 
     parent = library.find_run(run)
     run_dir = trusting(lambda: _fork_of(parent, at, settings or [], as_json), trust, as_json)
@@ -184,10 +191,7 @@ def fork(
         if detach:
             _say_detached(run_dir, as_json)
             return
-        # start-up time
-        from tui.cli.progress import make_reporter
-
-        code = Follower(run_dir, make_reporter(as_json), known).follow(signals)
+        code = _follow(run_dir, known, signals, as_json)
     leave(code)
 
 

@@ -75,7 +75,7 @@ def _certain_note(view: UpdateView) -> Note:
         view, "warning", "entropy",
         f"Entropy has fallen to {view['entropy']:.2g} nats per token: the model is all but certain "
         "of every token, tries nothing else, and learns little more.",
-        f"If the reward is not yet what you want: {SMALLER_RATE.lower().replace('trl', 'TRL')}, "
+        f"If the reward is not yet what you want: {SMALLER_RATE[0].lower()}{SMALLER_RATE[1:]}, "
         f"{MORE_KL}, or clip higher upwards (epsilon_high), and start again.",
     )  # fmt: skip
 

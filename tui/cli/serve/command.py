@@ -62,9 +62,8 @@ def serve(
     from tui.cli.serve.guard import Guard
     from tui.cli.serve.server import MazeServer
 
-    names = frozenset() if _is_address(host) else frozenset({host.lower()})
     token = token or secrets.token_urlsafe(32)
-    server = MazeServer(bound, Guard(token, names), tabs)
+    server = MazeServer(bound, Guard(token, frozenset({host.lower()})), tabs)
     _greet(host, bound, token)
     server.serve()
 
@@ -119,11 +118,3 @@ def _own_address(family: int) -> str:
     except OSError:
         return LOOPBACK if family == socket.AF_INET else "[::1]"
     return f"[{address}]" if ":" in address else address
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

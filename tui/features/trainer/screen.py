@@ -114,8 +114,8 @@ class TrainerScreen(RunScreen):
             self.refresh_bindings()
         for part in self._parts:
             part.show(snapshot)
-        self.query_one(Timeline).show(snapshot)
-        self._recall(snapshot)
+        if self._kept is None or self._wanted_curves:
+            self._recall(snapshot)
 
     def _recall(self, snapshot: Snapshot) -> None:
         """Arrange the first moment as runs of this kind were left."""
@@ -147,7 +147,7 @@ class TrainerScreen(RunScreen):
     def _parts(self) -> tuple[ShowsMoments, ...]:
         """What draws a moment. Looking for it eight times a second would cost more than some of
         it."""
-        parts = tuple(self.query(".panel > *"))
+        parts = (*self.query(".panel > *"), self.query_one(Timeline))
         assert all(isinstance(part, ShowsMoments) for part in parts)
         return cast("tuple[ShowsMoments, ...]", parts)
 
